@@ -1,6 +1,7 @@
 /*
- * An arena: many small pieces that live and die together (one request, one parse). Pieces are zeroed
- * and never freed singly. Under AddressSanitizer each piece is its own allocation, so that overruns show.
+ * An arena: many small pieces that live and die together (one request, one parse). Pieces are
+ * zeroed and never freed singly. Under AddressSanitizer each piece is its own allocation, so that
+ * overruns show.
  */
 #pragma once
 

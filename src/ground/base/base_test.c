@@ -88,7 +88,7 @@ static void map_keeps_order_and_survives_removal(void **state)
 		assert_null(map_get(&m, key));
 	}
 	assert_int_equal(m.count, 500);
-	map_each(&m, it)
+	map_each (&m, it)
 		assert_int_equal((uintptr_t)it->value, 2 * seen++ + 2);
 	assert_int_equal(seen, 500);
 	assert_ptr_equal(map_put(&m, "k1", (void *)9), (void *)2);
@@ -150,7 +150,7 @@ static void list_allows_removal_while_walking(void **state)
 	list_init(&head);
 	for (size_t i = 0; i < 4; i++)
 		list_append(&head, &items[i].link);
-	list_each(&head, struct item, link, it) {
+	list_each (&head, struct item, link, it) {
 		sum += it->n;
 		list_remove(&it->link);
 	}

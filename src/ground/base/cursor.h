@@ -1,6 +1,7 @@
 /*
- * A bounded reader over bytes from outside. It never reads past its end: a short read fails once and
- * every later read fails too (`bad` stays set), so that a parser checks at its end, not at each step.
+ * A bounded reader over bytes from outside. It never reads past its end: a short read fails once
+ * and every later read fails too (`bad` stays set), so that a parser checks at its end, not at each
+ * step.
  */
 #pragma once
 

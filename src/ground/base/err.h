@@ -15,8 +15,8 @@
  *		return 0;
  *	}
  *
- * Every failing function returns a negative kind (-ERR_NOT_FOUND), so that `return err_set(...)` and
- * `if (r < 0) return err_wrap(e, ...)` read as one line.
+ * Every failing function returns a negative kind (-ERR_NOT_FOUND), so that `return err_set(...)`
+ *and `if (r < 0) return err_wrap(e, ...)` read as one line.
  */
 #pragma once
 

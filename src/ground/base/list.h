@@ -41,10 +41,10 @@ static inline void list_remove(struct list *item)
 	list_init(item);
 }
 
-#define list_first(head, type, member)                                                             \
+#define list_first(head, type, member) \
 	(list_empty(head) ? NULL : container_of((head)->next, type, member))
 
-#define list_each(head, type, member, it)                                                          \
-	for (struct list *it##_at = (head)->next, *it##_next = it##_at->next; it##_at != (head);   \
-	     it##_at = it##_next, it##_next = it##_at->next)                                       \
+#define list_each(head, type, member, it)                                                        \
+	for (struct list *it##_at = (head)->next, *it##_next = it##_at->next; it##_at != (head); \
+	     it##_at = it##_next, it##_next = it##_at->next)                                     \
 		for (type *it = container_of(it##_at, type, member); it; it = NULL)

@@ -61,8 +61,8 @@ void log_at(enum log_level level, const char *fmt, ...)
 		add_json_text(&line, strbuf_text(&text));
 		strbuf_printf(&line, "\",\"time\":\"%s.%03ldZ\"}\n", stamp, now.tv_nsec / 1000000);
 	} else {
-		strbuf_printf(&line, "%s.%03ldZ %s %s: %s\n", stamp, now.tv_nsec / 1000000, sink.program,
-			      names[level], strbuf_text(&text));
+		strbuf_printf(&line, "%s.%03ldZ %s %s: %s\n", stamp, now.tv_nsec / 1000000,
+			      sink.program, names[level], strbuf_text(&text));
 	}
 	if (write(sink.fd, line.p, line.n) < 0)
 		errno = sys;

@@ -1,6 +1,6 @@
 /*
- * The log: one line per event on standard error (or a descriptor set once at start), for the operator.
- * Library code logs at debug only; whoever owns an operation logs its end once.
+ * The log: one line per event on standard error (or a descriptor set once at start), for the
+ * operator. Library code logs at debug only; whoever owns an operation logs its end once.
  */
 #pragma once
 

@@ -11,8 +11,8 @@
 
 /* Zeroed memory; aborts when there is none. */
 void *mem_new_bytes(size_t count, size_t size) __attribute__((malloc, returns_nonnull));
-#define mem_new(type)		 ((type *)mem_new_bytes(1, sizeof(type)))
-#define mem_new_array(type, n)	 ((type *)mem_new_bytes((n), sizeof(type)))
+#define mem_new(type)	       ((type *)mem_new_bytes(1, sizeof(type)))
+#define mem_new_array(type, n) ((type *)mem_new_bytes((n), sizeof(type)))
 
 /* Zeroed memory of a size that came from outside: NULL and an error when there is none. */
 must_use void *mem_try(size_t size_bytes, struct err *e);
@@ -26,7 +26,7 @@ char *mem_printf(const char *fmt, ...) __attribute__((malloc, format(printf, 1, 
  *	mem_grow(list->items, list->n + 1, list->room);
  */
 void *mem_grow_bytes(void *p, size_t want, size_t *room, size_t size);
-#define mem_grow(array, want, room)                                                                \
+#define mem_grow(array, want, room) \
 	((array) = mem_grow_bytes((array), (want), &(room), sizeof(*(array))))
 
 /* A NULL-terminated list of texts, owned by the caller. */
@@ -35,5 +35,5 @@ void *mem_free_texts(char **list); /* returns NULL */
 size_t mem_count_texts(char *const *list);
 void mem_append_text(char ***list, const char *text);
 
-#define array_len(a) (sizeof(a) / sizeof((a)[0]))
+#define array_len(a)			(sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))

@@ -20,12 +20,12 @@
 
 #define own_auto(name) __attribute__((cleanup(own_##name##_release)))
 
-#define own_define(name, type, release)                                                            \
-	static inline void own_##name##_release(type *p)                                           \
-	{                                                                                          \
-		if (*p)                                                                            \
-			release(*p);                                                               \
-	}                                                                                          \
+#define own_define(name, type, release)                  \
+	static inline void own_##name##_release(type *p) \
+	{                                                \
+		if (*p)                                  \
+			release(*p);                     \
+	}                                                \
 	struct own_##name##_semicolon
 
 static inline void own_free_release(void *p)
@@ -67,11 +67,11 @@ static inline void own_closedir_release(DIR **d)
 #define auto_closedir own_auto(closedir)
 
 /* Gives the pointer away and leaves NULL behind. */
-#define take(p)                                                                                    \
-	__extension__({                                                                            \
-		__auto_type own_taken = (p);                                                       \
-		(p) = NULL;                                                                        \
-		own_taken;                                                                         \
+#define take(p)                              \
+	__extension__({                      \
+		__auto_type own_taken = (p); \
+		(p) = NULL;                  \
+		own_taken;                   \
 	})
 
 static inline int take_fd(int *fd)

@@ -7,8 +7,8 @@
 
 static int bad(struct str text, const char *what, const char *why, struct err *e)
 {
-	return err_set(e, ERR_INVALID, "invalid %s '%.*s': %s", what, (int)(text.n < 200 ? text.n : 200),
-		       text.p ? text.p : "", why);
+	return err_set(e, ERR_INVALID, "invalid %s '%.*s': %s", what,
+		       (int)(text.n < 200 ? text.n : 200), text.p ? text.p : "", why);
 }
 
 static int digit_of(char c)
@@ -22,7 +22,8 @@ static int digit_of(char c)
 	return 99;
 }
 
-static int digits(struct str text, unsigned int base, const char *what, uint64_t *ret, struct err *e)
+static int digits(struct str text, unsigned int base, const char *what, uint64_t *ret,
+		  struct err *e)
 {
 	uint64_t value = 0;
 
@@ -165,8 +166,8 @@ int parse_duration(struct str text, const char *what, int64_t *ret_ns, struct er
 	static const struct {
 		const char *name;
 		uint64_t ns;
-	} units[] = {{"ns", 1},		 {"us", 1000},	       {"ms", 1000000},
-		     {"s", 1000000000},	 {"m", 60000000000},   {"h", 3600000000000}};
+	} units[] = {{"ns", 1},		{"us", 1000},	    {"ms", 1000000},
+		     {"s", 1000000000}, {"m", 60000000000}, {"h", 3600000000000}};
 	struct str rest = str_trim(text);
 	unsigned __int128 total = 0;
 

@@ -34,7 +34,8 @@ bool str_starts(struct str a, const char *prefix);
 bool str_ends(struct str a, const char *suffix);
 struct str str_trim(struct str a); /* without white space at both ends */
 
-/* Cuts off everything before `sep` into *ret_head; without `sep` the head is all. false at the end. */
+/* Cuts off everything before `sep` into *ret_head; without `sep` the head is all. false at the end.
+ */
 bool str_cut(struct str *rest, char sep, struct str *ret_head);
 
 char *str_dup(struct str a); /* a NUL-terminated copy the caller frees */
@@ -60,8 +61,8 @@ void strbuf_printf(struct strbuf *b, const char *fmt, ...) __attribute__((format
 void strbuf_vprintf(struct strbuf *b, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
 void strbuf_drop_front(struct strbuf *b, size_t n); /* forgets the first n bytes */
-char *strbuf_text(struct strbuf *b);		    /* NUL-terminated, still owned by b; never NULL */
-char *strbuf_take(struct strbuf *b);		    /* NUL-terminated, now the caller's */
+char *strbuf_text(struct strbuf *b); /* NUL-terminated, still owned by b; never NULL */
+char *strbuf_take(struct strbuf *b); /* NUL-terminated, now the caller's */
 struct str strbuf_str(const struct strbuf *b);
 
 #define auto_strbuf __attribute__((cleanup(strbuf_done)))

@@ -1,6 +1,6 @@
 /*
- * The world outside: clock and randomness, behind functions that a test can replace, so that restart
- * back-off, time-outs and ids are tested without waiting.
+ * The world outside: clock and randomness, behind functions that a test can replace, so that
+ * restart back-off, time-outs and ids are tested without waiting.
  */
 #pragma once
 

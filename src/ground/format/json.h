@@ -1,9 +1,10 @@
 /*
  * JSON: trees for walking, shapes for decoding and encoding whole structs.
  *
- * A tree is reference-counted (json_free drops one reference). A shape is a const table that maps the
- * keys of an object to the fields of a struct; decoding by shape checks types and ranges and names the
- * offending key in its error ("config.json: process.rlimits[2].soft: expected a number, found a string").
+ * A tree is reference-counted (json_free drops one reference). A shape is a const table that maps
+ *the keys of an object to the fields of a struct; decoding by shape checks types and ranges and
+ *names the offending key in its error ("config.json: process.rlimits[2].soft: expected a number,
+ *found a string").
  *
  *	struct limits { int64_t *memory; char *cpus; };
  *	static const struct json_field limits_fields[] = {
@@ -12,8 +13,8 @@
  *	};
  *	static const struct json_shape limits_shape = JSON_SHAPE(struct limits, limits_fields);
  *
- * Decoded values live in the arena given to json_decode and die with it. Unknown keys are ignored, as
- * OCI and Docker ask for. Limits: depth JSON_DEPTH_MAX, size chosen by the caller.
+ * Decoded values live in the arena given to json_decode and die with it. Unknown keys are ignored,
+ *as OCI and Docker ask for. Limits: depth JSON_DEPTH_MAX, size chosen by the caller.
  */
 #pragma once
 
@@ -28,7 +29,7 @@
 
 struct json; /* one value of any type */
 
-enum json_type { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_kind { JSON_NULL, JSON_BOOL, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
 #define JSON_DEPTH_MAX 64
 
@@ -46,11 +47,12 @@ own_define(json, struct json *, (void)json_free);
 #define auto_json own_auto(json)
 
 /* Making. Values given to json_set/json_append are consumed; a NULL value is stored as null. */
-struct json *json_object(void);
-struct json *json_array(void);
+struct json *json_new_object(void);
+struct json *json_new_array(void);
 struct json *json_new_text(const char *text); /* NULL makes null */
 struct json *json_new_str(struct str text);
 struct json *json_new_i64(int64_t n);
+struct json *json_new_u64(uint64_t n);
 struct json *json_new_double(double n);
 struct json *json_new_bool(bool b);
 void json_set(struct json *object, const char *key, struct json *value);
@@ -76,14 +78,17 @@ struct json *json_new_texts(char *const *list); /* a string array from a NULL-te
 struct json *json_copy(const struct json *j);	/* deep */
 
 /* Looking. All accept NULL and wrong types and then answer NULL, 0, false or the given default. */
-enum json_type json_type(const struct json *j);
+enum json_kind json_kind(const struct json *j);
 struct json *json_get(const struct json *object, const char *key); /* borrowed */
-struct json *json_at(const struct json *array, size_t i);	      /* borrowed */
+struct json *json_at(const struct json *array, size_t i);	   /* borrowed */
 size_t json_len(const struct json *array_or_object);
-const char *json_text(const struct json *j);			      /* of a string; borrowed */
+const char *json_text(const struct json *j); /* of a string; borrowed */
+struct str json_str(const struct json *j);   /* of a string, NULs included; borrowed */
+bool json_is_whole(const struct json *j);    /* a number written without fraction or exponent */
 int64_t json_i64(const struct json *j, int64_t otherwise);
+uint64_t json_u64(const struct json *j, uint64_t otherwise);
 double json_double(const struct json *j, double otherwise);
-bool json_bool(const struct json *j, bool otherwise);
+bool json_flag(const struct json *j, bool otherwise);
 const char *json_get_text(const struct json *object, const char *key);
 int64_t json_get_i64(const struct json *object, const char *key, int64_t otherwise);
 bool json_get_bool(const struct json *object, const char *key, bool otherwise);
@@ -102,23 +107,23 @@ void json_write_pretty(const struct json *j, struct strbuf *out); /* two spaces 
 
 /* Shapes. The C type of each field is in the comment. */
 enum json_field_type {
-	JSON_FLAG,	/* bool */
-	JSON_OPT_FLAG,	/* bool *, NULL when absent */
-	JSON_I32,	/* int32_t */
-	JSON_U32,	/* uint32_t */
-	JSON_I64,	/* int64_t */
-	JSON_U64,	/* uint64_t */
-	JSON_OPT_I64,	/* int64_t *, NULL when absent */
-	JSON_OPT_U64,	/* uint64_t *, NULL when absent */
-	JSON_OPT_U32,	/* uint32_t *, NULL when absent */
-	JSON_DOUBLE,	/* double */
-	JSON_TEXT,	/* char *, NULL when absent or null */
-	JSON_TEXTS,	/* char **, NULL-terminated, NULL when absent or null */
-	JSON_TEXT_MAP,	/* struct json_pair *, ended by a NULL key; NULL when absent */
-	JSON_STRUCT,	/* the struct of .shape, inline */
+	JSON_FLAG,	 /* bool */
+	JSON_OPT_FLAG,	 /* bool *, NULL when absent */
+	JSON_I32,	 /* int32_t */
+	JSON_U32,	 /* uint32_t */
+	JSON_I64,	 /* int64_t */
+	JSON_U64,	 /* uint64_t */
+	JSON_OPT_I64,	 /* int64_t *, NULL when absent */
+	JSON_OPT_U64,	 /* uint64_t *, NULL when absent */
+	JSON_OPT_U32,	 /* uint32_t *, NULL when absent */
+	JSON_DOUBLE,	 /* double */
+	JSON_TEXT,	 /* char *, NULL when absent or null */
+	JSON_TEXTS,	 /* char **, NULL-terminated, NULL when absent or null */
+	JSON_TEXT_MAP,	 /* struct json_pair *, ended by a NULL key; NULL when absent */
+	JSON_STRUCT,	 /* the struct of .shape, inline */
 	JSON_OPT_STRUCT, /* pointer to the struct of .shape, NULL when absent */
-	JSON_LIST,	/* pointer to an array of .shape structs; its length in the size_t at .count */
-	JSON_ANY,	/* struct json *, borrowed from the tree that was decoded */
+	JSON_LIST, /* pointer to an array of .shape structs; its length in the size_t at .count */
+	JSON_ANY,  /* struct json *, borrowed from the tree that was decoded */
 };
 
 struct json_pair {
@@ -132,11 +137,11 @@ struct json_field {
 	const char *key;
 	enum json_field_type type;
 	size_t offset;
-	const struct json_shape *shape;	 /* JSON_STRUCT, JSON_OPT_STRUCT, JSON_LIST */
-	size_t count;			 /* JSON_LIST: offset of the size_t that holds its length */
+	const struct json_shape *shape; /* JSON_STRUCT, JSON_OPT_STRUCT, JSON_LIST */
+	size_t count;			/* JSON_LIST: offset of the size_t that holds its length */
 	bool required;
-	bool omit_empty;		 /* when encoding: leave out NULL, 0, false, {} and [] */
-	bool empty_list;		 /* when encoding: NULL lists and maps become [] and {}, not null */
+	bool omit_empty; /* when encoding: leave out NULL, 0, false, {} and [] */
+	bool empty_list; /* when encoding: NULL lists and maps become [] and {}, not null */
 };
 
 struct json_shape {
@@ -145,7 +150,10 @@ struct json_shape {
 	size_t fields_n;
 };
 
-#define JSON_SHAPE(type, table) {sizeof(type), (table), sizeof(table) / sizeof((table)[0])}
+#define JSON_SHAPE(type, table)                                           \
+	{                                                                 \
+		sizeof(type), (table), sizeof(table) / sizeof((table)[0]) \
+	}
 
 /* Fills *out (of shape->size bytes, zeroed first). `what` begins the key path in errors. */
 int json_decode(const struct json *j, const struct json_shape *shape, const char *what,
