@@ -12,6 +12,7 @@
 #include "ground/base/err.h"
 #include "ground/base/list.h"
 #include "ground/base/map.h"
+#include "ground/base/options.h"
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
 #include "ground/base/world.h"
@@ -158,6 +159,56 @@ static void list_allows_removal_while_walking(void **state)
 	assert_true(list_empty(&head));
 }
 
+struct args {
+	bool detach, tty;
+	const char *name;
+	char **env;
+	int64_t memory;
+};
+
+static const struct option_row rows[] = {
+	{'d', "detach", OPTION_FLAG, offsetof(struct args, detach), NULL, "run in the background"},
+	{'t', "tty", OPTION_FLAG, offsetof(struct args, tty), NULL, "give it a terminal"},
+	{'n', "name", OPTION_TEXT, offsetof(struct args, name), "NAME", "name it"},
+	{'e', "env", OPTION_TEXTS, offsetof(struct args, env), "K=V", "set a variable"},
+	{'m', "memory", OPTION_SIZE, offsetof(struct args, memory), "BYTES", "limit memory"},
+};
+
+static void options_are_read_from_a_table(void **state)
+{
+	char *argv[] = {"run",	 "-dt", "--name=x", "img", "-e", "A=1",
+			"-eB=2", "-m",	"1k",	    "--",  "-z"};
+	struct args a = {0};
+	struct err e = {0};
+	int first = 0;
+
+	(void)state;
+	assert_int_equal(options_parse(rows, array_len(rows), &a, 11, argv, false, &first, &e), 0);
+	assert_true(a.detach && a.tty);
+	assert_string_equal(a.name, "x");
+	assert_string_equal(a.env[1], "B=2");
+	assert_int_equal(a.memory, 1024);
+	assert_string_equal(argv[first], "img");
+	assert_string_equal(argv[first + 1], "-z");
+	assert_int_equal(first, 9);
+	a.env = mem_free_texts(a.env);
+}
+
+static void unknown_options_name_the_closest(void **state)
+{
+	char *argv[] = {"run", "--nmae", "x"};
+	struct args a = {0};
+	struct err e = {0};
+	int first = 0;
+
+	(void)state;
+	assert_true(options_parse(rows, array_len(rows), &a, 3, argv, true, &first, &e) < 0);
+	assert_string_equal(e.text, "unknown option '--nmae'; did you mean '--name'?");
+	argv[1] = "--name";
+	assert_true(options_parse(rows, array_len(rows), &a, 2, argv, true, &first, &e) < 0);
+	assert_string_equal(e.text, "option '--name' needs a value: --name NAME");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +220,8 @@ int main(void)
 		cmocka_unit_test(arena_gives_zeroed_aligned_pieces),
 		cmocka_unit_test(cursor_stays_inside),
 		cmocka_unit_test(list_allows_removal_while_walking),
+		cmocka_unit_test(options_are_read_from_a_table),
+		cmocka_unit_test(unknown_options_name_the_closest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
