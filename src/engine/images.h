@@ -54,10 +54,10 @@ struct feed *engine_import(struct user *u, const struct import_options *o, engin
 void engine_tag(struct user *u, const char *ref, const char *reference, engine_done *done,
 		void *ctx);
 
-struct image_removed {
+struct image_gone {
 	const char *untagged, *deleted; /* one of them */
 };
-typedef void engine_image_gone(void *ctx, const struct image_removed *list, size_t n,
+typedef void engine_image_gone(void *ctx, const struct image_gone *list, size_t n,
 			       int64_t freed_bytes, const struct err *e);
 void engine_image_remove(struct user *u, const char *ref, bool force, bool no_prune,
 			 engine_image_gone *done, void *ctx);

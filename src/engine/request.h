@@ -187,7 +187,7 @@ struct container_request {
  * from it). ERR_INVALID names the key. Cmd, Entrypoint and health tests may be one string or a
  * list.
  */
-int request_read(const struct json *body, struct arena *a, struct container_request *ret,
+int request_read(struct json *body, struct arena *a, struct container_request *ret,
 		 struct err *e) must_use;
 
 /* The parts of Docker's inspect; new trees that the caller frees. */
