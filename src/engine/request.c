@@ -247,7 +247,7 @@ static void wrap_text(struct json *object, const char *key)
 
 	if (!text)
 		return;
-	list = json_array();
+	list = json_new_array();
 	json_append(list, json_new_text(text));
 	json_set(object, key, list);
 }
@@ -284,10 +284,10 @@ int request_read_endpoint(const struct json *settings, const char *network, stru
 	const struct json *asked = json_get(settings, "IPAMConfig");
 
 	assert(network && a && ret);
-	if (json_type(settings) == JSON_OBJECT) {
+	if (json_kind(settings) == JSON_OBJECT) {
 		if (json_decode(settings, &endpoint_shape, network, a, &r, e) < 0)
 			return -ERR_INVALID;
-		if (json_type(asked) == JSON_OBJECT &&
+		if (json_kind(asked) == JSON_OBJECT &&
 		    json_decode(asked, &ipam_shape, "IPAMConfig", a, &ipam, e) < 0)
 			return -ERR_INVALID;
 	}
@@ -308,7 +308,7 @@ static int read_endpoints(const struct json *all, struct arena *a, struct contai
 	struct json *settings;
 	const char *network;
 
-	if (json_type(all) != JSON_OBJECT || json_len(all) == 0)
+	if (json_kind(all) != JSON_OBJECT || json_len(all) == 0)
 		return 0;
 	r->endpoints = arena_new_array(a, struct endpoint_request, json_len(all));
 	while (json_next(all, &it, &network, &settings)) {
@@ -329,12 +329,12 @@ int request_read(struct json *body, struct arena *a, struct container_request *r
 	int bad;
 
 	assert(a && ret);
-	if (json_type(body) != JSON_OBJECT)
+	if (json_kind(body) != JSON_OBJECT)
 		return err_set(e, ERR_INVALID, "the request's body is not a JSON object");
 	wrap_text(body, "Cmd");
 	wrap_text(body, "Entrypoint");
 	bad = json_decode(body, &config_shape, "request", a, &r.config, e);
-	if (bad >= 0 && json_type(host) == JSON_OBJECT)
+	if (bad >= 0 && json_kind(host) == JSON_OBJECT)
 		bad = json_decode(host, &host_shape, "HostConfig", a, &r.host, e);
 	if (bad >= 0)
 		bad = read_endpoints(
@@ -392,16 +392,16 @@ static bool says_something(const struct json *value)
 
 	if (text)
 		return *text != '\0';
-	if (json_type(value) == JSON_OBJECT)
+	if (json_kind(value) == JSON_OBJECT)
 		return json_get_text(value, "Name") && *json_get_text(value, "Name");
-	return json_type(value) == JSON_NUMBER && json_i64(value, 0) != 0;
+	return json_kind(value) == JSON_NUMBER && json_i64(value, 0) != 0;
 }
 
 int request_update(const struct json *body, struct arena *a, struct host_config *host,
 		   struct err *e)
 {
 	assert(a && host);
-	if (json_type(body) != JSON_OBJECT)
+	if (json_kind(body) != JSON_OBJECT)
 		return err_set(e, ERR_INVALID, "the request's body is not a JSON object");
 	for (size_t i = 0; i < array_len(updatable); i++) {
 		const struct json_field *f = host_field(updatable[i]);
