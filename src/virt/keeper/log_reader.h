@@ -47,8 +47,14 @@ struct log_reader *log_reader_free(struct log_reader *r); /* takes NULL, returns
 own_define(log_reader, struct log_reader *, (void)log_reader_free);
 #define auto_log_reader own_auto(log_reader)
 
-/* 1: *ret is a line; 0: no more now (2 when `until` was passed: no more ever). Does a bounded
- * amount of work per call. */
+/* Outcomes. A call steps over a bounded number of bytes: LOG_AGAIN says that it stopped for that.
+ */
+enum log_got {
+	LOG_NONE = 0,  /* all that is there was read */
+	LOG_LINE = 1,  /* *ret is a line */
+	LOG_END = 2,   /* `until` is passed: nothing more ever */
+	LOG_AGAIN = 3, /* call again, best after the loop's other work */
+};
 int log_reader_next(struct log_reader *r, struct log_line *ret, struct err *e) must_use;
 
 /* With `follow`: an inotify descriptor, readable when there may be more; -1 without. Borrowed. */

@@ -59,9 +59,10 @@ enum keeper_type {
 	KEEPER_FORGET,	    /* the final state is stored: an ended keeper may leave */
 
 	/* keeper -> hulld, answers */
-	KEEPER_OK = 64,	  /* struct keeper_started for exec, else nothing */
-	KEEPER_FAULT,	  /* struct keeper_fault */
-	KEEPER_STATS_ARE, /* struct keeper_stats */
+	KEEPER_OK = 64,
+	KEEPER_FAULT,	     /* struct keeper_fault */
+	KEEPER_STATS_ARE,    /* struct keeper_stats */
+	KEEPER_EXEC_STARTED, /* struct keeper_started */
 
 	/* keeper -> hulld, events */
 	KEEPER_STATE = 128, /* struct keeper_state: first on every later connection */

@@ -28,6 +28,8 @@ struct keeper_record {
 	int64_t started_at_ns;
 	uint32_t restart_count;
 	char *cgroup_path;
+	char *cgroup_dirs; /* the directories themselves, as cgroup_save() says them; NULL: none yet
+			    */
 	char *container_dir;
 	char *phase; /* "preparing" "creating" "running" "paused" "restarting" "ended" */
 };
