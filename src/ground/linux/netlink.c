@@ -154,7 +154,9 @@ int netlink_run(struct netlink *n, struct netlink_batch *b, struct err *e)
 	}
 	n->seq = seq;
 	a.result = send_all(n, b->bytes, b->used, e);
-	while (a.result != -ERR_SYSTEM && a.seen < a.count) {
+	if (a.result < 0)
+		a.count = 0;
+	while (a.seen < a.count) {
 		ssize_t got = recv(n->fd, buf, sizeof(buf), MSG_DONTWAIT);
 		int left = (int)got;
 
@@ -451,6 +453,18 @@ static void put_no_ipv6(struct nlmsghdr *h)
 	mnl_attr_nest_end(h, spec);
 }
 
+/* The kernel takes IFLA_AF_SPEC only once the interface exists: hence a request of its own. */
+void netlink_start(struct netlink_batch *b, const char *name, bool ipv6)
+{
+	struct nlmsghdr *h = request(b, RTM_SETLINK, 0, "bring up", name);
+
+	(void)put_info(h, 0, true);
+	mnl_attr_put_strz(h, IFLA_IFNAME, name);
+	if (!ipv6)
+		put_no_ipv6(h);
+	request_end(b, h);
+}
+
 void netlink_add_bridge(struct netlink_batch *b, const char *name, const uint8_t mac[6],
 			uint32_t mtu, bool ipv6)
 {
@@ -458,7 +472,7 @@ void netlink_add_bridge(struct netlink_batch *b, const char *name, const uint8_t
 		request(b, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "make bridge", name);
 	struct nlattr *linkinfo, *data;
 
-	(void)put_info(h, 0, true);
+	(void)put_info(h, 0, false);
 	mnl_attr_put_strz(h, IFLA_IFNAME, name);
 	mnl_attr_put(h, IFLA_ADDRESS, 6, mac);
 	if (mtu)
@@ -471,9 +485,8 @@ void netlink_add_bridge(struct netlink_batch *b, const char *name, const uint8_t
 	mnl_attr_put_u8(h, IFLA_BR_MCAST_SNOOPING, 0);
 	mnl_attr_nest_end(h, data);
 	mnl_attr_nest_end(h, linkinfo);
-	if (!ipv6)
-		put_no_ipv6(h);
 	request_end(b, h);
+	netlink_start(b, name, ipv6);
 }
 
 void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v)
@@ -483,18 +496,17 @@ void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v)
 	struct nlattr *linkinfo, *data, *peer;
 
 	assert(v->name && v->peer_name);
-	(void)put_info(h, 0, true);
+	(void)put_info(h, 0, false);
 	mnl_attr_put_strz(h, IFLA_IFNAME, v->name);
 	if (v->master)
 		mnl_attr_put_u32(h, IFLA_MASTER, (uint32_t)v->master);
 	if (v->mtu)
 		mnl_attr_put_u32(h, IFLA_MTU, v->mtu);
-	put_no_ipv6(h);
 	linkinfo = mnl_attr_nest_start(h, IFLA_LINKINFO);
 	mnl_attr_put_strz(h, IFLA_INFO_KIND, "veth");
 	data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
 	peer = mnl_attr_nest_start(h, VETH_INFO_PEER);
-	(void)put_info(h, 0, true);
+	(void)put_info(h, 0, false);
 	mnl_attr_put_strz(h, IFLA_IFNAME, v->peer_name);
 	if (v->peer_mac)
 		mnl_attr_put(h, IFLA_ADDRESS, 6, v->peer_mac);
@@ -506,6 +518,7 @@ void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v)
 	mnl_attr_nest_end(h, data);
 	mnl_attr_nest_end(h, linkinfo);
 	request_end(b, h);
+	netlink_start(b, v->name, false);
 }
 
 void netlink_add_dummy(struct netlink_batch *b, const char *name)

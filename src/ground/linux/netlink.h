@@ -78,15 +78,16 @@ struct netlink_veth {
 	const char *name;	 /* our end, set up */
 	int master;		 /* index of its bridge, 0: none */
 	uint32_t mtu;		 /* 0: the kernel's */
-	const char *peer_name;	 /* the other end, set up too */
+	const char *peer_name;	 /* the other end, still down: netlink_start() it inside */
 	int peer_netns;		 /* descriptor of the namespace it appears in; -1: here */
 	const uint8_t *peer_mac; /* 6 bytes or NULL */
-	bool peer_ipv6;		 /* false: the other end gets no link-local address */
 };
 
 void netlink_add_bridge(struct netlink_batch *b, const char *name, const uint8_t mac[6],
 			uint32_t mtu, bool ipv6);
 void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v);
+/* Brings an interface up by name; without `ipv6` it gets no link-local address and stays silent. */
+void netlink_start(struct netlink_batch *b, const char *name, bool ipv6);
 void netlink_add_dummy(struct netlink_batch *b, const char *name);
 void netlink_delete_link(struct netlink_batch *b, int index, const char *name);
 void netlink_set_up(struct netlink_batch *b, int index, const char *name, bool up);

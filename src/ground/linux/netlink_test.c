@@ -20,6 +20,13 @@
 #include "ground/linux/netns.h"
 #include "ground/linux/nftables.h"
 
+/* Shows the sentence where a call that must succeed did not. */
+#define ok(call)                                \
+	do {                                    \
+		if ((call) < 0)                 \
+			fail_msg("%s", e.text); \
+	} while (0)
+
 static struct ip_net net_of(const char *text)
 {
 	struct ip_net n;
@@ -79,12 +86,12 @@ static void links_addresses_and_routes_are_made(void **state)
 	(void)state;
 	enter(); /* the inner one */
 	assert_int_equal(netns_loopback_up(&e), 0);
-	assert_int_equal(netns_sockets_open(true, &ns, &e), 0);
+	ok(netns_sockets_open(true, &ns, &e));
 	enter(); /* the "host" */
-	assert_int_equal(netlink_open(&host, &e), 0);
+	ok(netlink_open(&host, &e));
 	netlink_add_bridge(b, "hl-0", mac, 1450, false);
-	assert_int_equal(netlink_run(&host, b, &e), 0);
-	assert_int_equal(netlink_link(&host, "hl-0", &l, &e), 0);
+	ok(netlink_run(&host, b, &e));
+	ok(netlink_link(&host, "hl-0", &l, &e));
 	assert_string_equal(l.kind, "bridge");
 	assert_int_equal(l.mtu, 1450);
 	assert_memory_equal(l.mac, mac, 6);
@@ -98,21 +105,22 @@ static void links_addresses_and_routes_are_made(void **state)
 						   .peer_name = "eth0",
 						   .peer_netns = ns.netns,
 						   .peer_mac = mac});
-	assert_int_equal(netlink_run(&host, b, &e), 0);
-	assert_int_equal(netlink_each_net(&host, see_net, &seen, &e), 0);
+	ok(netlink_run(&host, b, &e));
+	ok(netlink_each_net(&host, see_net, &seen, &e));
 	assert_true(seen.wanted);
 
 	/* inside */
-	assert_int_equal(netlink_adopt(ns.route, &in, &e), 0);
-	assert_int_equal(netlink_link(&in, "eth0", &l, &e), 0);
+	ok(netlink_adopt(ns.route, &in, &e));
+	ok(netlink_link(&in, "eth0", &l, &e));
 	assert_memory_equal(l.mac, mac, 6);
 	assert_int_equal(l.mtu, 1450);
-	assert_true(l.flags & IFF_UP);
+	assert_false(l.flags & IFF_UP);
+	netlink_start(b, "eth0", false);
 	a = net_of("10.9.0.2/24");
 	netlink_add_address(b, l.index, &a);
 	a = net_of("10.9.0.1");
 	netlink_add_route(b, l.index, &any, &a.ip);
-	assert_int_equal(netlink_run(&in, b, &e), 0);
+	ok(netlink_run(&in, b, &e));
 	assert_int_equal(netlink_link(&in, "nothing", &l, &e), -ERR_NOT_FOUND);
 	netns_sockets_close(&ns);
 	netlink_close(&host);
@@ -128,15 +136,15 @@ static void the_first_failure_is_told(void **state)
 
 	(void)state;
 	enter();
-	assert_int_equal(netlink_open(&n, &e), 0);
+	ok(netlink_open(&n, &e));
 	netlink_add_bridge(b, "hl-1", mac, 0, true);
 	netlink_add_bridge(b, "hl-1", mac, 0, true);
 	netlink_add_bridge(b, "hl-2", mac, 0, true);
 	assert_int_equal(netlink_run(&n, b, &e), -ERR_EXISTS);
 	assert_non_null(strstr(e.text, "cannot make bridge 'hl-1': File exists"));
-	assert_int_equal(netlink_link(&n, "hl-2", &l, &e), 0);
+	ok(netlink_link(&n, "hl-2", &l, &e));
 	netlink_delete_link(b, l.index, "hl-2");
-	assert_int_equal(netlink_run(&n, b, &e), 0);
+	ok(netlink_run(&n, b, &e));
 	assert_int_equal(netlink_link(&n, "hl-2", &l, &e), -ERR_NOT_FOUND);
 	netlink_close(&n);
 }
@@ -175,7 +183,7 @@ static void a_table_is_one_transaction(void **state)
 
 	(void)state;
 	enter();
-	assert_int_equal(nft_socket_open(&fd, &e), 0);
+	ok(nft_socket_open(&fd, &e));
 	build_table(t);
 	nft_add_element(t, "bridges", name, sizeof(name), NULL, 0);
 	for (uint16_t port = 1000; port < 2000; port++) {
@@ -184,13 +192,14 @@ static void a_table_is_one_transaction(void **state)
 		nft_add_element(t, "ports", many, sizeof(many), to, sizeof(to));
 	}
 	nft_add_element(t, "ports", key, sizeof(key), to, sizeof(to));
-	assert_int_equal(nft_commit(t, fd, &e), 0);
+	ok(nft_commit(t, fd, &e));
 	auto_free char *text = run("nft list table inet hull-test");
-	assert_non_null(strstr(text, "hl-0"));
+	if (!strstr(text, "hl-0"))
+		fail_msg("%.2000s", text);
 	assert_non_null(strstr(text, "tcp . 8080 : 10.0.0.2 . 80"));
 	assert_non_null(strstr(text, "tcp . 1999 : 10.0.0.2 . 80"));
 	assert_non_null(strstr(text, "fib daddr type local dnat"));
-	assert_int_equal(nft_each_base_chain(fd, see_chain, &chains, &e), 0);
+	ok(nft_each_base_chain(fd, see_chain, &chains, &e));
 	assert_int_equal(chains, 1);
 
 	/* One bad change takes the good ones down with it. */

@@ -300,6 +300,11 @@ void nft_add_set(struct nft *t, const struct nft_set *s)
 		nftnl_set_set_u32(set, NFTNL_SET_DATA_TYPE, s->data_type);
 		nftnl_set_set_u32(set, NFTNL_SET_DATA_LEN, s->data_len);
 	}
+	if (s->key_type == NFT_T_IFNAME) { /* tells `nft list` how to show the key */
+		static const uint8_t host_order[] = {UDATA_KEY_ORDER, 4, 1, 0, 0, 0};
+
+		(void)nftnl_set_set_data(set, NFTNL_SET_USERDATA, host_order, sizeof(host_order));
+	}
 	nftnl_set_nlmsg_build_payload(h, set);
 	message_end(t, h);
 	nftnl_set_free(set);
