@@ -32,6 +32,7 @@
 #define WANT_TEXT	     80
 #define COMMENT_MAX	     120
 #define UDATA_COMMENT	     0 /* nft's own: NFTNL_UDATA_TABLE_COMMENT */
+#define UDATA_KEY_ORDER	     0 /* NFTNL_UDATA_SET_KEYBYTEORDER */
 
 struct nft {
 	int family;

@@ -17,7 +17,7 @@
  *
  * What needs a process (DNS on 127.0.0.11, relays for connections that rules cannot reach, such as
  * 127.0.0.1 of the host) is hull-net's: this room starts it, tells it tables and hands it sockets.
- *It outlives the daemon. Its loss is noticed on network_host_fd() and mended.
+ *It outlives the daemon. Its loss is noticed on the loop and mended.
  *
  * Not here: the namespace itself (the keeper makes it and hands `struct network_ns` up), joining
  *another container's namespace (the engine's), images and stores.
@@ -42,6 +42,7 @@
 #include "ground/base/str.h"
 #include "ground/base/world.h"
 #include "ground/format/json.h"
+#include "ground/wire/loop.h"
 
 #define NETWORK_NAME_MAX     128   /* bytes of a network's name */
 #define NETWORK_NETWORKS_MAX 1024  /* networks of one Hull */
@@ -151,6 +152,7 @@ struct network_join {
 struct network_host_options {
 	const char *root;	 /* its real path makes the tag */
 	const char *run;	 /* hull-net lives in <run>/net */
+	struct loop *loop;	 /* where the connection to hull-net lives; NULL with net_program */
 	const char *net_program; /* hull-net; NULL: no names, no relays (tests) */
 	const struct world *world;
 	/*
@@ -179,11 +181,6 @@ int network_host_clear(struct network_host *h, struct err *e) must_use;
  */
 int network_reconcile(struct network_host *h, struct err *e) must_use;
 
-/* The connection to hull-net, to be watched for reading; it may change after each call below. -1:
- * none. */
-int network_host_fd(const struct network_host *h);
-/* To be called when it is readable: reads answers, notices the loss, starts hull-net again. */
-void network_host_readable(struct network_host *h);
 /* The tag, 4 hex digits: "hull-TAG" is the nft table. */
 const char *network_host_tag(const struct network_host *h);
 
