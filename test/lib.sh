@@ -120,16 +120,17 @@ image() {
 # bundle DIR [JQ_FILTER] [ARG...]: an OCI bundle with the busybox root; config.json is runc's default
 # one without terminal and rlimits, args replaced, then changed by the filter.
 bundle() {
-	local dir=$1 filter=${2:-.}
+	local dir=$1 filter=${2:-.} args
 	shift
 	[ $# = 0 ] || shift
 	mkdir -p "$dir"
 	[ -d "$dir/rootfs" ] || root_dir "$dir/rootfs"
-	runc spec -b "$dir.spec" 2>/dev/null || { mkdir -p "$dir.spec" && runc spec -b "$dir.spec"; }
-	jq --args ".process.terminal = false | .process.args = \$ARGS.positional | .root.readonly = false |
-		del(.process.rlimits) | .process.capabilities.inheritable = [] |
+	mkdir -p "$dir.spec" && runc spec -b "$dir.spec" || return 1
+	args=$(jq -n '$ARGS.positional' --args -- "${@:-/true}")
+	jq --argjson args "$args" ".process.terminal = false | .process.args = \$args |
+		.root.readonly = false | del(.process.rlimits) | .process.capabilities.inheritable = [] |
 		.process.capabilities.ambient = [] | .linux.cgroupsPath = \"/b$RANDOM$RANDOM\" | ($filter)" \
-		"$dir.spec/config.json" "${@:-/true}" >"$dir/config.json" || return 1
+		"$dir.spec/config.json" >"$dir/config.json" || return 1
 	rm -r "$dir.spec"
 }
 

@@ -1,0 +1,32 @@
+# What the measurements share. They run in a cell (test/cell) like tests, in a directory $T of their
+# own; each prints table rows with `row` and fails when a bar is missed.
+# shellcheck shell=bash
+# shellcheck source=test/lib.sh
+. "$HULL_TOP/test/lib.sh"
+
+# tool NAME: the path of the static program made of bench/NAME.c.
+tool() {
+	local dir="$HULL_BUILD/bench"
+	if [ ! "$dir/$1" -nt "$HULL_TOP/bench/$1.c" ]; then
+		mkdir -p "$dir"
+		cc -std=gnu17 -D_GNU_SOURCE -O2 -Wall -static -o "$dir/$1" "$HULL_TOP/bench/$1.c" >&2 || return 1
+	fi
+	echo "$dir/$1"
+}
+
+# row WHAT ASKED MEASURED OK(0|1) [PEER...]
+row() {
+	printf '| %-44s | %-14s | %-22s | %-6s | %s |\n' "$1" "$2" "$3" \
+		"$([ "$4" = 1 ] && echo yes || echo NO)" "${*:5}"
+	if [ "$4" = 1 ]; then ok "$1: $3 (asked: $2)"; else not_ok "$1: $3 (asked: $2)"; fi
+}
+
+# holds EXPRESSION: 1 if awk finds it true, else 0.
+holds() {
+	awk "BEGIN { print ($1) ? 1 : 0 }"
+}
+
+# ms MICROSECONDS
+ms() {
+	awk "BEGIN { printf \"%.2f\", $1 / 1000 }"
+}
