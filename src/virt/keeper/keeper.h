@@ -91,7 +91,7 @@ void keeper_stop(struct keeper *k, const struct keeper_stop *how, struct keeper_
 void keeper_pause(struct keeper *k, struct keeper_done done);
 void keeper_resume(struct keeper *k, struct keeper_done done);
 void keeper_update(struct keeper *k, const struct keeper_update *what, struct keeper_done done);
-void keeper_stats(struct keeper *k, struct keeper_done done); /* answer: struct keeper_stats */
+void keeper_forget(struct keeper *k); /* a keeper that waits for `go` leaves instead */
 void keeper_descriptors(struct keeper *k,
 			struct keeper_done done); /* answer: struct keeper_ready */
 

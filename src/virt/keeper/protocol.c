@@ -63,6 +63,7 @@ static const struct message_field started_fields[] = {
 	F(2, MESSAGE_I64, struct keeper_started, start_time),
 	F(3, MESSAGE_I64, struct keeper_started, started_at_ns),
 	F(4, MESSAGE_U32, struct keeper_started, restart_count),
+	F(5, MESSAGE_TEXT, struct keeper_started, cgroup_dirs),
 };
 
 static const struct message_field fault_fields[] = {
@@ -177,16 +178,6 @@ static const struct message_field state_fields[] = {
 	F(13, MESSAGE_I64, struct keeper_state, news_lost),
 };
 
-#define STAT(tag, member) F(tag, MESSAGE_I64, struct keeper_stats, member)
-static const struct message_field stats_fields[] = {
-	STAT(1, cpu_ns), STAT(2, cpu_user_ns), STAT(3, cpu_system_ns),
-	STAT(4, cpu_periods), STAT(5, cpu_throttled_periods), STAT(6, cpu_throttled_ns),
-	STAT(7, memory_bytes), STAT(8, memory_max_bytes), STAT(9, memory_limit_bytes),
-	STAT(10, memory_inactive_file_bytes), STAT(11, pids), STAT(12, pids_limit),
-	STAT(13, read_bytes), STAT(14, write_bytes), STAT(15, read_ops), STAT(16, write_ops),
-	STAT(17, read_at_ns),
-};
-
 static const struct message_shape orders_shape = SHAPE(struct keeper_orders, orders_fields);
 static const struct message_shape exec_shape = SHAPE(struct keeper_exec, exec_fields);
 static const struct message_shape resize_shape = SHAPE(struct keeper_resize, resize_fields);
@@ -197,7 +188,6 @@ static const struct message_shape health_shape = SHAPE(struct keeper_health, hea
 static const struct message_shape exec_died_shape =
 	SHAPE(struct keeper_exec_died, exec_died_fields);
 static const struct message_shape detached_shape = SHAPE(struct keeper_detached, detached_fields);
-static const struct message_shape stats_shape = SHAPE(struct keeper_stats, stats_fields);
 const struct message_shape message_state_shape = SHAPE(struct keeper_state, state_fields);
 /* clang-format on */
 
@@ -205,23 +195,14 @@ static const struct {
 	enum keeper_type type;
 	const struct message_shape *shape;
 } shapes[] = {
-	{KEEPER_ORDERS, &orders_shape},
-	{KEEPER_EXEC, &exec_shape},
-	{KEEPER_ATTACH, &attach_shape},
-	{KEEPER_RESIZE, &resize_shape},
-	{KEEPER_SIGNAL, &signal_shape},
-	{KEEPER_STOP, &stop_shape},
-	{KEEPER_UPDATE, &update_shape},
-	{KEEPER_FAULT, &fault_shape},
-	{KEEPER_STATS_ARE, &stats_shape},
-	{KEEPER_STATE, &message_state_shape},
-	{KEEPER_STARTED, &started_shape},
-	{KEEPER_FAILED, &fault_shape},
-	{KEEPER_DIED, &died_shape},
-	{KEEPER_HEALTH, &health_shape},
-	{KEEPER_EXEC_DIED, &exec_died_shape},
-	{KEEPER_DETACHED, &detached_shape},
-	{KEEPER_EXEC_STARTED, &started_shape},
+	{KEEPER_ORDERS, &orders_shape},	      {KEEPER_EXEC, &exec_shape},
+	{KEEPER_ATTACH, &attach_shape},	      {KEEPER_RESIZE, &resize_shape},
+	{KEEPER_SIGNAL, &signal_shape},	      {KEEPER_STOP, &stop_shape},
+	{KEEPER_UPDATE, &update_shape},	      {KEEPER_FAULT, &fault_shape},
+	{KEEPER_STATE, &message_state_shape}, {KEEPER_STARTED, &started_shape},
+	{KEEPER_FAILED, &fault_shape},	      {KEEPER_DIED, &died_shape},
+	{KEEPER_HEALTH, &health_shape},	      {KEEPER_EXEC_DIED, &exec_died_shape},
+	{KEEPER_DETACHED, &detached_shape},   {KEEPER_EXEC_STARTED, &started_shape},
 };
 
 const struct message_shape *message_shape_of(enum keeper_type type)

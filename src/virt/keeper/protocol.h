@@ -19,7 +19,7 @@
  *	plugs the network; attach [client socket] ...
  *	go                              -->    creates and starts the container
  *	                                <--    started | failed (and the keeper ends)
- *	exec attach resize signal stop pause resume update stats descriptors
+ *	exec attach resize signal stop pause resume update descriptors
  *	                                <--    ok | fault, and events: died health exec_died oom
  *detached
  */
@@ -54,14 +54,12 @@ enum keeper_type {
 	KEEPER_PAUSE,
 	KEEPER_RESUME,
 	KEEPER_UPDATE,	    /* struct keeper_update */
-	KEEPER_STATS,	    /* answered by struct keeper_stats */
 	KEEPER_DESCRIPTORS, /* answered by ok with the five descriptors of `ready` */
-	KEEPER_FORGET,	    /* the final state is stored: an ended keeper may leave */
+	KEEPER_FORGET,	    /* not wanted any more: what never started leaves */
 
 	/* keeper -> hulld, answers */
 	KEEPER_OK = 64,
 	KEEPER_FAULT,	     /* struct keeper_fault */
-	KEEPER_STATS_ARE,    /* struct keeper_stats */
 	KEEPER_EXEC_STARTED, /* struct keeper_started */
 
 	/* keeper -> hulld, events */
@@ -149,6 +147,9 @@ struct keeper_started {
 	int64_t start_time;    /* of that process, clock ticks since boot (proc(5), field 22) */
 	int64_t started_at_ns; /* wall clock */
 	uint32_t restart_count;
+	/* The container's cgroup, for cgroup_load(): statistics are read without asking the keeper.
+	 */
+	char *cgroup_dirs;
 };
 
 /* Why something did not work: an error of the peer, with the exit code that tells it to a shell. */
@@ -283,14 +284,4 @@ struct keeper_state {
 	char **exec_ids; /* running execs */
 	uint32_t restart, restart_max;
 	int64_t news_lost; /* events dropped because more than KEEPER_NEWS_MAX waited */
-};
-
-/* Raw numbers of the container's cgroup; -1 where the host does not tell. */
-struct keeper_stats {
-	int64_t cpu_ns, cpu_user_ns, cpu_system_ns;
-	int64_t cpu_periods, cpu_throttled_periods, cpu_throttled_ns;
-	int64_t memory_bytes, memory_max_bytes, memory_limit_bytes, memory_inactive_file_bytes;
-	int64_t pids, pids_limit;
-	int64_t read_bytes, write_bytes, read_ops, write_ops;
-	int64_t read_at_ns;
 };
