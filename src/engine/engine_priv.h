@@ -1,0 +1,292 @@
+/*
+ * The inside of the engine: its structs and the functions its files share. Nobody outside sees it.
+ *
+ * Ownership: the engine owns all containers (map by id); a container owns its waiters, waiting
+ * clients and execs. Names are maps of their own per owner, borrowed pointers. Files: engine.c
+ * (birth, lock, users), adopt.c (finding again), workload.c (the struct and its record),
+ * workload_create.c, workload_start.c, workload_life.c (stop, kill, pause, end), workload_remove.c,
+ * wait.c, attach.c, exec.c, names.c, events.c, filters.c, list.c, inspect.c, oci*.c (the spec), identity.c
+ * (passwd), files.c, logs.c, stats.c, top.c, images.c, networks.c, volumes.c, system.c, prune.c.
+ */
+#pragma once
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "engine/engine.h"
+#include "engine/events.h"
+#include "engine/exec.h"
+#include "engine/images.h"
+#include "engine/networks.h"
+#include "engine/runtime.h"
+#include "engine/system.h"
+#include "engine/volumes.h"
+#include "engine/workload.h"
+#include "ground/base/list.h"
+#include "ground/base/log.h"
+#include "ground/base/map.h"
+#include "ground/base/mem.h"
+#include "ground/store/record.h"
+#include "ground/wire/loop.h"
+#include "virt/image/image.h"
+#include "virt/keeper/keeper.h"
+#include "virt/network/network.h"
+#include "virt/volume/volume.h"
+
+#define ENGINE_MAGIC   0x454e4749u
+#define WORKLOAD_MAGIC 0x434f4e54u
+#define EXEC_MAGIC     0x45584543u
+#define STREAM_MAGIC   0x5354524du
+
+#define WORKLOAD_RECORD_VERSION 1
+#define WORKLOAD_ENDPOINTS_MAX	64
+#define WORKLOAD_ATTACHES_MAX	64 /* clients waiting for a start */
+
+struct user {
+	struct engine *engine;
+	enum owner owner;
+	struct map names; /* name -> struct workload *, borrowed */
+};
+
+struct event_ring;
+
+struct engine {
+	uint32_t magic;
+	struct loop *loop;
+	const struct world *world;
+	char *root, *run, *libexec;
+	char **dns, **insecure, **mirrors, **pools;
+	bool debug, closing;
+	int run_lock, root_lock;
+	char id[33]; /* stable per root */
+	struct records *records;
+	struct image_store *images;
+	struct network_host *net;
+	struct loop_watch *net_watch;
+	int net_watched_fd;
+	struct volume_store *volumes;
+	struct map workloads; /* id -> struct workload * */
+	struct map execs;     /* id -> struct exec * */
+	struct user users[OWNERS];
+	struct event_ring *events;
+	engine_done *ready;
+	void *ready_ctx;
+	size_t recovering; /* things still awaited before `ready` */
+};
+
+/* A client that attached before the start. */
+struct waiting_client {
+	struct list link;
+	int fd;
+	struct attach_options options;
+	char *keys;
+	struct strbuf early;
+	char session[33];
+};
+
+/* What happens when the container's end (or start) is known. */
+struct end_hook {
+	struct list link;
+	void (*fn)(void *ctx, struct workload *w, const struct err *e);
+	void *ctx;
+};
+
+/* Where a started container stands on one network. */
+struct plug {
+	struct network_endpoint *endpoint; /* NULL: not plugged now */
+	struct endpoint_request *request;
+};
+
+struct workload {
+	uint32_t magic;
+	struct engine *engine;
+	char id[ENGINE_ID_HEX + 1];
+	char *name;
+	enum owner owner;
+	bool hidden; /* its record is not durable yet, or it is going */
+	int64_t created_ns;
+	struct arena arena;		  /* what follows up to `mounts` */
+	struct container_request request; /* merged with the image's config */
+	struct json *borrowed[4];	  /* subtrees that the request points into */
+	struct volume_mount *mounts;
+	size_t mounts_n;
+	char image_id[IMAGE_DIGEST_CHARS + 1];
+	char *image_ref;
+	const struct runtime_ops *runtime;
+	char *dir, *run_dir;
+	/* durable */
+	enum workload_state state;
+	int exit_code;
+	bool oom_killed, stopped_by_user, started_once;
+	char *error;
+	int64_t started_ns, finished_ns;
+	int restart_count;
+	/* while it runs */
+	struct image_hold *hold;
+	char **lower;
+	struct keeper *keeper;
+	int pid;
+	int64_t pid_start;
+	bool starting, stopping, removing;
+	struct keeper_ready fds;
+	struct plug *plugs;
+	size_t plugs_n;
+	struct map *endpoints_loaded;
+	struct health_view health;
+	struct health_result health_log[KEEPER_HEALTH_LOG];
+	bool health_known;
+	struct loop_timer *restart_timer;
+	struct list start_hooks, end_hooks, waiters, clients, execs;
+};
+
+/* engine.c: */
+
+void engine_finish(struct engine *g, engine_done *done, void *ctx, const struct err *e);
+char *engine_path(struct engine *g, struct arena *a, const char *below_root);
+const char *engine_program(struct engine *g, struct arena *a, const char *name);
+void engine_watch_net(struct engine *g); /* after each call into virt/network */
+
+/* adopt.c: */
+
+int adopt_all(struct engine *g, struct err *e) must_use;
+/* Its supervisor is gone: bury, record the end, apply the restart policy. */
+void adopt_bury(struct workload *w);
+
+/* workload.c: */
+
+struct workload *workload_new(struct engine *g, const char *id, enum owner owner, const char *name);
+struct workload *workload_free(struct workload *w);
+struct workload *as_workload(void *p);
+/* Keeps only what the request points into of the tree it was read from. */
+void workload_keep_json(struct workload *w);
+void workload_save(struct workload *w, record_done *done, void *ctx);
+int workload_decode(struct engine *g, const char *id, struct str record, struct workload **ret,
+		    struct err *e) must_use;
+void workload_close_fds(struct workload *w);
+bool workload_runs(const struct workload *w); /* running, paused or restarting */
+void workload_set_error(struct workload *w, const char *text);
+
+/* names.c: */
+
+int name_check(const char *name, struct err *e) must_use;
+char *name_invent(struct user *u);
+/* By name, id or unique prefix, among the user's own. */
+int workload_find(struct user *u, const char *ref, struct workload **ret, struct err *e) must_use;
+
+/* start, life, remove: */
+
+extern const struct keeper_events workload_keeper_events;
+
+typedef void workload_hook(void *ctx, struct workload *w, const struct err *e);
+/* Begins a start; the hook tells its outcome, later. */
+void workload_start(struct workload *w, workload_hook *fn, void *ctx);
+void workload_started(struct workload *w, const struct keeper_started *s);
+void workload_on_end(struct workload *w, workload_hook *fn, void *ctx);
+void workload_run_hooks(struct list *hooks, struct workload *w, const struct err *e);
+/* The end as the keeper or the exit record tells it; final ones release everything. */
+void workload_ended(struct workload *w, const struct keeper_died *d);
+void workload_release(struct workload *w); /* networks, holds, descriptors of a run */
+void workload_remove(struct workload *w, bool volumes, engine_done *done, void *ctx);
+int workload_kill_for_removal(struct workload *w, struct err *e);
+
+/* plugging.c: */
+
+int plug_all(struct workload *w, struct err *e) must_use;
+void unplug_all(struct workload *w);
+int plug_one(struct workload *w, struct network *n, struct endpoint_request *r,
+	     struct err *e) must_use;
+void plug_save(struct workload *w);				  /* <run>/keeper/ID/network.json */
+void plug_load(struct workload *w);				  /* takes it back at adoption */
+int plug_write_files(struct workload *w, struct err *e) must_use; /* hosts, hostname, resolv.conf */
+struct json *plug_encode(const struct workload *w);
+bool workload_has_own_net(const struct workload *w);
+void plug_names_wanted(void *ctx, const char *container_id);
+
+/* ports.c: */
+
+int ports_of(const struct container_request *r, struct arena *a, struct network_port **ret,
+	     size_t *ret_n, struct err *e) must_use;
+
+/* mounts.c: */
+
+int mounts_resolve(struct workload *w, const struct image *image, struct err *e) must_use;
+void mounts_release(struct workload *w);
+struct json *mounts_encode(const struct workload *w);
+int mounts_decode(struct workload *w, const struct json *j, struct err *e) must_use;
+void mounts_copy_up(struct workload *w, engine_done *done, void *ctx);
+void engine_volume_save(struct engine *g, const struct volume *v, record_done *done, void *ctx);
+
+/* request_check.c, merge.c: */
+
+void request_merge(struct container_request *r, const struct image *image, struct arena *a);
+int request_check(const struct container_request *r, struct err *e) must_use;
+
+/* oci*.c: the OCI spec */
+
+struct identity {
+	uint32_t uid, gid;
+	uint32_t *groups;
+	size_t groups_n;
+	const char *home;
+};
+int identity_resolve(const char *user, char *const *group_add, char *const *roots, struct arena *a,
+		  struct identity *ret, struct err *e) must_use;
+int oci_build(struct workload *w, const struct identity *user, struct json **ret,
+	       struct err *e) must_use;
+struct json *oci_resources(const struct host_config *h);
+int oci_resources_check(const struct host_config *h, struct err *e) must_use;
+int oci_capabilities(const struct host_config *h, struct arena *a, char ***ret,
+			 struct err *e) must_use;
+struct json *oci_seccomp(char *const *capabilities);
+int oci_mounts(struct workload *w, struct json *mounts, struct err *e) must_use;
+int oci_devices(const struct host_config *h, struct json *linux_part, struct json *resources,
+		 struct err *e) must_use;
+
+/* wait.c, attach.c, exec.c, events.c: */
+
+void wait_ended(struct workload *w);
+void wait_drop_all(struct workload *w);
+void wait_removed(struct workload *w);
+void wait_start_failed(struct workload *w);
+void attach_hand_over(struct workload *w);
+void attach_drop_all(struct workload *w);
+void exec_ended(struct engine *g, const struct keeper_exec_died *d);
+void exec_drop_all(struct workload *w);
+void exec_adopt(struct workload *w, const struct keeper_state *s);
+struct exec;
+char **exec_ids(const struct workload *w, struct arena *a);
+
+struct event_ring *events_new(struct engine *g);
+struct event_ring *events_free(struct event_ring *r);
+/* pairs: key, value, key, value, NULL. */
+void event_container(struct workload *w, const char *action, ...) __attribute__((sentinel));
+void event_say(struct engine *g, enum owner owner, const char *type, const char *action,
+	       const char *id, const struct json_pair *attributes);
+int events_listeners(const struct event_ring *r);
+
+/* -- filters.c, inspect.c, streams.c
+ * ---------------------------------------------------------------- */
+
+bool filter_has(const struct filters *f, const char *key);
+int filters_check(const struct filters *f, const char *const *known, struct err *e) must_use;
+/* True when the key is absent or one value equals text. */
+bool filter_match(const struct filters *f, const char *key, const char *text);
+bool filter_match_prefix(const struct filters *f, const char *key, const char *text);
+bool filter_match_part(const struct filters *f, const char *key, const char *text);
+/* One truth value; `otherwise` when the key is absent. */
+int filter_flag(const struct filters *f, const char *key, bool otherwise, bool *ret,
+		struct err *e) must_use;
+/* RFC 3339 both ways. */
+int engine_time_parse(const char *text, int64_t *ret_ns, struct err *e) must_use;
+char *engine_time_text(int64_t ns, struct arena *a);
+bool filter_match_labels(const struct filters *f, const struct json_pair *labels);
+int filter_until(const struct filters *f, const struct world *w, int64_t *ret_ns,
+		 struct err *e) must_use;
+struct container_view *workload_view(struct workload *w, struct arena *a);
+
+/* A pipe to read from at `fd`, given to a sink; released by end or cancel. */
+struct stream *stream_from_fd(struct engine *g, int fd, const struct sink *sink);
+/* What the operation behind the pipe says: kept until the pipe is drained, then told by end(). */
+void stream_finish(struct stream *s, const struct err *e);
+struct feed *feed_to_fd(struct engine *g, int fd);
