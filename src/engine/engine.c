@@ -1,6 +1,7 @@
 /*
- * The engine's birth and end: directories, locks, stores, users. What was running before is found in
- * adopt.c; this file only opens what everybody stands on, lowest first, and closes it the other way round.
+ * The engine's birth and end: directories, locks, stores, users. What was running before is found
+ * in adopt.c; this file only opens what everybody stands on, lowest first, and closes it the other
+ * way round.
  */
 #include <fcntl.h>
 #include <sys/file.h>
@@ -82,13 +83,15 @@ static int make_dirs(struct engine *g, struct err *e)
 		const char *name;
 		mode_t mode;
 	} dirs[] = {
-		{false, "", 0710},	    {false, "/container", 0710}, {false, "/tmp", 0700},
-		{false, "/seccomp", 0700},  {true, "", 0711},		 {true, "/keeper", 0700},
+		{false, "", 0710},     {false, "/container", 0710},
+		{false, "/tmp", 0700}, {false, "/seccomp", 0700},
+		{true, "", 0711},      {true, "/keeper", 0700},
 		{true, "/exec", 0700},
 	};
 
 	for (size_t i = 0; i < array_len(dirs); i++) {
-		auto_free char *path = mem_printf("%s%s", dirs[i].in_run ? g->run : g->root, dirs[i].name);
+		auto_free char *path =
+			mem_printf("%s%s", dirs[i].in_run ? g->run : g->root, dirs[i].name);
 
 		if (make_dir(path, dirs[i].mode, e) < 0)
 			return -ERR_SYSTEM;
@@ -106,10 +109,11 @@ static int lock_dir(const char *dir, const char *what, int *ret, struct err *e)
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno != EWOULDBLOCK)
 			return err_sys(e, "cannot lock '%s'", path);
-		return err_set(e, ERR_BUSY,
-			       "another hulld uses the %s directory '%s'; stop it, or choose another "
-			       "with --%s",
-			       what, dir, what);
+		return err_set(
+			e, ERR_BUSY,
+			"another hulld uses the %s directory '%s'; stop it, or choose another "
+			"with --%s",
+			what, dir, what);
 	}
 	*ret = take_fd(&fd);
 	return 0;
@@ -252,7 +256,8 @@ struct engine *engine_free(struct engine *g)
 	g->closing = true;
 	g->images = g->images ? image_store_close(g->images) : NULL;
 	g->records = records_close(g->records);
-	map_each(&g->workloads, it) (void)workload_free(it->value);
+	map_each (&g->workloads, it)
+		(void)workload_free(it->value);
 	map_done(&g->workloads);
 	map_done(&g->execs);
 	for (int i = 0; i < OWNERS; i++)

@@ -5,8 +5,9 @@
  * clients and execs. Names are maps of their own per owner, borrowed pointers. Files: engine.c
  * (birth, lock, users), adopt.c (finding again), workload.c (the struct and its record),
  * workload_create.c, workload_start.c, workload_life.c (stop, kill, pause, end), workload_remove.c,
- * wait.c, attach.c, exec.c, names.c, events.c, filters.c, list.c, inspect.c, oci*.c (the spec), identity.c
- * (passwd), files.c, logs.c, stats.c, top.c, images.c, networks.c, volumes.c, system.c, prune.c.
+ * wait.c, attach.c, exec.c, names.c, events.c, filters.c, list.c, inspect.c, oci*.c (the spec),
+ * identity.c (passwd), files.c, logs.c, stats.c, top.c, images.c, networks.c, volumes.c, system.c,
+ * prune.c.
  */
 #pragma once
 
@@ -231,17 +232,17 @@ struct identity {
 	const char *home;
 };
 int identity_resolve(const char *user, char *const *group_add, char *const *roots, struct arena *a,
-		  struct identity *ret, struct err *e) must_use;
+		     struct identity *ret, struct err *e) must_use;
 int oci_build(struct workload *w, const struct identity *user, struct json **ret,
-	       struct err *e) must_use;
+	      struct err *e) must_use;
 struct json *oci_resources(const struct host_config *h);
 int oci_resources_check(const struct host_config *h, struct err *e) must_use;
 int oci_capabilities(const struct host_config *h, struct arena *a, char ***ret,
-			 struct err *e) must_use;
+		     struct err *e) must_use;
 struct json *oci_seccomp(char *const *capabilities);
 int oci_mounts(struct workload *w, struct json *mounts, struct err *e) must_use;
 int oci_devices(const struct host_config *h, struct json *linux_part, struct json *resources,
-		 struct err *e) must_use;
+		struct err *e) must_use;
 
 /* wait.c, attach.c, exec.c, events.c: */
 
@@ -277,9 +278,6 @@ bool filter_match_part(const struct filters *f, const char *key, const char *tex
 /* One truth value; `otherwise` when the key is absent. */
 int filter_flag(const struct filters *f, const char *key, bool otherwise, bool *ret,
 		struct err *e) must_use;
-/* RFC 3339 both ways. */
-int engine_time_parse(const char *text, int64_t *ret_ns, struct err *e) must_use;
-char *engine_time_text(int64_t ns, struct arena *a);
 bool filter_match_labels(const struct filters *f, const struct json_pair *labels);
 int filter_until(const struct filters *f, const struct world *w, int64_t *ret_ns,
 		 struct err *e) must_use;

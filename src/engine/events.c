@@ -1,8 +1,9 @@
 /*
- * Events: a ring of the last ones and a list of subscribers. An event is copied once into the ring and
- * shown to the subscribers from there, deferred: a subscriber never runs inside the verb that caused
- * it. The ring counts events from the engine's start, so a subscriber knows by a number what it has
- * seen; one that falls behind a whole ring (it cannot, with deferral in the same turn) loses the oldest.
+ * Events: a ring of the last ones and a list of subscribers. An event is copied once into the ring
+ * and shown to the subscribers from there, deferred: a subscriber never runs inside the verb that
+ * caused it. The ring counts events from the engine's start, so a subscriber knows by a number what
+ * it has seen; one that falls behind a whole ring (it cannot, with deferral in the same turn) loses
+ * the oldest.
  */
 #include "engine/engine_priv.h"
 #include "engine/streams_priv.h"
@@ -34,7 +35,7 @@ struct event_ring {
 	uint64_t said; /* events so far; event n is at n % EVENTS_KEPT */
 	struct list subscribers;
 	size_t listeners;
-	bool deferred;
+	bool deferred, showing; /* showing: subscribers are freed after, not in between */
 };
 
 struct event_ring *events_new(struct engine *g)
@@ -51,6 +52,10 @@ static void subscriber_free(struct stream *stream)
 	struct subscriber *s = container_of(stream, struct subscriber, stream);
 
 	assert(s->stream.magic == STREAM_MAGIC);
+	if (s->engine->events->showing) {
+		s->ended = true;
+		return;
+	}
 	s->engine->events->listeners--;
 	list_remove(&s->link);
 	(void)loop_timer_free(s->end_timer);
@@ -63,7 +68,8 @@ struct event_ring *events_free(struct event_ring *r)
 {
 	if (!r)
 		return NULL;
-	list_each(&r->subscribers, struct subscriber, link, s) subscriber_free(&s->stream);
+	list_each (&r->subscribers, struct subscriber, link, s)
+		subscriber_free(&s->stream);
 	for (size_t i = 0; i < EVENTS_KEPT; i++)
 		arena_done(&r->kept[i].arena);
 	free(r);
@@ -99,7 +105,8 @@ static bool match_actor(const struct filters *f, const char *type, const struct 
 static bool match_action(const struct filters *f, const struct event *v)
 {
 	const char *colon = strchr(v->action, ':');
-	auto_free char *head = colon ? str_dup((struct str){v->action, (size_t)(colon - v->action)}) : NULL;
+	auto_free char *head =
+		colon ? str_dup((struct str){v->action, (size_t)(colon - v->action)}) : NULL;
 
 	return filter_match(f, "event", v->action) || (head && filter_match(f, "event", head));
 }
@@ -123,20 +130,30 @@ static bool wanted(const struct subscriber *s, const struct event *v)
 	return filter_match_labels(f, v->attributes);
 }
 
-/* Shows what it has not seen; false when the subscriber is gone after (it may cancel itself). */
+/* Shows what it has not seen; it may cancel itself or others meanwhile. */
 static void show(struct event_ring *r, struct subscriber *s)
 {
-	while (s->next < r->said) {
+	assert(r->showing);
+	while (s->next < r->said && !s->ended) {
 		uint64_t n = s->next++;
 		const struct event *v = &r->kept[n % EVENTS_KEPT].event;
 
-		if (r->said - n > EVENTS_KEPT || !wanted(s, v))
-			continue;
-		s->sink.event(s->sink.ctx, v);
-		if (list_empty(&r->subscribers))
-			return;
-		if (!list_has(&r->subscribers, &s->link))
-			return;
+		if (r->said - n <= EVENTS_KEPT && wanted(s, v))
+			s->sink.event(s->sink.ctx, v);
+	}
+}
+
+static void show_to(struct event_ring *r, struct subscriber *only)
+{
+	r->showing = true;
+	list_each (&r->subscribers, struct subscriber, link, s) {
+		if (!only || s == only)
+			show(r, s);
+	}
+	r->showing = false;
+	list_each (&r->subscribers, struct subscriber, link, s) {
+		if (s->ended)
+			subscriber_free(&s->stream);
 	}
 }
 
@@ -145,10 +162,7 @@ static void show_all(void *arg)
 	struct event_ring *r = arg;
 
 	r->deferred = false;
-	list_each(&r->subscribers, struct subscriber, link, s) {
-		if (!s->ended)
-			show(r, s);
-	}
+	show_to(r, NULL);
 }
 
 void event_say(struct engine *g, enum owner owner, const char *type, const char *action,
@@ -167,7 +181,8 @@ void event_say(struct engine *g, enum owner owner, const char *type, const char 
 	copy = arena_new_array(&k->arena, struct json_pair, n + 1);
 	for (size_t i = 0; i < n; i++) {
 		copy[i].key = arena_dup_text(&k->arena, attributes[i].key);
-		copy[i].value = arena_dup_text(&k->arena, attributes[i].value ? attributes[i].value : "");
+		copy[i].value =
+			arena_dup_text(&k->arena, attributes[i].value ? attributes[i].value : "");
 	}
 	k->event = (struct event){
 		.type = arena_dup_text(&k->arena, type),
@@ -200,7 +215,8 @@ void event_container(struct workload *w, const char *action, ...)
 	va_end(ap);
 	pairs[n++] = (struct json_pair){(char *)"image", w->image_ref};
 	pairs[n++] = (struct json_pair){(char *)"name", w->name};
-	for (const struct json_pair *l = w->request.config.labels; l && l->key && n < EVENT_PAIRS_MAX; l++)
+	for (const struct json_pair *l = w->request.config.labels;
+	     l && l->key && n < EVENT_PAIRS_MAX; l++)
 		pairs[n++] = *l;
 	pairs[n] = (struct json_pair){0};
 	event_say(w->engine, w->owner, "container", action, w->id, pairs);
@@ -209,17 +225,20 @@ void event_container(struct workload *w, const char *action, ...)
 static void end_now(void *arg)
 {
 	struct subscriber *s = arg;
+	struct event_ring *r = s->engine->events;
 	struct event_sink sink = s->sink;
+	size_t before = r->listeners;
 
-	show(s->engine->events, s);
-	s->ended = true;
+	show_to(r, s);
+	if (r->listeners < before) /* it cancelled while it was shown the last ones */
+		return;
 	subscriber_free(&s->stream);
 	sink.end(sink.ctx, NULL);
 }
 
 static const char *const known_filters[] = {
-	"type", "event", "container", "image", "network", "volume", "label", "label!",
-	"daemon", "scope", "plugin", "node", "service", "secret", "config", NULL,
+	"type",	  "event", "container", "image", "network", "volume", "label",	"label!",
+	"daemon", "scope", "plugin",	"node",	 "service", "secret", "config", NULL,
 };
 
 static void copy_filters(struct subscriber *s, const struct filters *f)
@@ -263,7 +282,8 @@ int engine_events(struct user *u, const struct event_options *o, const struct ev
 	r->listeners++;
 	s->end_timer = loop_timer_new(g->loop, end_now, s);
 	if (o->until_ns)
-		loop_timer_set(s->end_timer, o->until_ns > now ? (o->until_ns - now) / 1000000 + 1 : 0, 0);
+		loop_timer_set(s->end_timer,
+			       o->until_ns > now ? (o->until_ns - now) / 1000000 + 1 : 0, 0);
 	if (s->next < r->said && !r->deferred) {
 		r->deferred = true;
 		loop_defer(g->loop, show_all, r);

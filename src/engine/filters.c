@@ -1,9 +1,10 @@
 /*
- * Filters as Docker's clients send them: {"key":["value"]} or, older, {"key":{"value":true}}. Reading
- * and matching; which keys a question knows is said where the question is answered.
+ * Filters as Docker's clients send them: {"key":["value"]} or, older, {"key":{"value":true}}.
+ * Reading and matching; which keys a question knows is said where the question is answered.
  */
 #include "engine/engine_priv.h"
 #include "ground/base/parse.h"
+#include "ground/base/rfc3339.h"
 
 #define FILTERS_BYTES_MAX (64u << 10)
 
@@ -20,7 +21,8 @@ static char **read_values(const struct json *j, const char *key, struct arena *a
 			const char *text = json_text(json_at(j, i));
 
 			if (!text) {
-				(void)err_set(e, ERR_INVALID, "filter '%s': a value is not a string", key);
+				(void)err_set(e, ERR_INVALID,
+					      "filter '%s': a value is not a string", key);
 				return NULL;
 			}
 			values[used++] = arena_dup_text(a, text);
@@ -50,7 +52,8 @@ int filters_read(struct str text, struct arena *a, struct filters *ret, struct e
 	if (!text.n)
 		return 0;
 	if (text.n > FILTERS_BYTES_MAX)
-		return err_set(e, ERR_INVALID, "the filters are longer than %u bytes", FILTERS_BYTES_MAX);
+		return err_set(e, ERR_INVALID, "the filters are longer than %u bytes",
+			       FILTERS_BYTES_MAX);
 	if (json_parse(text, "filters", &j, e) < 0)
 		return -ERR_INVALID;
 	if (json_kind(j) == JSON_NULL)
@@ -183,5 +186,5 @@ int filter_until(const struct filters *f, const struct world *w, int64_t *ret_ns
 		*ret_ns = world_now_ns(w) - ns;
 		return 0;
 	}
-	return engine_time_parse(one->values[0], ret_ns, e);
+	return rfc3339_parse(one->values[0], ret_ns, e);
 }

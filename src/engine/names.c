@@ -7,20 +7,21 @@
 #define NAME_MAX_CHARS 255
 
 static const char *const qualities[] = {
-	"able",	  "amber", "bold",  "brave", "bright", "calm",	"clear", "clever", "cosy",  "deep",
-	"eager",  "early", "fair",  "fast",  "firm",   "fresh", "gentle", "glad",  "grand", "happy",
-	"hardy",  "jolly", "keen",  "kind",  "light",  "lively", "loyal", "lucky", "merry", "mild",
-	"neat",	  "noble", "plain", "proud", "quick",  "quiet", "ready", "royal",  "sharp", "smooth",
-	"snug",	  "solid", "sound", "steady", "still", "strong", "sunny", "swift", "tidy",  "warm",
+	"able",	  "amber", "bold",  "brave",  "bright", "calm",	 "clear", "clever", "cosy",
+	"deep",	  "eager", "early", "fair",   "fast",	"firm",	 "fresh", "gentle", "glad",
+	"grand",  "happy", "hardy", "jolly",  "keen",	"kind",	 "light", "lively", "loyal",
+	"lucky",  "merry", "mild",  "neat",   "noble",	"plain", "proud", "quick",  "quiet",
+	"ready",  "royal", "sharp", "smooth", "snug",	"solid", "sound", "steady", "still",
+	"strong", "sunny", "swift", "tidy",   "warm",
 };
 
 static const char *const ships[] = {
-	"barge",  "bark",    "brig",	"canoe",   "carrack", "clipper", "coble",  "cog",
-	"corvette", "cutter", "dhow",	"dinghy",  "dory",    "drifter", "ferry",  "frigate",
-	"galleon", "galley", "gig",	"jolle",   "junk",    "kayak",	 "ketch",  "knarr",
-	"launch", "liner",   "longship", "lugger", "packet",  "pinnace", "prau",   "punt",
-	"raft",	  "sampan",  "schooner", "scow",   "skiff",   "sloop",	 "smack",  "tender",
-	"trawler", "trimaran", "tug",	"wherry",  "whaler",  "xebec",	 "yacht",  "yawl",
+	"barge",    "bark",	"brig",	    "canoe",  "carrack", "clipper", "coble", "cog",
+	"corvette", "cutter",	"dhow",	    "dinghy", "dory",	 "drifter", "ferry", "frigate",
+	"galleon",  "galley",	"gig",	    "jolle",  "junk",	 "kayak",   "ketch", "knarr",
+	"launch",   "liner",	"longship", "lugger", "packet",	 "pinnace", "prau",  "punt",
+	"raft",	    "sampan",	"schooner", "scow",   "skiff",	 "sloop",   "smack", "tender",
+	"trawler",  "trimaran", "tug",	    "wherry", "whaler",	 "xebec",   "yacht", "yawl",
 };
 
 static bool name_char(char c, bool first)
@@ -38,10 +39,11 @@ int name_check(const char *name, struct err *e)
 		good = name_char(*p, p == name);
 	/* One character alone is not a name for Docker either: [a-zA-Z0-9][a-zA-Z0-9_.-]+ */
 	if (!good || !name[1])
-		return err_set(e, ERR_INVALID,
-			       "invalid container name '%s': only [a-zA-Z0-9][a-zA-Z0-9_.-]+ is allowed, "
-			       "at most %d characters",
-			       name, NAME_MAX_CHARS);
+		return err_set(
+			e, ERR_INVALID,
+			"invalid container name '%s': only [a-zA-Z0-9][a-zA-Z0-9_.-]+ is allowed, "
+			"at most %d characters",
+			name, NAME_MAX_CHARS);
 	return 0;
 }
 
@@ -75,15 +77,15 @@ static int find_by_prefix(struct user *u, const char *ref, struct workload **ret
 
 	if (n == 0 || n >= ENGINE_ID_HEX || strspn(ref, "0123456789abcdef") != n)
 		return err_set(e, ERR_NOT_FOUND, "no such container: %s", ref);
-	map_each(&u->engine->workloads, it)
-	{
+	map_each (&u->engine->workloads, it) {
 		struct workload *w = it->value;
 
 		if (w->owner != u->owner || w->hidden || strncmp(w->id, ref, n) != 0)
 			continue;
 		if (found)
 			return err_set(e, ERR_INVALID,
-				       "the id '%s' is ambiguous: several containers begin with it", ref);
+				       "the id '%s' is ambiguous: several containers begin with it",
+				       ref);
 		found = w;
 	}
 	if (!found)

@@ -1,6 +1,6 @@
 /*
- * The one struct behind every `struct stream`: a stream is anything a caller may resume or cancel, and its
- * maker gives the two functions.
+ * The one struct behind every `struct stream`: a stream is anything a caller may resume or cancel,
+ * and its maker gives the two functions.
  */
 #pragma once
 
@@ -10,7 +10,7 @@
 #include "engine/stream.h"
 
 struct stream {
-	uint32_t magic; /* STREAM_MAGIC */
+	uint32_t magic;			  /* STREAM_MAGIC */
 	void (*resume)(struct stream *s); /* NULL: it never waits */
 	void (*cancel)(struct stream *s); /* frees it, calls nothing back */
 };

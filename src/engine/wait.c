@@ -1,10 +1,10 @@
 /*
- * Waiters: who wants to know when a container stops or is removed. A waiter is in its container's list
- * until it is told or cancelled; telling is deferred, so that it never happens inside a verb, and
- * a waiter that is cancelled meanwhile is not told.
+ * Waiters: who wants to know when a container stops or is removed. A waiter is in its container's
+ * list until it is told or cancelled; telling is deferred, so that it never happens inside a verb,
+ * and a waiter that is cancelled meanwhile is not told.
  *
- * not-running: at once when it does not run, else at its final end. next-exit: at the next end (also
- * of a failed start). removed: when it is gone, with the exit code it had.
+ * not-running: at once when it does not run, else at its final end. next-exit: at the next end
+ * (also of a failed start). removed: when it is gone, with the exit code it had.
  */
 #include "engine/engine_priv.h"
 
@@ -34,8 +34,10 @@ int wait_condition_of(const char *text, enum wait_condition *ret, struct err *e)
 			*ret = (enum wait_condition)i;
 			return 0;
 		}
-	return err_set(e, ERR_INVALID,
-		       "invalid condition '%s': 'not-running', 'next-exit' or 'removed' is expected", text);
+	return err_set(
+		e, ERR_INVALID,
+		"invalid condition '%s': 'not-running', 'next-exit' or 'removed' is expected",
+		text);
 }
 
 static struct waiter *as_waiter(void *p)
@@ -105,7 +107,7 @@ void wait_cancel(struct waiter *wt)
 
 void wait_ended(struct workload *w)
 {
-	list_each(&w->waiters, struct waiter, link, wt) {
+	list_each (&w->waiters, struct waiter, link, wt) {
 		if (wt->condition != WAIT_REMOVED)
 			tell(wt, w->exit_code, w->error);
 	}
@@ -113,7 +115,7 @@ void wait_ended(struct workload *w)
 
 void wait_start_failed(struct workload *w)
 {
-	list_each(&w->waiters, struct waiter, link, wt) {
+	list_each (&w->waiters, struct waiter, link, wt) {
 		if (wt->condition != WAIT_REMOVED)
 			tell(wt, w->exit_code, w->error);
 	}
@@ -121,11 +123,13 @@ void wait_start_failed(struct workload *w)
 
 void wait_removed(struct workload *w)
 {
-	list_each(&w->waiters, struct waiter, link, wt) tell(wt, w->exit_code, w->error);
+	list_each (&w->waiters, struct waiter, link, wt)
+		tell(wt, w->exit_code, w->error);
 }
 
 /* The engine goes: nobody is told, the connections end with it. */
 void wait_drop_all(struct workload *w)
 {
-	list_each(&w->waiters, struct waiter, link, wt) waiter_free(wt);
+	list_each (&w->waiters, struct waiter, link, wt)
+		waiter_free(wt);
 }

@@ -1,7 +1,7 @@
 /*
- * A container in memory and as a record: birth, end, JSON both ways. The record holds what must survive
- * the daemon: the request merged with the image's config, resolved mounts, the state. What a run needs
- * beside that (addresses, pid) is in the run directory and with the keeper.
+ * A container in memory and as a record: birth, end, JSON both ways. The record holds what must
+ * survive the daemon: the request merged with the image's config, resolved mounts, the state. What
+ * a run needs beside that (addresses, pid) is in the run directory and with the keeper.
  */
 #include <sys/stat.h>
 
@@ -68,7 +68,7 @@ struct workload *workload_new(struct engine *g, const char *id, enum owner owner
 
 static void free_hooks(struct list *hooks)
 {
-	list_each(hooks, struct end_hook, link, h) {
+	list_each (hooks, struct end_hook, link, h) {
 		list_remove(&h->link);
 		free(h);
 	}

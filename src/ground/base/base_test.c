@@ -15,6 +15,7 @@
 #include "ground/base/options.h"
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
+#include "ground/base/rfc3339.h"
 #include "ground/base/world.h"
 
 static void error_is_wrapped_outside_in(void **state)
@@ -209,6 +210,36 @@ static void unknown_options_name_the_closest(void **state)
 	assert_string_equal(e.text, "option '--name' needs a value: --name NAME");
 }
 
+static void moments_go_both_ways(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t ns;
+	} rows[] = {
+		{"2023-11-14T22:13:20Z", 1700000000000000000},
+		{"2024-02-29T23:59:59.5Z", 1709251199500000000},
+		{"1969-12-31T23:59:59.999999999Z", -1},
+	};
+	char text[RFC3339_CHARS + 1];
+	struct err e = {0};
+	int64_t ns = 0;
+
+	(void)state;
+	for (size_t i = 0; i < array_len(rows); i++) {
+		assert_string_equal(rfc3339_text(rows[i].ns, text), rows[i].text);
+		assert_int_equal(rfc3339_parse(rows[i].text, &ns, &e), 0);
+		assert_true(ns == rows[i].ns);
+	}
+	assert_string_equal(rfc3339_text_padded(rows[0].ns, text),
+			    "2023-11-14T22:13:20.000000000Z");
+	assert_string_equal(rfc3339_text(0, text), "0001-01-01T00:00:00Z");
+	assert_int_equal(rfc3339_parse("2023-11-15T00:13:20+02:00", &ns, &e), 0);
+	assert_true(ns == rows[0].ns);
+	assert_true(rfc3339_parse("2023-13-15T00:13:20Z", &ns, &e) < 0);
+	assert_true(rfc3339_parse("2023-11-15T00:13:20", &ns, &e) < 0);
+	assert_true(rfc3339_parse("2023-11-15T00:13:20Z ", &ns, &e) < 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -219,6 +250,7 @@ int main(void)
 		cmocka_unit_test(text_is_cut_and_joined),
 		cmocka_unit_test(arena_gives_zeroed_aligned_pieces),
 		cmocka_unit_test(cursor_stays_inside),
+		cmocka_unit_test(moments_go_both_ways),
 		cmocka_unit_test(list_allows_removal_while_walking),
 		cmocka_unit_test(options_are_read_from_a_table),
 		cmocka_unit_test(unknown_options_name_the_closest),
