@@ -215,7 +215,7 @@ static void moments_go_both_ways(void **state)
 	static const struct {
 		const char *text;
 		int64_t ns;
-	} rows[] = {
+	} moments[] = {
 		{"2023-11-14T22:13:20Z", 1700000000000000000},
 		{"2024-02-29T23:59:59.5Z", 1709251199500000000},
 		{"1969-12-31T23:59:59.999999999Z", -1},
@@ -225,16 +225,16 @@ static void moments_go_both_ways(void **state)
 	int64_t ns = 0;
 
 	(void)state;
-	for (size_t i = 0; i < array_len(rows); i++) {
-		assert_string_equal(rfc3339_text(rows[i].ns, text), rows[i].text);
-		assert_int_equal(rfc3339_parse(rows[i].text, &ns, &e), 0);
-		assert_true(ns == rows[i].ns);
+	for (size_t i = 0; i < array_len(moments); i++) {
+		assert_string_equal(rfc3339_text(moments[i].ns, text), moments[i].text);
+		assert_int_equal(rfc3339_parse(moments[i].text, &ns, &e), 0);
+		assert_true(ns == moments[i].ns);
 	}
-	assert_string_equal(rfc3339_text_padded(rows[0].ns, text),
+	assert_string_equal(rfc3339_text_padded(moments[0].ns, text),
 			    "2023-11-14T22:13:20.000000000Z");
 	assert_string_equal(rfc3339_text(0, text), "0001-01-01T00:00:00Z");
 	assert_int_equal(rfc3339_parse("2023-11-15T00:13:20+02:00", &ns, &e), 0);
-	assert_true(ns == rows[0].ns);
+	assert_true(ns == moments[0].ns);
 	assert_true(rfc3339_parse("2023-13-15T00:13:20Z", &ns, &e) < 0);
 	assert_true(rfc3339_parse("2023-11-15T00:13:20", &ns, &e) < 0);
 	assert_true(rfc3339_parse("2023-11-15T00:13:20Z ", &ns, &e) < 0);
