@@ -64,7 +64,7 @@ enum cgroup_controller {
 
 #define CGROUP_DIRS_MAX	 32
 #define CGROUP_VALUE_MAX 4096 /* of one value written */
-#define CGROUP_FILE_MAX	 (1 << 20)
+#define CGROUP_FILE_MAX	 (8 << 20)
 #define CGROUP_PIDS_MAX	 (1 << 22)
 
 struct cgroup;
@@ -102,16 +102,23 @@ int cgroup_sub(const struct cgroup *cg, const char *path, struct cgroup **ret,
 
 enum cgroup_mode cgroup_mode(const struct cgroup *cg);
 bool cgroup_has(const struct cgroup *cg, enum cgroup_controller c);
+bool cgroup_is_v2(const struct cgroup *cg,
+		  enum cgroup_controller c);		      /* which names its files have */
 const char *cgroup_controller_name(enum cgroup_controller c); /* v1 name: "memory" */
 /* The directory that holds controller c, borrowed; NULL when the host or the right lacks. */
 const char *cgroup_dir(const struct cgroup *cg, enum cgroup_controller c);
 
-/* Does this process's view of the host look like pure v2? One statfs, nothing else. */
-bool cgroup_host_is_v2(void);
+/*
+ * A directory that nobody needed when the cgroup was made (cpuset, net_cls ...) is left out: it
+ * costs as much as all others together. cgroup_want_controller makes it now and moves what runs
+ * into it.
+ */
+int cgroup_want_controller(struct cgroup *cg, enum cgroup_controller c, struct err *e) must_use;
 
 /*
- * Joining. cgroup_clone_fd answers the descriptor for clone3's CLONE_INTO_CGROUP (owned by cg), or
- * -1: on v1, and where a small memory limit makes a late join better. cgroup_join_self moves the
+ * Joining. cgroup_clone_fd answers the descriptor for clone3's CLONE_INTO_CGROUP (owned by cg; on
+ * hybrid hosts the v2 directory's), or -1: on v1, and where a small memory limit makes a late join
+ * better: so ask after the limits are written. cgroup_join_self moves the
  * calling (single-threaded) process into every directory but the late one, without the global lock
  * that a write to cgroup.procs takes; `in_clone_fd` says that CLONE_INTO_CGROUP was used already.
  * cgroup_join moves another process into all of them.
