@@ -1,6 +1,6 @@
 /*
- * Confinement by plain system calls. The filter is built here as a row of comparisons, without libseccomp: the
- * list is short and fixed, and building it costs microseconds.
+ * Confinement by plain system calls. The filter is built here as a row of comparisons, without
+ * libseccomp: the list is short and fixed, and building it costs microseconds.
  */
 #include "ground/linux/confine.h"
 
@@ -32,10 +32,10 @@
 #endif
 
 #define CONFINE_SYSCALLS_MAX 200
-#define CONFINE_SPACES                                                                             \
+#define CONFINE_SPACES \
 	(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID)
 /* From sys/mount.h, which does not agree with linux/mount.h in one file. */
-#define CONFINE_DETACH 2
+#define CONFINE_DETACH	    2
 #define CONFINE_PRIVATE_ALL ((1ul << 18) | (1ul << 14)) /* MS_PRIVATE | MS_REC */
 
 /* The outer process has nothing left to do but to end as its child ends. */
@@ -82,7 +82,8 @@ static int root_by_chroot(int dirfd, struct err *e)
 
 int confine_root(int dirfd, struct err *e)
 {
-	struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+	struct mount_attr attr = {.attr_set =
+					  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
 	auto_close int tree = (int)syscall(SYS_open_tree, dirfd, "",
 					   AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 

@@ -20,7 +20,7 @@
 #define BLOB_STEP (1u << 20) /* bytes hashed between two reads */
 
 struct blob_store {
-	char *path; /* <top>/blob */
+	char *path;   /* <top>/blob */
 	int names_fd; /* <top>/blob/sha256 */
 	int tmp_fd;
 	atomic_uint serial;
@@ -96,7 +96,8 @@ int blob_write_err(struct err *e, int fd, const char *path)
 
 	if ((sys == ENOSPC || sys == EDQUOT) && fstatvfs(fd, &v) == 0)
 		return err_set(e, ERR_EXHAUSTED,
-			       "no space left on the disk of '%s': %llu MiB are free; free some (hull rmi, hull gc) "
+			       "no space left on the disk of '%s': %llu MiB are free; free some "
+			       "(hull rmi, hull gc) "
 			       "and try again",
 			       path, (unsigned long long)v.f_bavail * v.f_frsize >> 20);
 	errno = sys;
@@ -110,7 +111,8 @@ int blob_begin(struct blob_store *s, struct blob_writer **ret, struct err *e)
 	w->store = s;
 	snprintf(w->tmp_name, sizeof(w->tmp_name), "%ld-%u", (long)getpid(),
 		 atomic_fetch_add(&s->serial, 1));
-	w->fd = openat(s->tmp_fd, w->tmp_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	w->fd = openat(s->tmp_fd, w->tmp_name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+		       0600);
 	if (w->fd < 0) {
 		free(w);
 		return blob_write_err(e, s->tmp_fd, s->path);
@@ -167,7 +169,8 @@ int blob_hash(struct blob_writer *w, uint64_t upto, struct err *e)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return err_sys(e, "cannot read back '%s/tmp/%s'", w->store->path, w->tmp_name);
+			return err_sys(e, "cannot read back '%s/tmp/%s'", w->store->path,
+				       w->tmp_name);
 		if (n == 0)
 			return err_set(e, ERR_INTERNAL, "'%s/tmp/%s' ends before its size",
 				       w->store->path, w->tmp_name);
@@ -196,8 +199,8 @@ int blob_finish(struct blob_writer *w, const char *expect, char ret[DIGEST_ROOM]
 	digest_end(&w->hash, w->digest);
 	if (expect && strcmp(expect, w->digest) != 0)
 		return err_set(e, ERR_INVALID,
-			       "digest mismatch: expected %s, the %llu bytes received have %s", expect,
-			       (unsigned long long)w->written, w->digest);
+			       "digest mismatch: expected %s, the %llu bytes received have %s",
+			       expect, (unsigned long long)w->written, w->digest);
 	if (ret)
 		memcpy(ret, w->digest, DIGEST_ROOM);
 	return 0;
@@ -260,7 +263,8 @@ int blob_put(struct blob_store *s, struct str bytes, char ret[DIGEST_ROOM], stru
 	return r < 0 ? r : blob_publish(take(w), true, e);
 }
 
-int blob_open(struct blob_store *s, const char *digest, int *ret_fd, uint64_t *ret_size, struct err *e)
+int blob_open(struct blob_store *s, const char *digest, int *ret_fd, uint64_t *ret_size,
+	      struct err *e)
 {
 	struct stat st;
 	int r, fd;
@@ -293,7 +297,8 @@ bool blob_has(struct blob_store *s, const char *digest, uint64_t *ret_size)
 	return S_ISREG(st.st_mode);
 }
 
-int blob_get(struct blob_store *s, const char *digest, size_t max, struct strbuf *ret, struct err *e)
+int blob_get(struct blob_store *s, const char *digest, size_t max, struct strbuf *ret,
+	     struct err *e)
 {
 	auto_close int fd = -1;
 	auto_free char *bytes = NULL;
@@ -305,8 +310,8 @@ int blob_get(struct blob_store *s, const char *digest, size_t max, struct strbuf
 	if (r < 0)
 		return r;
 	if (size > max)
-		return err_set(e, ERR_INVALID, "blob %s has %llu bytes, more than the %zu allowed", digest,
-			       (unsigned long long)size, max);
+		return err_set(e, ERR_INVALID, "blob %s has %llu bytes, more than the %zu allowed",
+			       digest, (unsigned long long)size, max);
 	bytes = mem_try((size_t)size + 1, e);
 	if (!bytes)
 		return -ERR_EXHAUSTED;
@@ -317,7 +322,8 @@ int blob_get(struct blob_store *s, const char *digest, size_t max, struct strbuf
 	}
 	digest_of(bytes, have, found);
 	if (strcmp(found, digest) != 0)
-		return err_set(e, ERR_INVALID, "blob %s is damaged on disk: its bytes have %s", digest, found);
+		return err_set(e, ERR_INVALID, "blob %s is damaged on disk: its bytes have %s",
+			       digest, found);
 	strbuf_add(ret, bytes, have);
 	return 0;
 }
@@ -340,7 +346,8 @@ int blob_verify(struct blob_store *s, const char *digest, struct err *e)
 	if (n < 0)
 		return err_sys(e, "cannot read blob %s", digest);
 	if (strcmp(found, digest) != 0)
-		return err_set(e, ERR_INVALID, "blob %s is damaged on disk: its bytes have %s", digest, found);
+		return err_set(e, ERR_INVALID, "blob %s is damaged on disk: its bytes have %s",
+			       digest, found);
 	return 0;
 }
 

@@ -1,11 +1,13 @@
 /*
- * SHA-256 by GnuTLS and the strict spelling of digests. The only file that knows which library hashes.
+ * SHA-256 by GnuTLS and the strict spelling of digests. The only file that knows which library
+ * hashes.
  */
 #include "ground/store/digest.h"
 
 #include <assert.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ground/base/mem.h"
@@ -14,7 +16,8 @@ void digest_begin(struct digest *d)
 {
 	gnutls_hash_hd_t h = NULL;
 
-	/* Fails only when memory or the algorithm is missing: the same as a failed small allocation. */
+	/* Fails only when memory or the algorithm is missing: the same as a failed small
+	 * allocation. */
 	if (gnutls_hash_init(&h, GNUTLS_DIG_SHA256) != 0)
 		abort();
 	d->state = h;
@@ -79,9 +82,11 @@ int digest_check(struct str text, struct err *e)
 	if (digest_valid(text))
 		return 0;
 	if (str_starts(text, "sha512:") || str_starts(text, "sha384:"))
-		return err_set(e, ERR_UNSUPPORTED, "digest '%.*s' is not sha256, the only kind read here",
-			       shown, text.p);
-	return err_set(e, ERR_INVALID,
-		       "invalid digest '%.*s': expected 'sha256:' and 64 lower-case hexadecimal digits",
-		       shown, text.n ? text.p : "");
+		return err_set(e, ERR_UNSUPPORTED,
+			       "digest '%.*s' is not sha256, the only kind read here", shown,
+			       text.p);
+	return err_set(
+		e, ERR_INVALID,
+		"invalid digest '%.*s': expected 'sha256:' and 64 lower-case hexadecimal digits",
+		shown, text.n ? text.p : "");
 }

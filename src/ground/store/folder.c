@@ -1,6 +1,6 @@
 /*
- * Folders by descriptor. Removal descends with openat(O_NOFOLLOW), one descriptor for each level, so that a link
- * put in its way leads nowhere. What is mounted below is left alone.
+ * Folders by descriptor. Removal descends with openat(O_NOFOLLOW), one descriptor for each level,
+ * so that a link put in its way leads nowhere. What is mounted below is left alone.
  */
 #include "ground/store/folder.h"
 
@@ -32,7 +32,8 @@ static int remove_one(int dirfd, const char *name, dev_t dev, int depth, struct 
 		return err_sys(e, "cannot remove '%s'", name);
 	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : err_sys(e, "cannot open folder '%s' to remove it", name);
+		return errno == ENOENT ? 0
+				       : err_sys(e, "cannot open folder '%s' to remove it", name);
 	if (fstat(fd, &st) < 0 || (dev != 0 && st.st_dev != dev)) {
 		(void)fd_close(fd);
 		return err_set(e, ERR_BUSY, "cannot remove '%s': something is mounted there", name);
@@ -57,7 +58,8 @@ static int empty_folder(int fd, dev_t dev, int depth, struct err *e)
 		return err_sys(e, "cannot read a folder to remove it");
 	}
 	if (depth > FOLDER_DEPTH_MAX)
-		r = err_set(e, ERR_INVALID, "folders are nested more than %d deep", FOLDER_DEPTH_MAX);
+		r = err_set(e, ERR_INVALID, "folders are nested more than %d deep",
+			    FOLDER_DEPTH_MAX);
 	while (r == 0 && (d = readdir(dir))) {
 		if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
 			continue;
@@ -82,7 +84,8 @@ uint64_t folder_bytes(int dirfd, const char *name)
 
 	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
-	sum = (uint64_t)st.st_blocks * 512 / (S_ISDIR(st.st_mode) || st.st_nlink == 0 ? 1 : st.st_nlink);
+	sum = (uint64_t)st.st_blocks * 512 /
+	      (S_ISDIR(st.st_mode) || st.st_nlink == 0 ? 1 : st.st_nlink);
 	if (!S_ISDIR(st.st_mode))
 		return sum;
 	fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

@@ -1,6 +1,6 @@
 /*
- * Whole folders below a descriptor, never by path: removal that a hostile tree cannot lead astray, and
- * durable small files. Symbolic links are never followed.
+ * Whole folders below a descriptor, never by path: removal that a hostile tree cannot lead astray,
+ * and durable small files. Symbolic links are never followed.
  */
 #pragma once
 
@@ -16,4 +16,5 @@ int folder_remove(int dirfd, const char *name, struct err *e) must_use;
 uint64_t folder_bytes(int dirfd, const char *name);
 
 /* Writes `name` below dirfd whole and durably: temporary file, sync, rename, sync of the folder. */
-int folder_put(int dirfd, const char *name, struct str bytes, unsigned int mode, struct err *e) must_use;
+int folder_put(int dirfd, const char *name, struct str bytes, unsigned int mode,
+	       struct err *e) must_use;

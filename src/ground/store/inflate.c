@@ -1,6 +1,7 @@
 /*
- * Streaming decompression over igzip and zstd. The one idea: two fixed buffers and a step function per
- * kind; the output buffer is handed out as it is, so a byte is copied once. Seeking is not offered.
+ * Streaming decompression over igzip and zstd. The one idea: two fixed buffers and a step function
+ * per kind; the output buffer is handed out as it is, so a byte is copied once. Seeking is not
+ * offered.
  */
 #include "ground/store/inflate.h"
 
@@ -14,8 +15,8 @@
 #include "ground/store/blob.h"
 #include "ground/store/digest.h"
 
-#define IN_BYTES	  (128u << 10)
-#define OUT_BYTES	  (256u << 10)
+#define IN_BYTES	    (128u << 10)
+#define OUT_BYTES	    (256u << 10)
 #define ZSTD_WINDOW_LOG_MAX 27
 
 struct inflate {
@@ -24,8 +25,8 @@ struct inflate {
 	struct digest *tee;
 	uint64_t total;
 	size_t in_at, in_n;
-	bool in_end;	/* the source said it was over */
-	bool mid;	/* inside a member or frame: an end of input is a cut */
+	bool in_end; /* the source said it was over */
+	bool mid;    /* inside a member or frame: an end of input is a cut */
 	struct inflate_state igzip;
 	ZSTD_DCtx *zstd;
 	unsigned char in[IN_BYTES];
@@ -148,7 +149,8 @@ static int64_t step_gzip(struct inflate *i, struct err *e)
 	i->in_at += i->in_n - z->avail_in;
 	i->in_n = z->avail_in;
 	if (code == ISAL_INCORRECT_CHECKSUM)
-		return err_set(e, ERR_INVALID, "damaged gzip stream: wrong checksum after %llu bytes",
+		return err_set(e, ERR_INVALID,
+			       "damaged gzip stream: wrong checksum after %llu bytes",
 			       (unsigned long long)i->total);
 	if (code < 0)
 		return err_set(e, ERR_INVALID, "damaged gzip stream after %llu bytes",
@@ -209,7 +211,8 @@ int64_t inflate_next(struct inflate *i, const void **ret, struct err *e)
 		if (i->in_n == 0 && i->in_end && !i->mid)
 			return 0;
 		if (i->in_end && starved && i->in_n == before)
-			return err_set(e, ERR_INVALID, "the compressed stream is cut off after %llu bytes",
+			return err_set(e, ERR_INVALID,
+				       "the compressed stream is cut off after %llu bytes",
 				       (unsigned long long)i->total);
 		n = step(i, e);
 		if (n < 0)

@@ -1,7 +1,7 @@
 /*
- * A stream of compressed bytes, read as plain ones: gzip (isa-l's igzip, several members too), zstd, or
- * nothing at all, told apart by the first bytes. Pull style: the caller gives a source, asks for blocks.
- * And the way back, for pushing what has only been kept plain: deflate_file.
+ * A stream of compressed bytes, read as plain ones: gzip (isa-l's igzip, several members too),
+ * zstd, or nothing at all, told apart by the first bytes. Pull style: the caller gives a source,
+ * asks for blocks. And the way back, for pushing what has only been kept plain: deflate_file.
  *
  * An inflate belongs to one thread. Memory is bounded (zstd windows over 128 MiB are refused).
  */

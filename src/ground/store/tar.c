@@ -1,12 +1,14 @@
 /*
- * libarchive behind our own item. The only file that includes it. Warnings of the reader (a name it could not
- * convert, an attribute it does not know) pass; anything it calls failed or fatal ends the reading.
+ * libarchive behind our own item. The only file that includes it. Warnings of the reader (a name it
+ * could not convert, an attribute it does not know) pass; anything it calls failed or fatal ends
+ * the reading.
  */
 #include "ground/store/tar.h"
 
 #include <archive.h>
 #include <archive_entry.h>
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -38,7 +40,7 @@ static la_ssize_t on_read(struct archive *a, void *arg, const void **ret)
 	if (n >= 0)
 		return (la_ssize_t)n;
 	r->source_failed = true;
-	archive_set_error(a, ARCHIVE_ERRNO_MISC, "source");
+	archive_set_error(a, EINVAL, "source");
 	return ARCHIVE_FATAL;
 }
 
@@ -143,7 +145,8 @@ int tar_next(struct tar_reader *r, struct tar_item *ret, struct err *e)
 	return failed < 0 ? failed : 1;
 }
 
-int tar_data(struct tar_reader *r, const void **ret, size_t *ret_n, int64_t *ret_offset, struct err *e)
+int tar_data(struct tar_reader *r, const void **ret, size_t *ret_n, int64_t *ret_offset,
+	     struct err *e)
 {
 	la_int64_t offset = 0;
 	int code = archive_read_data_block(r->a, ret, ret_n, &offset);
@@ -174,7 +177,7 @@ static la_ssize_t on_write(struct archive *a, void *arg, const void *p, size_t n
 static int write_err(struct tar_writer *w, const char *name, struct err *e)
 {
 	errno = archive_errno(w->a);
-	if (errno > 0 && errno != ARCHIVE_ERRNO_MISC)
+	if (errno > 0)
 		return err_sys(e, "cannot write '%s' to the archive", name);
 	return err_set(e, ERR_SYSTEM, "cannot write '%s' to the archive: %s", name,
 		       archive_error_string(w->a) ? archive_error_string(w->a) : "unknown reason");

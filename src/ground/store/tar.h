@@ -1,7 +1,7 @@
 /*
- * Tar archives, read and written through libarchive: ustar, GNU and pax with long names, sparse files and
- * extended attributes. Only tar is compiled in; compression is inflate.h's. The names and sizes
- * found are the archive's word, unchecked: who creates files from them does the checking.
+ * Tar archives, read and written through libarchive: ustar, GNU and pax with long names, sparse
+ * files and extended attributes. Only tar is compiled in; compression is inflate.h's. The names and
+ * sizes found are the archive's word, unchecked: who creates files from them does the checking.
  *
  * The calling program sets LC_CTYPE to C.UTF-8, or names beyond ASCII cannot be read.
  */
@@ -55,7 +55,8 @@ int tar_data(struct tar_reader *r, const void **ret, size_t *ret_n, int64_t *ret
 
 /* Writes pax (ustar where that is enough) to fd, which stays the caller's. */
 int tar_writer_new(int fd, struct tar_writer **ret, struct err *e) must_use;
-struct tar_writer *tar_writer_free(struct tar_writer *w); /* without _end the archive is cut; NULL */
+struct tar_writer *
+tar_writer_free(struct tar_writer *w); /* without _end the archive is cut; NULL */
 own_define(tar_writer, struct tar_writer *, (void)tar_writer_free);
 #define auto_tar_writer own_auto(tar_writer)
 

@@ -1,7 +1,8 @@
 /*
- * A root without overlay: layer directories laid over each other by copying, bottom first. Runs in the confined
- * child. A 0:0 device removes, an opaque folder replaces, everything else lies over what is there. Data are
- * shared by the file system where it can (reflink), else copied inside the kernel.
+ * A root without overlay: layer directories laid over each other by copying, bottom first. Runs in
+ * the confined child. A 0:0 device removes, an opaque folder replaces, everything else lies over
+ * what is there. Data are shared by the file system where it can (reflink), else copied inside the
+ * kernel.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -33,7 +34,8 @@ static int copy_failed(struct err *e, const char *name, const char *doing)
 	return err_sys(e, "cannot %s '%s'", doing, extract_quote(name, quoted));
 }
 
-static int copy_data(struct copy *c, int from, int to, int64_t size, const char *name, struct err *e)
+static int copy_data(struct copy *c, int from, int to, int64_t size, const char *name,
+		     struct err *e)
 {
 	while (size > 0) {
 		ssize_t n = copy_file_range(from, NULL, to, NULL, (size_t)size, 0);
@@ -56,7 +58,8 @@ static void copy_xattrs(int from, int to)
 	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1) {
 		ssize_t size;
 
-		if (text_starts(names + at, "trusted.overlay.") || text_starts(names + at, "user.overlay."))
+		if (text_starts(names + at, "trusted.overlay.") ||
+		    text_starts(names + at, "user.overlay."))
 			continue;
 		size = fgetxattr(from, names + at, value, sizeof(value));
 		if (size >= 0)
@@ -64,8 +67,8 @@ static void copy_xattrs(int from, int to)
 	}
 }
 
-static int copy_regular(struct copy *c, int fromdir, int todir, const char *name, const struct stat *st,
-			struct err *e)
+static int copy_regular(struct copy *c, int fromdir, int todir, const char *name,
+			const struct stat *st, struct err *e)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
 	auto_close int from = openat(fromdir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -83,11 +86,13 @@ static int copy_regular(struct copy *c, int fromdir, int todir, const char *name
 	return futimens(to, times) < 0 ? copy_failed(e, name, "set the time of") : 0;
 }
 
-static int copy_other(int fromdir, int todir, const char *name, const struct stat *st, struct err *e)
+static int copy_other(int fromdir, int todir, const char *name, const struct stat *st,
+		      struct err *e)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, st->st_mtim};
 	char target[4096];
-	ssize_t n = S_ISLNK(st->st_mode) ? readlinkat(fromdir, name, target, sizeof(target) - 1) : 0;
+	ssize_t n =
+		S_ISLNK(st->st_mode) ? readlinkat(fromdir, name, target, sizeof(target) - 1) : 0;
 	int r;
 
 	if (n < 0)
@@ -103,10 +108,11 @@ static int copy_other(int fromdir, int todir, const char *name, const struct sta
 	return 0;
 }
 
-static int copy_folder(struct copy *c, int from, int to, const char *path, int depth, struct err *e);
+static int copy_folder(struct copy *c, int from, int to, const char *path, int depth,
+		       struct err *e);
 
-static int open_target(struct copy *c, int fromdir, int todir, const char *name, int *ret_from, int *ret_to,
-		       struct err *e)
+static int open_target(struct copy *c, int fromdir, int todir, const char *name, int *ret_from,
+		       int *ret_to, struct err *e)
 {
 	struct stat st;
 	char mark = 0;
@@ -129,8 +135,8 @@ static int open_target(struct copy *c, int fromdir, int todir, const char *name,
 	return *ret_to < 0 ? copy_failed(e, name, "open") : 0;
 }
 
-static int copy_one(struct copy *c, int fromdir, int todir, const char *name, const char *path, int depth,
-		    struct err *e)
+static int copy_one(struct copy *c, int fromdir, int todir, const char *name, const char *path,
+		    int depth, struct err *e)
 {
 	auto_close int from = -1, to = -1;
 	char key[32], *first = NULL;
@@ -194,7 +200,8 @@ int copy_layer(int layerfd, int topfd, struct unpack_answer *ret, struct err *e)
 	struct copy c = {.top = topfd};
 	int r = copy_folder(&c, layerfd, topfd, "", 0, e);
 
-	map_each(&c.links, it) free(it->value);
+	map_each (&c.links, it)
+		free(it->value);
 	map_done(&c.links);
 	ret->entries += c.entries;
 	ret->bytes += c.bytes;

@@ -1,15 +1,18 @@
 /*
  * Theory of operation
  *
- * Turns an archive into files below one directory, inside the confined child. Every name is checked text first (no
- * "..", not absolute, bounded), then its parent is opened by openat2 with RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS, and
- * the last component is created by a single-component *at call that never follows. The parent's descriptor is kept for
- * the next member, since archives list folders together; it is dropped whenever something is removed, so that a name
- * swapped under it cannot be used.
+ * Turns an archive into files below one directory, inside the confined child. Every name is checked
+ * text first (no
+ * "..", not absolute, bounded), then its parent is opened by openat2 with RESOLVE_BENEATH and
+ * RESOLVE_NO_SYMLINKS, and the last component is created by a single-component *at call that never
+ * follows. The parent's descriptor is kept for the next member, since archives list folders
+ * together; it is dropped whenever something is removed, so that a name swapped under it cannot be
+ * used.
  *
- * Layers: ".wh.NAME" becomes a 0:0 character device, ".wh..wh..opq" the overlay's opaque mark. Marks that
- * an archive brings by itself (overlay xattrs, 0:0 devices) are not let through: they would let one layer forge
- * another's meaning. A folder's time is set at the end, since filling it changes it.
+ * Layers: ".wh.NAME" becomes a 0:0 character device, ".wh..wh..opq" the overlay's opaque mark.
+ * Marks that an archive brings by itself (overlay xattrs, 0:0 devices) are not let through: they
+ * would let one layer forge another's meaning. A folder's time is set at the end, since filling it
+ * changes it.
  */
 #include <assert.h>
 #include <dirent.h>
@@ -76,8 +79,8 @@ const char *extract_quote(const char *name, char ret[200])
 
 #define refuse(e, name, ...) refuse_at((e), __FILE__, __LINE__, (name), __VA_ARGS__)
 
-__attribute__((format(printf, 5, 6))) static int refuse_at(struct err *e, const char *file, int line,
-							  const char *name, const char *fmt, ...)
+__attribute__((format(printf, 5, 6))) static int
+refuse_at(struct err *e, const char *file, int line, const char *name, const char *fmt, ...)
 {
 	char quoted[200], why[400];
 	va_list ap;
@@ -113,7 +116,8 @@ static void forget_parent(struct extract *x)
 }
 
 /* Cleans the name into `ret` ("a/b/c", "" for the top). */
-static int clean_name(struct extract *x, const char *name, char ret[PATH_BYTES_MAX + 1], struct err *e)
+static int clean_name(struct extract *x, const char *name, char ret[PATH_BYTES_MAX + 1],
+		      struct err *e)
 {
 	uint32_t depth = 0;
 	size_t n = 0;
@@ -126,10 +130,12 @@ static int clean_name(struct extract *x, const char *name, char ret[PATH_BYTES_M
 		if (len == 2 && memcmp(at, "..", 2) == 0)
 			return refuse(e, name, "the name contains '..'");
 		if (len > NAME_BYTES_MAX)
-			return refuse(e, name, "a component is longer than %d bytes", NAME_BYTES_MAX);
+			return refuse(e, name, "a component is longer than %d bytes",
+				      NAME_BYTES_MAX);
 		if (len > 0 && !(len == 1 && *at == '.')) {
 			if (n + len + 1 > PATH_BYTES_MAX)
-				return refuse(e, name, "the name is longer than %d bytes", PATH_BYTES_MAX);
+				return refuse(e, name, "the name is longer than %d bytes",
+					      PATH_BYTES_MAX);
 			if (++depth > x->policy->limits.depth_max)
 				return refuse(e, name, "it lies more than %u folders deep",
 					      x->policy->limits.depth_max);
@@ -184,7 +190,8 @@ static int make_parents(struct extract *x, const char *name, const char *parent,
 	return failed(e, name, "open its folder");
 }
 
-static int open_parent(struct extract *x, const char *name, const char *parent, int *ret, struct err *e)
+static int open_parent(struct extract *x, const char *name, const char *parent, int *ret,
+		       struct err *e)
 {
 	int fd, r;
 
@@ -193,7 +200,8 @@ static int open_parent(struct extract *x, const char *name, const char *parent, 
 		return 0;
 	}
 	forget_parent(x);
-	fd = extract_open(x->top, parent[0] ? parent : ".", O_RDONLY | O_DIRECTORY, !x->policy->layer);
+	fd = extract_open(x->top, parent[0] ? parent : ".", O_RDONLY | O_DIRECTORY,
+			  !x->policy->layer);
 	if (fd < 0 && errno == ENOENT) {
 		r = make_parents(x, name, parent, e);
 		if (r < 0)
@@ -220,7 +228,8 @@ static int find_place(struct extract *x, const char *name, struct place *pl, str
 	memcpy(parent, pl->path, n);
 	parent[n] = '\0';
 	if (x->policy->layer && (text_starts(parent, WHITEOUT) || strstr(parent, "/" WHITEOUT)))
-		return refuse(e, name, "a folder's name begins with '" WHITEOUT "', which marks removals");
+		return refuse(e, name,
+			      "a folder's name begins with '" WHITEOUT "', which marks removals");
 	return open_parent(x, name, parent, &pl->fd, e);
 }
 
@@ -261,16 +270,18 @@ static int make_way(struct extract *x, const char *name, const struct place *pl,
 		return 0;
 	}
 	if (x->policy->no_overwrite && S_ISDIR(st.st_mode))
-		return err_set(e, ERR_INVALID, "cannot overwrite directory '/%s' with non-directory",
-			       pl->path);
+		return err_set(e, ERR_INVALID,
+			       "cannot overwrite directory '/%s' with non-directory", pl->path);
 	if (x->policy->no_overwrite && is_dir)
-		return err_set(e, ERR_INVALID, "cannot overwrite non-directory '/%s' with directory",
-			       pl->path);
+		return err_set(e, ERR_INVALID,
+			       "cannot overwrite non-directory '/%s' with directory", pl->path);
 	*ret_hides = is_whiteout(&st);
-	/* Removing may change what a name means: the kept parent serves this member only. No clean name is "/". */
+	/* Removing may change what a name means: the kept parent serves this member only. No clean
+	 * name is "/". */
 	memcpy(x->parent, "/", 2);
 	if (!S_ISDIR(st.st_mode))
-		return unlinkat(pl->fd, pl->base, 0) < 0 ? failed(e, name, "replace what is there") : 0;
+		return unlinkat(pl->fd, pl->base, 0) < 0 ? failed(e, name, "replace what is there")
+							 : 0;
 	r = folder_remove(pl->fd, pl->base, e);
 	return r;
 }
@@ -314,7 +325,8 @@ static struct timespec time_of(const struct tar_item *item)
 				 .tv_nsec = item->mtime_ns < 1000000000 ? item->mtime_ns : 0};
 }
 
-/* Owner before mode: a change of owner clears the set-id bits; xattrs last: it clears capabilities too. */
+/* Owner before mode: a change of owner clears the set-id bits; xattrs last: it clears capabilities
+ * too. */
 static int set_by_fd(struct extract *x, int fd, const struct tar_item *item, struct err *e)
 {
 	uid_t uid;
@@ -363,8 +375,8 @@ static int write_piece(int fd, const char *p, size_t n, int64_t offset)
 	return 0;
 }
 
-static int write_data(struct extract *x, struct tar_reader *reader, int fd, const struct tar_item *item,
-		      struct err *e)
+static int write_data(struct extract *x, struct tar_reader *reader, int fd,
+		      const struct tar_item *item, struct err *e)
 {
 	int64_t offset = 0, end = 0;
 	const void *p;
@@ -410,8 +422,8 @@ static int make_file(struct extract *x, struct tar_reader *reader, const struct 
 	return r;
 }
 
-static int make_dir(struct extract *x, const struct place *pl, const struct tar_item *item, bool exists,
-		    bool hides, struct err *e)
+static int make_dir(struct extract *x, const struct place *pl, const struct tar_item *item,
+		    bool exists, bool hides, struct err *e)
 {
 	auto_close int fd = -1;
 	int r;
@@ -431,7 +443,8 @@ static int make_dir(struct extract *x, const struct place *pl, const struct tar_
 	return 0;
 }
 
-static int make_node(struct extract *x, const struct place *pl, const struct tar_item *item, struct err *e)
+static int make_node(struct extract *x, const struct place *pl, const struct tar_item *item,
+		     struct err *e)
 {
 	bool fifo = S_ISFIFO(item->mode);
 
@@ -470,9 +483,11 @@ static int make_hard_link(struct extract *x, const struct place *pl, const struc
 	slash = strrchr(path, '/');
 	if (slash)
 		*slash = '\0';
-	parent = extract_open(x->top, slash ? path : ".", O_RDONLY | O_DIRECTORY, !x->policy->layer);
+	parent =
+		extract_open(x->top, slash ? path : ".", O_RDONLY | O_DIRECTORY, !x->policy->layer);
 	if (parent < 0 || fstatat(parent, slash ? slash + 1 : path, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return refuse(e, item->name, "it is a hard link to '%s', which this archive does not have",
+		return refuse(e, item->name,
+			      "it is a hard link to '%s', which this archive does not have",
 			      extract_quote(item->hard_link, quoted));
 	if (S_ISDIR(st.st_mode) || is_whiteout(&st))
 		return refuse(e, item->name, "it is a hard link to '%s', which is no file",
@@ -500,7 +515,8 @@ static int make_whiteout(struct extract *x, const char *name, const struct place
 		return 0;
 	if (errno != EEXIST)
 		return failed(e, name, "make the whiteout");
-	/* This layer has the name too: then only what lies below in a folder of that name is hidden. */
+	/* This layer has the name too: then only what lies below in a folder of that name is
+	 * hidden. */
 	fd = openat(pl->fd, hidden, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd >= 0 ? mark_opaque(x, name, fd, e) : 0;
 }
@@ -578,7 +594,8 @@ static int make_item(struct extract *x, struct tar_reader *reader, const struct 
 		return 0; /* bookkeeping of a file system that is no more */
 	if (x->policy->layer && text_starts(pl.base, WHITEOUT))
 		return make_whiteout(x, item->name, &pl, e);
-	r = make_way(x, item->name, &pl, S_ISDIR(item->mode) && !item->hard_link, &exists, &hides, e);
+	r = make_way(x, item->name, &pl, S_ISDIR(item->mode) && !item->hard_link, &exists, &hides,
+		     e);
 	if (r < 0)
 		return r;
 	return make_kind(x, reader, &pl, item, exists, hides, e);
@@ -611,8 +628,8 @@ static int extract_all(struct extract *x, struct tar_reader *reader, struct err 
 	return r < 0 ? r : set_times(x, e);
 }
 
-int extract_archive(struct inflate *from, int topfd, const struct extract_policy *p, struct arena *a,
-		    struct unpack_answer *ret, struct err *e)
+int extract_archive(struct inflate *from, int topfd, const struct extract_policy *p,
+		    struct arena *a, struct unpack_answer *ret, struct err *e)
 {
 	struct extract *x = mem_new(struct extract);
 	auto_tar_reader struct tar_reader *reader = NULL;

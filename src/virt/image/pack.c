@@ -1,7 +1,8 @@
 /*
- * Trees into tar: docker cp out, export, commit (an overlay's upper, whose marks become ".wh." members), and a saved
- * image from its blobs. Runs in the confined child. Hard links are found by inode; sockets are left out, since tar
- * has no word for them. A file that shrinks while it is read is filled with zeros, one that grows is cut.
+ * Trees into tar: docker cp out, export, commit (an overlay's upper, whose marks become ".wh."
+ * members), and a saved image from its blobs. Runs in the confined child. Hard links are found by
+ * inode; sockets are left out, since tar has no word for them. A file that shrinks while it is read
+ * is filled with zeros, one that grows is cut.
  */
 #include <assert.h>
 #include <dirent.h>
@@ -169,8 +170,8 @@ static bool is_opaque(int fd)
 }
 
 /* Takes fd. `name` is "" for a top that has no member of its own. */
-static int pack_dir(struct pack *p, int fd_taken, const char *name, const struct stat *st, int depth,
-		    struct err *e)
+static int pack_dir(struct pack *p, int fd_taken, const char *name, const struct stat *st,
+		    int depth, struct err *e)
 {
 	auto_close int fd = fd_taken;
 	auto_arena struct arena a = {0};
@@ -183,11 +184,13 @@ static int pack_dir(struct pack *p, int fd_taken, const char *name, const struct
 		r = tar_put(p->out, item, e);
 	}
 	if (r == 0 && p->orders->whiteouts && is_opaque(fd))
-		r = put_plain(p, arena_printf(&a, "%s%s.wh..wh..opq", name, name[0] ? "/" : ""), st, e);
+		r = put_plain(p, arena_printf(&a, "%s%s.wh..wh..opq", name, name[0] ? "/" : ""), st,
+			      e);
 	return r < 0 ? r : pack_children(p, fd, name, depth, e);
 }
 
-static int pack_file(struct pack *p, int fd_taken, const char *name, const struct stat *st, struct err *e)
+static int pack_file(struct pack *p, int fd_taken, const char *name, const struct stat *st,
+		     struct err *e)
 {
 	auto_close int fd = fd_taken;
 	auto_arena struct arena a = {0};
@@ -227,7 +230,8 @@ static int pack_special(struct pack *p, int dirfd, const char *base, const char 
 static int pack_whiteout(struct pack *p, const char *base, const char *name, const struct stat *st,
 			 struct err *e)
 {
-	auto_free char *marked = mem_printf("%.*s.wh.%s", (int)(strlen(name) - strlen(base)), name, base);
+	auto_free char *marked =
+		mem_printf("%.*s.wh.%s", (int)(strlen(name) - strlen(base)), name, base);
 
 	return put_plain(p, marked, st, e);
 }
@@ -254,23 +258,26 @@ static int pack_any(struct pack *p, int dirfd, const char *base, const char *nam
 		(void)fd_close(fd);
 		return err_set(e, ERR_CONFLICT, "'%s' changed while it was read", name);
 	}
-	return S_ISDIR(st.st_mode) ? pack_dir(p, fd, name, &st, depth, e) : pack_file(p, fd, name, &st, e);
+	return S_ISDIR(st.st_mode) ? pack_dir(p, fd, name, &st, depth, e)
+				   : pack_file(p, fd, name, &st, e);
 }
 
 /* ---- Finding the start ---- */
 
 /*
- * Opens the parent of `path` in-root and tells its last component; "" when the path is the top itself. A path that ends
- * in "/" or "/." means what a link there points to.
+ * Opens the parent of `path` in-root and tells its last component; "" when the path is the top
+ * itself. A path that ends in "/" or "/." means what a link there points to.
  */
-static int find_start(int topfd, const char *path, int *ret_parent, char ret_base[256], struct err *e)
+static int find_start(int topfd, const char *path, int *ret_parent, char ret_base[256],
+		      struct err *e)
 {
 	auto_free char *clean = mem_dup_text(path);
 	size_t n = strlen(clean);
 	bool follow = false;
 	char *slash;
 
-	while (n > 0 && (clean[n - 1] == '/' || (clean[n - 1] == '.' && (n == 1 || clean[n - 2] == '/')))) {
+	while (n > 0 &&
+	       (clean[n - 1] == '/' || (clean[n - 1] == '.' && (n == 1 || clean[n - 2] == '/')))) {
 		clean[--n] = '\0';
 		follow = true;
 	}
@@ -287,9 +294,11 @@ static int find_start(int topfd, const char *path, int *ret_parent, char ret_bas
 	snprintf(ret_base, 256, "%s", slash ? slash + 1 : clean);
 	if (slash)
 		*slash = '\0';
-	*ret_parent = extract_open(topfd, slash && clean[0] ? clean : "/", O_RDONLY | O_DIRECTORY, true);
+	*ret_parent =
+		extract_open(topfd, slash && clean[0] ? clean : "/", O_RDONLY | O_DIRECTORY, true);
 	if (*ret_parent < 0 && (errno == ENOENT || errno == ENOTDIR))
-		return err_set(e, ERR_NOT_FOUND, "could not find the file %s in the container", path);
+		return err_set(e, ERR_NOT_FOUND, "could not find the file %s in the container",
+			       path);
 	if (*ret_parent < 0)
 		return err_sys(e, "cannot open the folder of '%s' in the container", path);
 	return 0;
@@ -307,8 +316,8 @@ static int pack_start(struct pack *p, int topfd, struct err *e)
 		return r;
 	if (base[0]) {
 		if (fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			return err_set(e, ERR_NOT_FOUND, "could not find the file %s in the container",
-				       path);
+			return err_set(e, ERR_NOT_FOUND,
+				       "could not find the file %s in the container", path);
 		return pack_any(p, parent, base, rename ? rename : base, 0, e);
 	}
 	if (fstat(parent, &st) < 0)
@@ -327,14 +336,16 @@ static struct pack *pack_new(const struct unpack_orders *o)
 
 static void pack_free(struct pack *p)
 {
-	map_each(&p->links, it) free(it->value);
+	map_each (&p->links, it)
+		free(it->value);
 	map_done(&p->links);
 	(void)tar_writer_free(p->out);
 	free(p->step);
 	free(p);
 }
 
-int pack_tree(int topfd, const struct unpack_orders *o, int fd, struct unpack_answer *ret, struct err *e)
+int pack_tree(int topfd, const struct unpack_orders *o, int fd, struct unpack_answer *ret,
+	      struct err *e)
 {
 	struct pack *p = pack_new(o);
 	int r = tar_writer_new(fd, &p->out, e);
@@ -350,7 +361,8 @@ int pack_tree(int topfd, const struct unpack_orders *o, int fd, struct unpack_an
 	return r;
 }
 
-int pack_stat(int topfd, const char *path, struct arena *a, struct unpack_answer *ret, struct err *e)
+int pack_stat(int topfd, const char *path, struct arena *a, struct unpack_answer *ret,
+	      struct err *e)
 {
 	auto_close int parent = -1;
 	char base[256], target[4096];
@@ -361,7 +373,8 @@ int pack_stat(int topfd, const char *path, struct arena *a, struct unpack_answer
 	if (r < 0)
 		return r;
 	if ((base[0] ? fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) : fstat(parent, &st)) < 0)
-		return err_set(e, ERR_NOT_FOUND, "could not find the file %s in the container", path);
+		return err_set(e, ERR_NOT_FOUND, "could not find the file %s in the container",
+			       path);
 	ret->name = arena_dup_text(a, base[0] ? base : "/");
 	ret->size = st.st_size;
 	ret->mode = st.st_mode;
@@ -393,7 +406,9 @@ static int put_member(struct pack *p, int dirfd, const struct unpack_member *m, 
 	item->uid = item->gid = 0;
 	item->mtime_s = 0;
 	item->mtime_ns = 0;
-	item->mode = text_ends(m->name, "/") ? S_IFDIR | 0755 : m->link ? S_IFLNK | 0777 : S_IFREG | 0644;
+	item->mode = text_ends(m->name, "/") ? S_IFDIR | 0755
+		     : m->link		     ? S_IFLNK | 0777
+					     : S_IFREG | 0644;
 	item->sym_link = m->link;
 	if (m->text)
 		item->size_bytes = (int64_t)strlen(m->text);

@@ -8,8 +8,8 @@
  *	6	the directory it works on (/dev/null when it mounts an overlay itself)
  *
  * With `follow`, 5 is a file that still grows: the parent announces how far it may be read (struct
- * unpack_more), so that a layer is unpacked while it is downloaded and the network never waits for the disk.
- * Answers are JSON objects: {"at": N} any number of times, then one {"done": {...}} or
+ * unpack_more), so that a layer is unpacked while it is downloaded and the network never waits for
+ *the disk. Answers are JSON objects: {"at": N} any number of times, then one {"done": {...}} or
  * {"error": {"kind": K, "text": "..."}}. The child trusts the orders, the parent trusts no answer
  * further than its shape.
  */
@@ -23,14 +23,14 @@
 #include "ground/base/err.h"
 #include "ground/format/json.h"
 
-#define UNPACK_FD_ORDERS  3
-#define UNPACK_FD_CONTROL 4
-#define UNPACK_FD_DATA	  5
-#define UNPACK_FD_DIR	  6
-#define UNPACK_ORDERS_MAX (16u << 20)
+#define UNPACK_FD_ORDERS    3
+#define UNPACK_FD_CONTROL   4
+#define UNPACK_FD_DATA	    5
+#define UNPACK_FD_DIR	    6
+#define UNPACK_ORDERS_MAX   (16u << 20)
 #define UNPACK_IMPLICIT_MAX 200 /* folders told by name that no entry described */
 
-struct unpack_more { /* parent → child, one packet */
+struct unpack_more {   /* parent → child, one packet */
 	uint64_t upto; /* bytes of the data file that may be read */
 	uint64_t end;  /* 1: that is all */
 };
@@ -67,8 +67,8 @@ struct unpack_orders {
 struct unpack_answer { /* inside "done"; what does not apply is 0 */
 	char *diff_id;
 	uint64_t bytes, entries;
-	char **implicit;     /* folders made without an entry of their own */
-	char *name, *link;   /* stat */
+	char **implicit;   /* folders made without an entry of their own */
+	char *name, *link; /* stat */
 	uint32_t mode;
 	int64_t size, mtime_ns;
 };
@@ -78,14 +78,15 @@ extern const struct json_shape unpack_orders_shape, unpack_answer_shape;
 /* The whole life of the child: returns its exit code. Called by cmd/hull-unpack only. */
 int unpack_main(void);
 
-/* ---- The verbs, each in a file of its own; run confined, "/" and the current directory are the tree. ---- */
+/* ---- The verbs, each in a file of its own; run confined, "/" and the current directory are the
+ * tree. ---- */
 
 struct inflate;
 
 struct extract_policy {
 	struct unpack_limits limits;
-	bool layer;   /* whiteouts are translated; parents must be real folders */
-	bool plain;   /* regular files and folders only (outer archives) */
+	bool layer; /* whiteouts are translated; parents must be real folders */
+	bool plain; /* regular files and folders only (outer archives) */
 	bool devices, user_xattr, no_overwrite;
 	bool keep_owner;
 	uint32_t uid, gid;
@@ -94,8 +95,8 @@ struct extract_policy {
 };
 
 /* Extracts the archive below topfd (taken as root of all names). */
-int extract_archive(struct inflate *from, int topfd, const struct extract_policy *p, struct arena *a,
-		    struct unpack_answer *ret, struct err *e) must_use;
+int extract_archive(struct inflate *from, int topfd, const struct extract_policy *p,
+		    struct arena *a, struct unpack_answer *ret, struct err *e) must_use;
 
 /* Writes `path` of the tree at topfd as tar to fd. */
 int pack_tree(int topfd, const struct unpack_orders *o, int fd, struct unpack_answer *ret,
@@ -109,7 +110,8 @@ int pack_stat(int topfd, const char *path, struct arena *a, struct unpack_answer
 /* Lays one layer's directory over the tree at topfd: whiteouts remove, opaque folders replace. */
 int copy_layer(int layerfd, int topfd, struct unpack_answer *ret, struct err *e) must_use;
 
-/* Opens below topfd; links may lead anywhere inside the root of the process, not into /proc's magic. */
+/* Opens below topfd; links may lead anywhere inside the root of the process, not into /proc's
+ * magic. */
 int extract_open(int topfd, const char *path, int flags, bool links);
 /* A hostile name for a message: short, without control characters. */
 const char *extract_quote(const char *name, char ret[200]);
