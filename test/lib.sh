@@ -229,6 +229,7 @@ outside_up() {
 outside_down() {
 	ip link del hx0 2>/dev/null
 	ip netns del out 2>/dev/null
+	umount /run/netns 2>/dev/null
 	rmdir /run/netns 2>/dev/null
 }
 
