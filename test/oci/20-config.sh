@@ -67,8 +67,8 @@ sees "a network joined by path" "$(stat -Lc %i /run/netns/joined)" \
 ip netns del joined
 umount /run/netns
 rmdir /run/netns
-sees "pids limit" "can't fork" '.linux.resources.pids = {limit: 3}' \
-	'(sleep 1 & sleep 1 & sleep 1 & sleep 1 & wait) 2>&1 | grep -o "can.t fork" | head -n 1'
+sees "pids limit" "can't fork" '.linux.resources.pids = {limit: 5}' \
+	'(for i in 1 2 3 4 5 6; do sleep 1 & done; wait) 2>/tmp/err; wait; grep -o "can.t fork" /tmp/err | head -n 1'
 sees "memory limit" 33554432 '.linux.resources.memory = {limit: 33554432}' \
 	'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max'
 sees "cpu quota" 20000 '.linux.resources.cpu = {quota: 20000, period: 100000}' \
