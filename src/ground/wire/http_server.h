@@ -17,8 +17,8 @@
  * Leaving is told through http_request_on_gone(), at any time between handle and finish, never from
  * inside one of these functions. Connections are kept alive; pipelined requests wait their turn.
  *
- * Requests that break HTTP are refused by the library below before they reach the handler; a broken
- * query or a body over its limit is answered here with a JSON {"message": ...}.
+ * Requests that break HTTP are refused (400) by the library below before they reach the handler; a
+ *body over its limit is answered here with a JSON {"message": ...}.
  */
 #pragma once
 
@@ -70,13 +70,15 @@ void *http_request_data(const struct http_request *r);
 void http_request_on_gone(struct http_request *r, loop_fn *fn, void *arg);
 
 /*
- * The body. Ask within handle() or before the first turn ends; a request nobody asked is drained.
- * _gather: the whole body at once; above max_bytes the client gets 413 and fn is called with e set
- * and r already finished for the caller (do not touch it). _stream: fn for each piece, then once
- * with n = 0; _pause/_resume hold the client back. _to_fd: the body is written into `fd` (taken, a
- * pipe or socket), at the reader's pace; done(arg, e) is called when all is written and the
- * descriptor closed, or when the client left (e set) or the reader closed early (no error: the rest
- * is drained).
+ * The body. It is held back until the owner asks for it (now or later) or answers without it.
+ *
+ * - gather: the whole body at once. When it is longer than max_bytes (the client gets 413), or the
+ *   client leaves in the middle, fn is called with r = NULL and e set: r is finished already.
+ * - stream: fn for each piece, then once with n = 0; _pause and _resume hold the client back. That
+ * the client left in the middle is told by http_request_on_gone().
+ * - to_fd: the body is written into `fd` (taken, a pipe or socket), at the reader's pace; done is
+ * called when all is written and the descriptor closed, or the client left (e set), or the reader
+ * closed early (no error: the rest is read away).
  */
 typedef void http_body_fn(void *arg, struct http_request *r, struct str body, const struct err *e);
 typedef void http_piece_fn(void *arg, struct http_request *r, const void *bytes, size_t n);

@@ -109,6 +109,7 @@ struct loop_spawn_options {
 	void *arg;
 };
 
+/* ret may be NULL: the process is forgotten by itself once `exited` was called. */
 int loop_spawn(struct loop *l, const struct loop_spawn_options *o, struct loop_process **ret,
 	       struct err *e) must_use;
 pid_t loop_process_pid(const struct loop_process *p);

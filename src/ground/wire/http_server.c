@@ -1,0 +1,534 @@
+/*
+ * The server's engine room: libmicrohttpd with its own epoll descriptor, watched by the loop and
+ * run when that is readable, when a resting connection was resumed, or when the library asks for
+ * it.
+ *
+ * What the library makes hard, and how it is met:
+ * - A reply queued in the handler's first call closes the connection. So the first call only makes
+ * the request and rests the connection; replies are queued in the last call, when the request is
+ * whole.
+ * - A resting (suspended) connection does not notice its client leaving. The loop watches its
+ * descriptor for RDHUP by itself.
+ * - Connections may be suspended only from their own callbacks, and the library is not re-entrant:
+ * every change from outside is a resume, acted on in the callbacks of the next run.
+ * - An upgrade must answer 101, writes its own headers and ends by closing the descriptor. Docker
+ * wants other headers, 200 for old clients, and a descriptor that outlives this process. So, while
+ * the connection rests (and is in no epoll set), the socket is copied, one end of a socket pair is
+ * put on the library's number, our own reply goes out on the copy, and the library upgrades into
+ * the pair: we get the bytes it had read ahead, and what it closes is the pair.
+ */
+#include "ground/wire/http_server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "ground/base/log.h"
+#include "ground/base/own.h"
+#include "ground/wire/http_priv.h"
+
+#define SERVER_MAGIC 0x48745365u
+#define PORT_MAGIC   0x4874506fu
+/* A body of so many digits is not read away for nothing: the reply closes the connection instead.
+ */
+#define DRAIN_DIGITS_MAX 6
+#define POOL_BYTES	 (HTTP_HEADERS_MAX_BYTES + (8u << 10))
+
+struct http_server {
+	unsigned magic;
+	struct loop *loop;
+	http_handler_fn *handle;
+	void *arg;
+	struct list ports;
+};
+
+/* One listening socket and its daemon. */
+struct http_port {
+	unsigned magic;
+	struct list link;
+	struct http_server *server;
+	struct loop *loop;
+	struct MHD_Daemon *daemon;
+	struct loop_watch *watch;
+	struct loop_timer *timer;
+	bool unix_socket;
+	bool run_asked;
+	bool closing;
+	struct list requests;
+};
+
+static void port_run(void *arg)
+{
+	struct http_port *p = arg;
+	MHD_UNSIGNED_LONG_LONG wait_ms = 0;
+
+	assert(p->magic == PORT_MAGIC);
+	p->run_asked = false;
+	(void)MHD_run(p->daemon);
+	if (MHD_get_timeout(p->daemon, &wait_ms) != MHD_YES) {
+		loop_timer_unset(p->timer);
+	} else if (wait_ms == 0) {
+		p->run_asked = true;
+		loop_defer(p->loop, port_run, p);
+	} else {
+		loop_timer_set(p->timer, (int64_t)wait_ms, 0);
+	}
+}
+
+static void port_ready(void *arg, unsigned ready)
+{
+	(void)ready;
+	port_run(arg);
+}
+
+void http_kick(struct http_request *r)
+{
+	if (!r->connection || !r->resting)
+		return;
+	r->resting = false;
+	MHD_resume_connection(r->connection);
+	if (!r->port->run_asked) {
+		r->port->run_asked = true;
+		loop_defer(r->loop, port_run, r->port);
+	}
+}
+
+/* Only from the connection's own callbacks. */
+static void rest(struct http_request *r)
+{
+	assert(!r->resting);
+	r->resting = true;
+	MHD_suspend_connection(r->connection);
+}
+
+static enum MHD_Result collect(void *arg, enum MHD_ValueKind kind, const char *name,
+			       const char *value)
+{
+	struct http_request *r = arg;
+	struct http_pairs *to = kind == MHD_HEADER_KIND ? &r->headers : &r->query;
+
+	http_pairs_add(r, to, name, value ? value : "");
+	return MHD_YES;
+}
+
+static bool request_has_body(const struct http_request *r)
+{
+	const char *length = http_request_header(r, "Content-Length");
+
+	if (http_request_header(r, "Transfer-Encoding"))
+		return true;
+	return length && strspn(length, "0") != strlen(length);
+}
+
+static struct http_request *request_new(struct http_port *p, struct MHD_Connection *c,
+					const char *method, const char *path)
+{
+	struct http_request *r = mem_new(struct http_request);
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+	r->magic = HTTP_REQUEST_MAGIC;
+	r->port = p;
+	r->loop = p->loop;
+	r->connection = c;
+	r->fd = info->connect_fd;
+	r->hijack_fd = r->hijack_pipe = -1;
+	r->unix_socket = p->unix_socket;
+	r->method = arena_dup_text(&r->arena, method);
+	r->path = arena_dup_text(&r->arena, path);
+	(void)MHD_get_connection_values(c, MHD_HEADER_KIND, collect, r);
+	(void)MHD_get_connection_values(c, MHD_GET_ARGUMENT_KIND, collect, r);
+	r->has_body = request_has_body(r);
+	list_append(&p->requests, &r->link);
+	return r;
+}
+
+static void dispatch(void *arg)
+{
+	struct http_request *r = http_request_of(arg);
+	struct http_server *s;
+
+	if (!r->connection) { /* the server was freed before the owner saw it */
+		http_finish(r);
+		return;
+	}
+	s = r->port->server;
+	s->handle(s->arg, r);
+	if (!r->has_body)
+		http_watch(r);
+}
+
+static void left(void *arg, unsigned ready)
+{
+	struct http_request *r = http_request_of(arg);
+
+	(void)ready;
+	r->watch = loop_watch_free(r->watch);
+	r->gone = true;
+	http_tell_gone(r);
+}
+
+void http_watch(struct http_request *r)
+{
+	struct err e = {0};
+
+	if (!r->connection || r->finished || r->watch || r->gone || r->reply == HTTP_HIJACK)
+		return;
+	if (loop_watch_new(r->loop, r->fd, LOOP_HUP, left, r, &r->watch, &e) < 0)
+		log_warn("a client's leaving will not be noticed: %s", e.text);
+}
+
+/* The library's callback for streamed replies. */
+static ssize_t next_bytes(void *arg, uint64_t at, char *buf, size_t max)
+{
+	struct http_request *r = http_request_of(arg);
+	size_t n = r->out.n < max ? r->out.n : max;
+
+	(void)at;
+	if (n > 0) {
+		memcpy(buf, r->out.p, n);
+		strbuf_drop_front(&r->out, n);
+		if (r->drained && !r->ended && r->out.n < HTTP_REPLY_LOW) {
+			loop_defer_cancel(r->loop, r->drained, r->drained_arg);
+			loop_defer(r->loop, r->drained, r->drained_arg);
+		}
+		return (ssize_t)n;
+	}
+	if (r->reply == HTTP_DROP)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	if (r->ended)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	rest(r);
+	return 0;
+}
+
+static enum MHD_Result answer(struct http_request *r)
+{
+	struct MHD_Response *m;
+	enum MHD_Result done;
+
+	if (r->reply == HTTP_PIECES) {
+		m = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16 << 10, next_bytes, r,
+						      NULL);
+	} else {
+		size_t n = r->out.n;
+
+		m = MHD_create_response_from_buffer(n, strbuf_take(&r->out), MHD_RESPMEM_MUST_FREE);
+	}
+	if (!m)
+		return MHD_NO;
+	if (r->content_type)
+		(void)MHD_add_response_header(m, "Content-Type", r->content_type);
+	for (size_t i = 0; i < r->reply_headers.n; i++)
+		(void)MHD_add_response_header(m, r->reply_headers.items[i].name,
+					      r->reply_headers.items[i].value);
+	r->phase = HTTP_ANSWERED;
+	done = MHD_queue_response(r->connection, (unsigned)r->status, m);
+	MHD_destroy_response(m);
+	return done;
+}
+
+static void hijack_done(struct http_request *r, struct str early)
+{
+	http_hijacked_fn *fn = r->hijacked;
+	int fd = take_fd(&r->hijack_fd);
+
+	r->hijack_pipe = fd_close(r->hijack_pipe);
+	r->hijacked = NULL;
+	if (fn)
+		fn(r->hijacked_arg, fd, early);
+	else
+		(void)fd_close(fd);
+}
+
+static void upgraded(void *arg, struct MHD_Connection *c, void *context, const char *early,
+		     size_t early_n, MHD_socket fd, struct MHD_UpgradeResponseHandle *h)
+{
+	struct http_request *r = http_request_of(arg);
+
+	(void)c;
+	(void)context;
+	(void)fd;
+	hijack_done(r, (struct str){early, early_n});
+	(void)MHD_upgrade_action(h, MHD_UPGRADE_ACTION_CLOSE);
+}
+
+/* Our reply, on the copied socket: small, into an empty buffer, so it goes out at once or never. */
+static int hijack_greet(struct http_request *r)
+{
+	auto_strbuf struct strbuf b = {0};
+	bool upgrade = http_request_wants_upgrade(r);
+
+	strbuf_add_text(&b, upgrade ? "HTTP/1.1 101 UPGRADED\r\n" : "HTTP/1.1 200 OK\r\n");
+	if (r->content_type)
+		strbuf_printf(&b, "Content-Type: %s\r\n", r->content_type);
+	if (upgrade)
+		strbuf_add_text(&b, "Connection: Upgrade\r\nUpgrade: tcp\r\n");
+	for (size_t i = 0; i < r->reply_headers.n; i++)
+		strbuf_printf(&b, "%s: %s\r\n", r->reply_headers.items[i].name,
+			      r->reply_headers.items[i].value);
+	strbuf_add_text(&b, "\r\n");
+	return send(r->hijack_fd, b.p, b.n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)b.n ? 0 : -1;
+}
+
+/* Puts one end of a pair where the library has the socket, which becomes ours. */
+static int hijack_swap(struct http_request *r)
+{
+	int pair[2];
+
+	if (unix_pair(SOCK_STREAM | SOCK_NONBLOCK, pair, NULL) < 0)
+		return -1;
+	r->hijack_pipe = pair[1];
+	r->hijack_fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 3);
+	if (r->hijack_fd >= 0 && dup3(pair[0], r->fd, O_CLOEXEC) < 0)
+		r->hijack_fd = fd_close(r->hijack_fd);
+	(void)fd_close(pair[0]);
+	return r->hijack_fd < 0 ? -1 : 0;
+}
+
+static int hijack_upgrade(struct http_request *r)
+{
+	struct MHD_Response *m = MHD_create_response_for_upgrade(upgraded, r);
+	enum MHD_Result done = MHD_NO;
+
+	if (!m)
+		return -1;
+	if (MHD_add_response_header(m, "Upgrade", "tcp") == MHD_YES)
+		done = MHD_queue_response(r->connection, MHD_HTTP_SWITCHING_PROTOCOLS, m);
+	MHD_destroy_response(m);
+	return done == MHD_YES ? 0 : -1;
+}
+
+/* The connection rests: it is in no epoll set, its number may change its meaning. */
+static void hijack(void *arg)
+{
+	struct http_request *r = http_request_of(arg);
+
+	if (!r->connection)
+		return; /* told when the connection went */
+	assert(r->resting);
+	r->watch = loop_watch_free(r->watch);
+	if (r->gone || hijack_swap(r) < 0 || hijack_greet(r) < 0 || hijack_upgrade(r) < 0) {
+		r->hijack_fd = fd_close(r->hijack_fd);
+		r->reply = HTTP_DROP;
+		hijack_done(r, (struct str){NULL, 0});
+	}
+	http_kick(r);
+}
+
+/* The request is whole: answer it, or rest until there is an answer. */
+static enum MHD_Result whole(struct http_request *r)
+{
+	if (r->phase == HTTP_BODY) {
+		r->phase = HTTP_READY;
+		http_body_end(r);
+		http_watch(r);
+	}
+	switch (r->reply) {
+	case HTTP_NO_REPLY:
+		rest(r);
+		return MHD_YES;
+	case HTTP_HIJACK:
+		if (r->hijack_fd >= 0 || !r->hijacked)
+			return MHD_YES;
+		rest(r);
+		loop_defer(r->loop, hijack, r);
+		return MHD_YES;
+	case HTTP_DROP:
+		return MHD_NO;
+	case HTTP_WHOLE:
+	case HTTP_PIECES:
+		return answer(r);
+	}
+	__builtin_unreachable();
+}
+
+/* The first call, repeated after the rest: on to the body, unless it is too long to be read for
+ * nothing. */
+static enum MHD_Result resumed(struct http_request *r)
+{
+	const char *length = http_request_header(r, "Content-Length");
+	bool unwanted = r->reply == HTTP_WHOLE && r->body_mode == HTTP_DRAIN && r->has_body;
+
+	if (r->reply == HTTP_DROP)
+		return MHD_NO;
+	r->phase = HTTP_BODY;
+	if (unwanted && length && strlen(length) > DRAIN_DIGITS_MAX) {
+		r->phase = HTTP_READY;
+		return answer(r); /* early: the library closes the connection after it */
+	}
+	return MHD_YES;
+}
+
+static enum MHD_Result access_handler(void *arg, struct MHD_Connection *c, const char *url,
+				      const char *method, const char *version, const char *bytes,
+				      size_t *n, void **context)
+{
+	struct http_port *p = arg;
+	struct http_request *r = *context;
+
+	(void)version;
+	assert(p->magic == PORT_MAGIC);
+	if (!r) {
+		r = request_new(p, c, method, url);
+		*context = r;
+		rest(r);
+		loop_defer(r->loop, dispatch, r);
+		return MHD_YES;
+	}
+	if (r->phase == HTTP_ASKED)
+		return resumed(r);
+	if (*n == 0)
+		return whole(r);
+	if (r->body_mode != HTTP_DRAIN)
+		http_body_piece(r, bytes, *n);
+	*n = 0;
+	if (r->reply == HTTP_DROP)
+		return MHD_NO;
+	if (r->paused)
+		rest(r);
+	return MHD_YES;
+}
+
+/* The library is done with a request, for whatever reason. Its descriptor is about to be closed. */
+static void completed(void *arg, struct MHD_Connection *c, void **context,
+		      enum MHD_RequestTerminationCode how)
+{
+	struct http_request *r = *context;
+
+	(void)arg;
+	(void)c;
+	if (!r)
+		return;
+	assert(r->magic == HTTP_REQUEST_MAGIC);
+	*context = NULL;
+	r->watch = loop_watch_free(r->watch);
+	r->connection = NULL;
+	r->resting = false;
+	list_remove(&r->link);
+	if (r->hijacked) { /* broke off on the way */
+		r->hijack_fd = fd_close(r->hijack_fd);
+		hijack_done(r, (struct str){NULL, 0});
+	}
+	if (how != MHD_REQUEST_TERMINATED_COMPLETED_OK || !r->finished)
+		r->gone = true;
+	if (r->finished) {
+		http_release_later(r);
+		return;
+	}
+	http_body_broken(r);
+	http_tell_gone(r);
+}
+
+static void report(void *arg, const char *fmt, va_list ap)
+{
+	char line[512];
+
+	(void)arg;
+	(void)vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("http: %s", line);
+}
+
+int http_server_new(struct loop *l, http_handler_fn *handle, void *arg, struct http_server **ret,
+		    struct err *e)
+{
+	struct http_server *s = mem_new(struct http_server);
+
+	assert(handle);
+	(void)e;
+	*s = (struct http_server){.magic = SERVER_MAGIC, .loop = l, .handle = handle, .arg = arg};
+	list_init(&s->ports);
+	*ret = s;
+	return 0;
+}
+
+static void on_timer(void *arg)
+{
+	port_run(arg);
+}
+
+static struct MHD_Daemon *start_daemon(struct http_port *p, int fd)
+{
+	return MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG, 0,
+		NULL, NULL, access_handler, p, MHD_OPTION_EXTERNAL_LOGGER, report, NULL,
+		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_END);
+}
+
+static void port_free(struct http_port *p)
+{
+	list_remove(&p->link);
+	p->watch = loop_watch_free(p->watch);
+	p->timer = loop_timer_free(p->timer);
+	p->magic = 0;
+	free(p);
+}
+
+int http_server_listen(struct http_server *s, int fd, struct err *e)
+{
+	struct http_port *p = mem_new(struct http_port);
+	struct sockaddr_storage a;
+	socklen_t n = sizeof(a);
+	const union MHD_DaemonInfo *info;
+	int r;
+
+	assert(s->magic == SERVER_MAGIC);
+	*p = (struct http_port){.magic = PORT_MAGIC, .server = s, .loop = s->loop};
+	list_init(&p->requests);
+	list_append(&s->ports, &p->link);
+	p->unix_socket = getsockname(fd, (struct sockaddr *)&a, &n) == 0 && a.ss_family == AF_UNIX;
+	p->timer = loop_timer_new(s->loop, on_timer, p);
+	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
+	p->daemon = start_daemon(p, fd);
+	if (!p->daemon) {
+		(void)fd_close(fd);
+		port_free(p);
+		return err_set(e, ERR_SYSTEM, "cannot serve HTTP on descriptor %d", fd);
+	}
+	info = MHD_get_daemon_info(p->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	r = loop_watch_new(s->loop, info->epoll_fd, LOOP_READ, port_ready, p, &p->watch, e);
+	if (r < 0) {
+		MHD_stop_daemon(p->daemon);
+		port_free(p);
+		return r;
+	}
+	port_run(p);
+	return 0;
+}
+
+/* The library must not be stopped over resting connections: each is told to break off first. */
+static void port_close(struct http_port *p)
+{
+	p->watch = loop_watch_free(p->watch);
+	loop_defer_cancel(p->loop, port_run, p);
+	p->run_asked = true; /* no more runs from http_kick */
+	list_each (&p->requests, struct http_request, link, r) {
+		loop_defer_cancel(p->loop, hijack, r);
+		r->reply = HTTP_DROP;
+		strbuf_clear(&r->out);
+		http_kick(r);
+	}
+	for (int i = 0; i < 4 && !list_empty(&p->requests); i++)
+		(void)MHD_run(p->daemon);
+	MHD_stop_daemon(p->daemon);
+	assert(list_empty(&p->requests));
+	port_free(p);
+}
+
+struct http_server *http_server_free(struct http_server *s)
+{
+	if (!s)
+		return NULL;
+	assert(s->magic == SERVER_MAGIC);
+	list_each (&s->ports, struct http_port, link, p)
+		port_close(p);
+	s->magic = 0;
+	free(s);
+	return NULL;
+}
