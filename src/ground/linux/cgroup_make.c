@@ -185,7 +185,8 @@ static int make_all(const struct cgroup_want *want, const struct cgroup_host *h,
 		int r = 0;
 
 		d.path = place(h, i, name, relative);
-		d.lazy = !d.v2 && !(d.controllers & ~LAZY) && !(d.controllers & want->need);
+		d.lazy = d.v2 ? h->mode == CGROUP_MODE_HYBRID && v2_want == 0
+			      : !(d.controllers & ~LAZY) && !(d.controllers & want->need);
 		if (!d.lazy)
 			r = make_dir(&d, v2_want);
 		if (d.v2)
@@ -238,6 +239,7 @@ int cgroup_want_controller(struct cgroup *cg, enum cgroup_controller c, struct e
 {
 	struct cgroup_dir *d = cgroup_dir_of(cg, c);
 	auto_free pid_t *pids = NULL;
+	unsigned int was = 0;
 	size_t n = 0;
 	int r = 0;
 
@@ -250,7 +252,9 @@ int cgroup_want_controller(struct cgroup *cg, enum cgroup_controller c, struct e
 	r = cgroup_pids(cg, &pids, &n, e);
 	if (r < 0)
 		return r;
+	was = d->controllers; /* of a hybrid host's v2 directory: v1 holds the others */
 	r = make_dir(d, 0);
+	d->controllers = was;
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		char text[24];
 		int len = snprintf(text, sizeof text, "%d", (int)pids[i]);
