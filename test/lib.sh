@@ -39,7 +39,7 @@ give_up() {
 expect() {
 	local name=$1 want=$2 regex=$3 code
 	shift 3
-	out=$(timeout -k 5 $((30 * slow)) "$@" 2>&1 </dev/null)
+	out=$("$@" 2>&1 </dev/null)
 	code=$?
 	if [ "$want" != '*' ] && ! [[ "|$want|" == *"|$code|"* ]]; then
 		not_ok "$name" "exit code $code, not $want" "$out"
@@ -91,7 +91,7 @@ prog() {
 	local dir="$HULL_BUILD/test-prog"
 	if [ ! "$dir/$1" -nt "$HULL_TOP/test/prog/$1.c" ]; then
 		mkdir -p "$dir"
-		cc -std=gnu17 -O2 -Wall -static -o "$dir/$1.$$" "$HULL_TOP/test/prog/$1.c" >&2 || return 1
+		cc -std=gnu17 -O2 -Wall -static -D_GNU_SOURCE -o "$dir/$1.$$" "$HULL_TOP/test/prog/$1.c" >&2 || return 1
 		mv "$dir/$1.$$" "$dir/$1"
 	fi
 	echo "$dir/$1"
@@ -134,8 +134,13 @@ bundle() {
 	rm -r "$dir.spec"
 }
 
+# oci ARGS...: hull-oci, without input; oci_in the same with it.
 oci() {
-	"$B/hull-oci" --root "$T/oci" "$@"
+	oci_in "$@" </dev/null
+}
+
+oci_in() {
+	timeout --foreground -k 5 $((30 * slow)) "$B/hull-oci" --root "$T/oci" "$@"
 }
 
 # --- the daemon ----------------------------------------------------------------------------------
@@ -224,6 +229,7 @@ outside_up() {
 outside_down() {
 	ip link del hx0 2>/dev/null
 	ip netns del out 2>/dev/null
+	umount /run/netns 2>/dev/null
 	rmdir /run/netns 2>/dev/null
 }
 

@@ -1,12 +1,12 @@
 /*
  * Records over SQLite (WAL, synchronous=FULL).
  *
- * Theory of operation. The loop's thread owns `kinds` (the memory index) and appends writes to `queued`
- * under `lock`. The writer thread takes the whole list, runs it as one transaction, and hands it back
- * as a finished batch with loop_post(); the loop's thread then applies the batch to the
- * index and calls the callbacks. Batches are posted in order by one thread, so the index always equals
- * some prefix of the committed transactions. While a commit is syncing, new writes gather for the next
- * one: that is the group commit; nobody waits on purpose to make a batch bigger.
+ * Theory of operation. The loop's thread owns `kinds` (the memory index) and appends writes to
+ * `queued` under `lock`. The writer thread takes the whole list, runs it as one transaction, and
+ * hands it back as a finished batch with loop_post(); the loop's thread then applies the batch to
+ * the index and calls the callbacks. Batches are posted in order by one thread, so the index always
+ * equals some prefix of the committed transactions. While a commit is syncing, new writes gather
+ * for the next one: that is the group commit; nobody waits on purpose to make a batch bigger.
  *
  * The writer is the only user of the SQLite handle after open. It blocks all signals.
  */
@@ -114,10 +114,11 @@ static int db_error(struct records *r, struct err *e, const char *doing)
 		return err_set(e, kind, "%s '%s': the disk is full; free some space there", doing,
 			       r->path);
 	if (kind == ERR_INVALID)
-		return err_set(e, kind,
-			       "%s '%s': the file is damaged (%s); restore it from a backup, or move it "
-			       "away to begin with an empty state",
-			       doing, r->path, sqlite3_errmsg(r->db));
+		return err_set(
+			e, kind,
+			"%s '%s': the file is damaged (%s); restore it from a backup, or move it "
+			"away to begin with an empty state",
+			doing, r->path, sqlite3_errmsg(r->db));
 	return err_set(e, kind, "%s '%s': %s", doing, r->path, sqlite3_errmsg(r->db));
 }
 
@@ -157,10 +158,11 @@ static int check_integrity(struct records *r, struct err *e)
 	if (bad < 0)
 		return bad;
 	if (!text_eq(verdict, "ok"))
-		return err_set(e, ERR_INVALID,
-			       "cannot open '%s': the file is damaged (%s); restore it from a backup, or "
-			       "move it away to begin with an empty state",
-			       r->path, verdict);
+		return err_set(
+			e, ERR_INVALID,
+			"cannot open '%s': the file is damaged (%s); restore it from a backup, or "
+			"move it away to begin with an empty state",
+			r->path, verdict);
 	return 0;
 }
 
@@ -177,20 +179,22 @@ static int check_schema(struct records *r, struct err *e)
 		return err_set(e, ERR_INVALID,
 			       "cannot open '%s': it is a database of another program", r->path);
 	if (version > RECORD_SCHEMA)
-		return err_set(e, ERR_UNSUPPORTED,
-			       "cannot open '%s': a newer release wrote it (schema %lld, this one knows "
-			       "%d); use that release",
-			       r->path, (long long)version, RECORD_SCHEMA);
+		return err_set(
+			e, ERR_UNSUPPORTED,
+			"cannot open '%s': a newer release wrote it (schema %lld, this one knows "
+			"%d); use that release",
+			r->path, (long long)version, RECORD_SCHEMA);
 	if (version == RECORD_SCHEMA)
 		return 0;
-	return db_run(r,
-		      "BEGIN IMMEDIATE;"
-		      "CREATE TABLE record(kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,"
-		      " PRIMARY KEY(kind, key)) WITHOUT ROWID;"
-		      "PRAGMA application_id=1215655020;"
-		      "PRAGMA user_version=1;"
-		      "COMMIT",
-		      "cannot make the tables of", e);
+	return db_run(
+		r,
+		"BEGIN IMMEDIATE;"
+		"CREATE TABLE record(kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,"
+		" PRIMARY KEY(kind, key)) WITHOUT ROWID;"
+		"PRAGMA application_id=1215655020;"
+		"PRAGMA user_version=1;"
+		"COMMIT",
+		"cannot make the tables of", e);
 }
 
 static int load(struct records *r, struct err *e)
@@ -198,7 +202,8 @@ static int load(struct records *r, struct err *e)
 	sqlite3_stmt *s = NULL;
 	int step;
 
-	if (sqlite3_prepare_v2(r->db, "SELECT kind, key, value FROM record", -1, &s, NULL) != SQLITE_OK)
+	if (sqlite3_prepare_v2(r->db, "SELECT kind, key, value FROM record", -1, &s, NULL) !=
+	    SQLITE_OK)
 		return db_error(r, e, "cannot read");
 	while ((step = sqlite3_step(s)) == SQLITE_ROW) {
 		const char *kind = (const char *)sqlite3_column_text(s, 0);
@@ -214,7 +219,8 @@ static int load(struct records *r, struct err *e)
 
 static int prepare(struct records *r, struct err *e)
 {
-	if (sqlite3_prepare_v3(r->db, "INSERT OR REPLACE INTO record(kind, key, value) VALUES(?,?,?)", -1,
+	if (sqlite3_prepare_v3(r->db,
+			       "INSERT OR REPLACE INTO record(kind, key, value) VALUES(?,?,?)", -1,
 			       SQLITE_PREPARE_PERSISTENT, &r->put, NULL) != SQLITE_OK)
 		return db_error(r, e, "cannot use");
 	if (sqlite3_prepare_v3(r->db, "DELETE FROM record WHERE kind = ? AND key = ?", -1,
@@ -342,8 +348,8 @@ static int start_writer(struct records *r, struct err *e)
 	bad = pthread_create(&r->writer, NULL, writer_main, r);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (bad)
-		return err_set(e, ERR_SYSTEM, "cannot start the thread that writes '%s': %s", r->path,
-			       strerror(bad));
+		return err_set(e, ERR_SYSTEM, "cannot start the thread that writes '%s': %s",
+			       r->path, strerror(bad));
 	r->writer_runs = true;
 	return 0;
 }
@@ -371,8 +377,10 @@ static int open_file(struct records *r, struct err *e)
 	(void)sqlite3_busy_timeout(r->db, 2000);
 	bad = check_integrity(r, e);
 	if (bad >= 0)
-		bad = db_run(r, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-512",
-			     "cannot open", e);
+		bad = db_run(
+			r,
+			"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-512",
+			"cannot open", e);
 	if (bad >= 0)
 		bad = check_schema(r, e);
 	if (bad >= 0)
@@ -420,10 +428,11 @@ struct records *records_close(struct records *r)
 	(void)sqlite3_finalize(r->put);
 	(void)sqlite3_finalize(r->remove);
 	(void)sqlite3_close(r->db);
-	map_each(&r->kinds, k) {
+	map_each (&r->kinds, k) {
 		struct map *m = k->value;
 
-		map_each(m, it) free(it->value);
+		map_each (m, it)
+			free(it->value);
 		map_done(m);
 		free(m);
 	}
@@ -453,8 +462,7 @@ void record_each(const struct records *r, const char *kind,
 	assert(r->magic == RECORDS_MAGIC);
 	if (!m)
 		return;
-	map_each(m, it)
-	{
+	map_each (m, it) {
 		const struct value *v = it->value;
 
 		each(ctx, it->key, (struct str){v->p, v->n});
@@ -492,7 +500,8 @@ void record_put(struct records *r, const char *kind, const char *key, struct str
 	enqueue(r, w);
 }
 
-void record_delete(struct records *r, const char *kind, const char *key, record_done *done, void *ctx)
+void record_delete(struct records *r, const char *kind, const char *key, record_done *done,
+		   void *ctx)
 {
 	assert(kind && key);
 	enqueue(r, write_new(WRITE_DELETE, kind, key, done, ctx));

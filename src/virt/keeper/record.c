@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "ground/base/mem.h"
-#include "ground/base/parse.h"
 #include "ground/format/json.h"
+#include "ground/linux/process.h"
 
 #define R(name, kind, member)                                                               \
 	{                                                                                   \
@@ -169,55 +169,11 @@ int exit_record_write(const char *container_dir, const struct exit_record *r, st
 	return write_shape(container_dir, "exit.json", &exit_shape, r, true, e);
 }
 
-/* A small file of the kernel's, whole. */
-static ssize_t read_small(const char *path, char *buf, size_t room)
-{
-	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, buf, room - 1);
-
-	if (n >= 0)
-		buf[n] = '\0';
-	return n;
-}
-
-int64_t record_start_time(int64_t pid)
-{
-	char path[64], buf[1024];
-	struct str rest, word;
-	uint64_t start = 0;
-	const char *end;
-
-	(void)snprintf(path, sizeof(path), "/proc/%lld/stat", (long long)pid);
-	if (pid <= 0 || read_small(path, buf, sizeof(buf)) <= 0)
-		return 0;
-	/* The command's name may hold anything, also brackets: fields are counted behind its last.
-	 */
-	end = strrchr(buf, ')');
-	if (!end || end[1] == '\0')
-		return 0;
-	rest = str_of(end + 2);
-	for (int field = 3; field <= 22; field++)
-		if (!str_cut(&rest, ' ', &word))
-			return 0;
-	return parse_u64(word, "start time", &start, NULL) < 0 ? 0 : (int64_t)start;
-}
-
-int record_boot_id(char ret[37], struct err *e)
-{
-	char buf[64];
-
-	if (read_small("/proc/sys/kernel/random/boot_id", buf, sizeof(buf)) < 36)
-		return err_sys(e, "cannot read the boot id from /proc");
-	memcpy(ret, buf, 36);
-	ret[36] = '\0';
-	return 0;
-}
-
 bool keeper_record_lives(const struct keeper_record *r)
 {
-	char boot[37];
+	char boot[BOOT_ID_SIZE];
 
-	if (record_boot_id(boot, NULL) < 0 || !text_eq(boot, r->boot_id))
+	if (process_boot_id(boot, NULL) < 0 || !text_eq(boot, r->boot_id))
 		return false;
-	return r->start_time > 0 && record_start_time(r->pid) == r->start_time;
+	return r->start_time > 0 && process_alive((pid_t)r->pid, (uint64_t)r->start_time);
 }

@@ -63,9 +63,3 @@ int exit_record_write(const char *container_dir, const struct exit_record *r,
 
 /* True when the recorded keeper process is alive: same boot, same pid, same start time. */
 bool keeper_record_lives(const struct keeper_record *r);
-
-/* A process's start time in clock ticks since boot; 0 when there is no such process. */
-int64_t record_start_time(int64_t pid);
-
-/* This boot's id, 36 characters and NUL. */
-int record_boot_id(char ret[37], struct err *e) must_use;

@@ -1,0 +1,40 @@
+/*
+ * Confinement of a helper process before it touches hostile bytes: own namespaces, a root that is
+ * one directory, few capabilities, limits, no new privileges, and an allow-list of system calls.
+ *
+ * For single-threaded, freshly executed programs only; there is no way back. Order:
+ * confine_namespaces (returns in a child that is pid 1 of its pid namespace; the caller's process
+ * waits for it and exits like it), confine_root, confine_rights.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ground/base/err.h"
+
+/*
+ * Own mount, network, ipc, uts, cgroup and pid namespaces; mounts made later stay inside. When the
+ * kernel refuses for lack of right and `required` is false, goes on without them. The process dies
+ * with its parent.
+ */
+int confine_namespaces(bool required, struct err *e) must_use;
+
+/*
+ * Makes the directory of `dirfd` the root and the current directory, and detaches all else. Inside,
+ * nothing is executed, set-id bits and devices mean nothing. When the directory is of another mount
+ * namespace (or ours is not our own), changes root only.
+ */
+int confine_root(int dirfd, struct err *e) must_use;
+
+struct confine_rights {
+	const int *capabilities; /* CAP_* kept when present; all others are dropped for good */
+	size_t capabilities_n;
+	const int *syscalls; /* __NR_*; everything else kills the process */
+	size_t syscalls_n;
+	uint64_t memory_max;	  /* address space, bytes; 0: as it is */
+	uint64_t file_max;	  /* size of a file, bytes; 0: as it is */
+	uint32_t descriptors_max; /* 0: as it is */
+};
+int confine_rights(const struct confine_rights *r, struct err *e) must_use;
