@@ -46,6 +46,7 @@
 #include "ground/base/err.h"
 
 struct cgroup;
+struct container;
 struct spec;
 struct spec_process;
 
@@ -58,7 +59,7 @@ struct container_overlay {
 
 /* One more mount, from a descriptor or a host path; made after the configuration's mounts. */
 struct container_bind {
-	int fd; /* a detached mount (open_tree) or O_PATH of a file or directory; -1: source */
+	int fd; /* a detached mount (open_tree), used up by the call; -1: source */
 	const char *source; /* a host path */
 	const char *target; /* absolute inside; made when it is missing */
 	bool readonly;
@@ -97,10 +98,9 @@ struct container_order {
 	/* Called after decoding, in the child when apart: may change the configuration in place. */
 	int (*adjust)(void *ctx, struct spec *s, struct arena *a, struct err *e);
 	void *adjust_ctx;
-	/* Called when the process exists and waits, before its root is made; a failure undoes all.
-	 * In the caller's process even when apart is set only if apart is not set; else not at all.
-	 */
-	int (*made)(void *ctx, pid_t pid, struct err *e);
+	/* Called when the process and its cgroup exist, before it is done with its root; a failure
+	 * undoes all. Never called when apart. */
+	int (*made)(void *ctx, const struct container *c, struct err *e);
 	void *made_ctx;
 };
 
