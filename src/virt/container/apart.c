@@ -1,7 +1,7 @@
 /*
- * Preparation apart: the forked child does all and hands back a pid, three descriptors and the cgroup as
- * text. The caller is made a subreaper, so that the container's process becomes its child when the
- * forked child ends. The answer is awaited without a word of it touching the heap.
+ * Preparation apart: the forked child does all and hands back a pid, three descriptors and the
+ * cgroup as text. The caller is made a subreaper, so that the container's process becomes its child
+ * when the forked child ends. The answer is awaited without a word of it touching the heap.
  */
 #include "virt/container/apart.h"
 

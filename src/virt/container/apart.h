@@ -1,6 +1,6 @@
 /*
- * Private: creations and execs whose preparation happens in a forked child, so that a small supervisor
- * never holds a decoded configuration. See struct container_order.apart.
+ * Private: creations and execs whose preparation happens in a forked child, so that a small
+ * supervisor never holds a decoded configuration. See struct container_order.apart.
  */
 #pragma once
 

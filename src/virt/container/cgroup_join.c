@@ -1,7 +1,7 @@
 /*
- * The inside's part of the cgroup: it joins by itself, since a write of one's own pid to `tasks` takes no
- * global lock, and joins the memory controller last, so that what the set-up needed is not charged to
- * the container. In a user namespace the caller has done it from outside.
+ * The inside's part of the cgroup: it joins by itself, since a write of one's own pid to `tasks`
+ * takes no global lock, and joins the memory controller last, so that what the set-up needed is not
+ * charged to the container. In a user namespace the caller has done it from outside.
  */
 #include <sched.h>
 #include <string.h>

@@ -59,7 +59,7 @@ struct container_overlay {
 
 /* One more mount, from a descriptor or a host path; made after the configuration's mounts. */
 struct container_bind {
-	int fd; /* a detached mount (open_tree), used up by the call; -1: source */
+	int fd;		    /* a detached mount (open_tree), used up by the call; -1: source */
 	const char *source; /* a host path */
 	const char *target; /* absolute inside; made when it is missing */
 	bool readonly;

@@ -1,6 +1,6 @@
 /*
- * tmpcopyup: see copy_up.h. Everything by descriptor and without following links; devices and sockets
- * are left out.
+ * tmpcopyup: see copy_up.h. Everything by descriptor and without following links; devices and
+ * sockets are left out.
  */
 #include "virt/container/copy_up.h"
 

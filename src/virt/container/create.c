@@ -1,6 +1,6 @@
 /*
- * Creation, the caller's side: decode, make the first process in its namespaces, and while it builds its
- * root (init.c) make the cgroup, write the id maps and run the runtime's hooks.
+ * Creation, the caller's side: decode, make the first process in its namespaces, and while it
+ *builds its root (init.c) make the cgroup, write the id maps and run the runtime's hooks.
  *
  *	caller                                         first process (init.c)
  *	decode, look up names, compile seccomp
@@ -11,8 +11,9 @@
  *	                      -- GO -->                createContainer, pivot_root
  *	                      <-- READY --             finds the program, waits at the gate
  *
- * Both sides run at once: the two costly things, the network namespace and the cgroup directories, are
- * made on two processors. Whatever fails on either side, the process is killed and the cgroup removed.
+ * Both sides run at once: the two costly things, the network namespace and the cgroup directories,
+ *are made on two processors. Whatever fails on either side, the process is killed and the cgroup
+ *removed.
  */
 #include "virt/container/container.h"
 
@@ -161,8 +162,9 @@ static int prepare(struct job *j, struct err *e)
 	return r;
 }
 
-/* Not dumpable: what shares a pid namespace with the half-made container cannot reach into it. Where
- * the caller is not root its own id maps would be out of its reach, and init.c does it later. */
+/* Not dumpable: what shares a pid namespace with the half-made container cannot reach into it.
+ * Where the caller is not root its own id maps would be out of its reach, and init.c does it later.
+ */
 static void hide(const struct job *j)
 {
 	if (geteuid() == 0)
@@ -324,12 +326,12 @@ static int prefer_inside(struct job *j, int r, struct err *e)
 static void undo(struct container *c)
 {
 	if (c->pidfd >= 0) {
-		(void)process_signal(c->pidfd, SIGKILL, NULL);
-		(void)process_wait(c->pidfd, -1, NULL, NULL);
+		(void)!process_signal(c->pidfd, SIGKILL, NULL);
+		(void)!process_wait(c->pidfd, -1, NULL, NULL);
 	}
 	if (c->cgroup) {
-		(void)cgroup_kill(c->cgroup, NULL);
-		(void)cgroup_delete(c->cgroup, 2000, NULL);
+		(void)!cgroup_kill(c->cgroup, NULL);
+		(void)!cgroup_delete(c->cgroup, 2000, NULL);
 	}
 	container_done(c);
 }
@@ -363,7 +365,11 @@ static int create_job(struct job *j, struct container *c, struct err *e)
 int container_create_here(const struct container_order *o, struct container *ret, struct err *e)
 {
 	auto_arena struct arena a = {0};
-	struct job j = {.o = o, .a = &a, .sock = {-1, -1}, .root = -1, .root_source = -1,
+	struct job j = {.o = o,
+			.a = &a,
+			.sock = {-1, -1},
+			.root = -1,
+			.root_source = -1,
 			.console_master = -1};
 	struct container c = CONTAINER_INIT;
 	int r;

@@ -1,7 +1,7 @@
 /*
- * Devices: the nodes and links every container has, those the configuration adds, and the terminal. The
- * directory /dev is opened once without following links; a container that brings the host's /dev (a
- * bind) is left alone. Where mknod is not allowed the host's node is bound instead.
+ * Devices: the nodes and links every container has, those the configuration adds, and the terminal.
+ * The directory /dev is opened once without following links; a container that brings the host's
+ * /dev (a bind) is left alone. Where mknod is not allowed the host's node is bound instead.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,8 +28,8 @@ struct node {
 };
 
 static const struct node defaults[] = {
-	{"/dev/null", S_IFCHR, 0666, 1, 3, 0, 0},   {"/dev/zero", S_IFCHR, 0666, 1, 5, 0, 0},
-	{"/dev/full", S_IFCHR, 0666, 1, 7, 0, 0},   {"/dev/random", S_IFCHR, 0666, 1, 8, 0, 0},
+	{"/dev/null", S_IFCHR, 0666, 1, 3, 0, 0},    {"/dev/zero", S_IFCHR, 0666, 1, 5, 0, 0},
+	{"/dev/full", S_IFCHR, 0666, 1, 7, 0, 0},    {"/dev/random", S_IFCHR, 0666, 1, 8, 0, 0},
 	{"/dev/urandom", S_IFCHR, 0666, 1, 9, 0, 0}, {"/dev/tty", S_IFCHR, 0666, 5, 0, 0, 0},
 };
 

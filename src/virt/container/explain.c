@@ -1,6 +1,6 @@
 /*
- * Explaining a failed execve: see explain.h. Reads the first bytes of the file the way the kernel does
- * (binfmt_script, binfmt_elf) and looks for the first thing that is wrong.
+ * Explaining a failed execve: see explain.h. Reads the first bytes of the file the way the kernel
+ * does (binfmt_script, binfmt_elf) and looks for the first thing that is wrong.
  */
 #include "virt/container/explain.h"
 
@@ -23,10 +23,10 @@ static const struct machine {
 	uint16_t elf;
 	const char *name;
 } machines[] = {
-	{EM_386, "i386"},	{EM_X86_64, "x86_64"},	 {EM_ARM, "arm"},
-	{EM_AARCH64, "aarch64"}, {EM_RISCV, "riscv"},	 {EM_PPC64, "ppc64"},
-	{EM_S390, "s390x"},	{EM_MIPS, "mips"},	 {EM_LOONGARCH, "loongarch64"},
-	{EM_PPC, "ppc"},	{EM_SPARCV9, "sparc64"},
+	{EM_386, "i386"},	 {EM_X86_64, "x86_64"},	  {EM_ARM, "arm"},
+	{EM_AARCH64, "aarch64"}, {EM_RISCV, "riscv"},	  {EM_PPC64, "ppc64"},
+	{EM_S390, "s390x"},	 {EM_MIPS, "mips"},	  {EM_LOONGARCH, "loongarch64"},
+	{EM_PPC, "ppc"},	 {EM_SPARCV9, "sparc64"},
 };
 
 static const char *machine_name(uint16_t elf)
@@ -135,10 +135,11 @@ static int explain_elf(const char *path, int fd, const char *head, size_t n, int
 	memcpy(&h, head, sizeof(h));
 	(void)uname(&host);
 	if (!is_native(h.e_machine))
-		return err_set(e, ERR_INVALID,
-			       "cannot execute '%s': it is built for %s (ELF machine %u), this host "
-			       "is %s: exec format error",
-			       path, machine_name(h.e_machine), h.e_machine, host.machine);
+		return err_set(
+			e, ERR_INVALID,
+			"cannot execute '%s': it is built for %s (ELF machine %u), this host "
+			"is %s: exec format error",
+			path, machine_name(h.e_machine), h.e_machine, host.machine);
 	if (h.e_ident[EI_CLASS] == ELFCLASS64 && read_loader(fd, &h, loader, sizeof(loader)))
 		return explain_loader(path, loader, sys, e);
 	errno = sys;

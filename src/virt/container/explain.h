@@ -1,9 +1,10 @@
 /*
- * Why a program cannot be executed, as one sentence: missing interpreter, CR LF in the first line, wrong
- * architecture, missing loader, not executable, a directory. Called after execve has failed with `sys`,
- * or before, with sys 0, when a program was not found.
+ * Why a program cannot be executed, as one sentence: missing interpreter, CR LF in the first line,
+ * wrong architecture, missing loader, not executable, a directory. Called after execve has failed
+ * with `sys`, or before, with sys 0, when a program was not found.
  *
- * The kind of the error follows what a shell tells: ERR_NOT_FOUND is exit code 127, anything else 126.
+ * The kind of the error follows what a shell tells: ERR_NOT_FOUND is exit code 127, anything else
+ * 126.
  */
 #pragma once
 

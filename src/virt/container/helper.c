@@ -1,7 +1,8 @@
 /*
- * The helper: some namespaces (pid, time, user) are entered by a new child only, or must be joined while
- * one still has the rights that a new user namespace takes away. A short-lived process joins them and
- * makes the first process with CLONE_PARENT: it is the caller's own child, and the helper is gone.
+ * The helper: some namespaces (pid, time, user) are entered by a new child only, or must be joined
+ * while one still has the rights that a new user namespace takes away. A short-lived process joins
+ * them and makes the first process with CLONE_PARENT: it is the caller's own child, and the helper
+ * is gone.
  */
 #include "virt/container/helper.h"
 
@@ -23,8 +24,7 @@
 
 bool helper_needed(const struct job *j)
 {
-	const unsigned int early =
-		BIT(NAMESPACE_USER) | BIT(NAMESPACE_PID) | BIT(NAMESPACE_TIME);
+	const unsigned int early = BIT(NAMESPACE_USER) | BIT(NAMESPACE_PID) | BIT(NAMESPACE_TIME);
 
 	if (j->join_bits & early)
 		return true;
@@ -33,8 +33,7 @@ bool helper_needed(const struct job *j)
 	return (j->made_bits & BIT(NAMESPACE_TIME)) && j->s->os.time_offsets;
 }
 
-static int write_offset(int fd, const char *clock, const struct spec_time_offset *o,
-			struct err *e)
+static int write_offset(int fd, const char *clock, const struct spec_time_offset *o, struct err *e)
 {
 	char line[80];
 	int n;
@@ -106,7 +105,7 @@ static _Noreturn void helper_run(struct job *j, uint64_t flags, int sock)
 	if (r < 0)
 		note_send_error(sock, &e);
 	else
-		(void)note_send(sock, NOTE_MADE, &pid, sizeof(pid), NULL, 0, &e);
+		(void)!note_send(sock, NOTE_MADE, &pid, sizeof(pid), NULL, 0, &e);
 	_exit(r < 0);
 }
 

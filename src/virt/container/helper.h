@@ -1,5 +1,6 @@
 /*
- * Private: the helper process of a creation that must join namespaces before the first process is born.
+ * Private: the helper process of a creation that must join namespaces before the first process is
+ * born.
  */
 #pragma once
 

@@ -33,7 +33,8 @@ static _Noreturn void run_child(const struct spec_hook *h, int input, int report
 	_exit(127);
 }
 
-/* The state is small: it fits the socket's buffer, so that a hook that never reads blocks nobody. */
+/* The state is small: it fits the socket's buffer, so that a hook that never reads blocks nobody.
+ */
 static int feed(int to, const char *state, struct err *e)
 {
 	size_t n = strlen(state);
@@ -51,8 +52,8 @@ static int await(int pidfd, const struct spec_hook *h, int *ret_status, struct e
 
 	if (r != -ERR_TIMEOUT)
 		return r;
-	(void)process_signal(pidfd, SIGKILL, NULL);
-	(void)process_wait(pidfd, -1, NULL, NULL);
+	(void)!process_signal(pidfd, SIGKILL, NULL);
+	(void)!process_wait(pidfd, -1, NULL, NULL);
 	return err_set(e, ERR_TIMEOUT, "'%s' was killed: it ran longer than its %lld s", h->path,
 		       (long long)seconds);
 }
@@ -87,8 +88,7 @@ static int run_one(const struct spec_hook *h, const char *state, struct err *e)
 		r = err_set(e, ERR_SYSTEM, "'%s' was killed by signal %d", h->path,
 			    WTERMSIG(status));
 	else if (r == 0 && status)
-		r = err_set(e, ERR_SYSTEM, "'%s' ended with code %d", h->path,
-			    WEXITSTATUS(status));
+		r = err_set(e, ERR_SYSTEM, "'%s' ended with code %d", h->path, WEXITSTATUS(status));
 	return r;
 }
 

@@ -1,11 +1,14 @@
 /*
- * Creation, the inside: the container's first process from clone to exec. See create.c for the picture.
+ * Creation, the inside: the container's first process from clone to exec. See create.c for the
+ * picture.
  *
- * It runs on a copy of its caller's memory, is not dumpable, and talks through one socket until the gate
- * opens. The steps are a table: each either succeeds or its error is told and the process ends; the
- * kernel then takes its namespaces and mounts away, so that there is nothing to undo here.
+ * It runs on a copy of its caller's memory, is not dumpable, and talks through one socket until the
+ * gate opens. The steps are a table: each either succeeds or its error is told and the process
+ * ends; the kernel then takes its namespaces and mounts away, so that there is nothing to undo
+ * here.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -99,7 +102,8 @@ static int step_priority(struct job *j, struct err *e)
 	return launch_priority(&j->launch, e);
 }
 
-/* The runtime's hooks see the mounts made and the old root still there; then those of the container. */
+/* The runtime's hooks see the mounts made and the old root still there; then those of the
+ * container. */
 static int step_hooks(struct job *j, struct err *e)
 {
 	const struct spec_hooks *h = j->s->hooks;
@@ -120,7 +124,7 @@ static int step_hooks(struct job *j, struct err *e)
 static int step_user(struct job *j, struct err *e)
 {
 	struct launch *l = &j->launch;
-	int r = launch_user(l, AT_FDCWD, j->a, e);
+	int r = launch_user(l, j->root, j->a, e);
 
 	if (r == 0 && l->tty >= 0 && fchown(l->tty, l->uid, (gid_t)-1) < 0 && errno != EPERM &&
 	    errno != EINVAL)
@@ -154,7 +158,8 @@ static int send_console(const struct job *j, struct err *e)
 	return r < 0 ? err_wrap(e, "handing the terminal to the console socket") : 0;
 }
 
-/* Through the gate: at once, by a word on our own socket, or by whoever connects to the listener. */
+/* Through the gate: at once, by a word on our own socket, or by whoever connects to the listener.
+ */
 static int step_gate(struct job *j, struct err *e)
 {
 	bool tell_console = j->console_master >= 0 && j->o->console_socket < 0;
@@ -199,11 +204,10 @@ static int step_exec(struct job *j, struct err *e)
 _Noreturn void init_run(struct job *j)
 {
 	static int (*const steps[])(struct job *, struct err *) = {
-		step_begin,	 step_namespaces, step_names,	    step_priority,
-		root_prepare,	 mounts_make,	  mounts_make_binds, devices_make,
-		devices_console, sysctls_apply,	  step_hooks,	    step_late_cgroup,
-		root_finish,	 step_user,	  step_privileges,  step_find,
-		step_gate,	 step_start_hooks, step_exec,
+		step_begin,  step_namespaces,	step_names,	  step_priority,   root_prepare,
+		mounts_make, mounts_make_binds, devices_make,	  devices_console, sysctls_apply,
+		step_hooks,  step_late_cgroup,	root_finish,	  step_user,	   step_privileges,
+		step_find,   step_gate,		step_start_hooks, step_exec,
 	};
 	struct err e = {0};
 

@@ -1,7 +1,7 @@
 /*
  * Private: what the two sides of a creation share. A `struct job` is filled by the caller's side
- * (create.c), inherited over clone by the container's first process (init.c), and each side then talks
- * through `sock` with notes (note.h). Descriptors are close-on-exec on both sides.
+ * (create.c), inherited over clone by the container's first process (init.c), and each side then
+ * talks through `sock` with notes (note.h). Descriptors are close-on-exec on both sides.
  */
 #pragma once
 
@@ -37,18 +37,18 @@ struct job {
 	struct arena *a;
 	struct spec *s;
 	struct launch launch;
-	unsigned int made_bits;	  /* NAMESPACE_BITs to make */
-	unsigned int join_bits;	  /* to join */
+	unsigned int made_bits;	      /* NAMESPACE_BITs to make */
+	unsigned int join_bits;	      /* to join */
 	int join_fd[NAMESPACE_KINDS]; /* -1 where not joined */
-	bool userns;		  /* made or joined: the first process is not the host's root */
-	int *sources;		  /* per spec mount: a mount prepared outside, or -1 */
-	int root_source;	  /* the root prepared outside, or -1 */
-	int sock[2];		  /* [0] the caller's, [1] the first process's */
-	int root;		  /* of the container, inside the first process */
+	bool userns;		      /* made or joined: the first process is not the host's root */
+	int *sources;		      /* per spec mount: a mount prepared outside, or -1 */
+	int root_source;	      /* the root prepared outside, or -1 */
+	int sock[2];		      /* [0] the caller's, [1] the first process's */
+	int root;		      /* of the container, inside the first process */
 	int console_master;
-	struct cgroup *cgroup;	  /* each side its own copy */
-	bool cgroup_ready;	  /* inside: joined already */
-	const char *rootfs;	  /* absolute path of the root, where it has one */
+	struct cgroup *cgroup; /* each side its own copy */
+	bool cgroup_ready;     /* inside: joined already */
+	const char *rootfs;    /* absolute path of the root, where it has one */
 };
 
 /* create.c */
@@ -58,8 +58,8 @@ char *job_state(const struct job *j, const char *status, pid_t pid); /* the OCI 
 _Noreturn void init_run(struct job *j);
 
 /* root.c */
-int root_prepare(struct job *j, struct err *e) must_use;  /* the root is mounted, j->root open */
-int root_finish(struct job *j, struct err *e) must_use;	  /* masks, read-only, pivot */
+int root_prepare(struct job *j, struct err *e) must_use; /* the root is mounted, j->root open */
+int root_finish(struct job *j, struct err *e) must_use;	 /* masks, read-only, pivot */
 
 /* source.c, outside: mounts that the first process may not make itself. */
 int sources_prepare(struct job *j, struct err *e) must_use;
@@ -92,7 +92,8 @@ void launch_done(struct launch *l);
 int launch_priority(const struct launch *l, struct err *e) must_use; /* while still privileged */
 int launch_user(struct launch *l, int root, struct arena *a, struct err *e) must_use;
 int launch_cwd(const struct launch *l, struct err *e) must_use;
-int launch_privileges(struct launch *l, struct err *e) must_use; /* seccomp or caps, then the user */
+int launch_privileges(struct launch *l,
+		      struct err *e) must_use; /* seccomp or caps, then the user */
 int launch_find(struct launch *l, struct arena *a, struct err *e) must_use;
 /* The last act: returns only on failure. */
 int launch_exec(struct launch *l, struct err *e) must_use;

@@ -1,7 +1,7 @@
 /*
  * The last steps before a program runs, shared by a container's first process and by execs: limits,
- * user, capabilities, seccomp, descriptors, exec. Names are looked up by the caller's side beforehand
- * (launch_init), so that the process itself does little but system calls.
+ * user, capabilities, seccomp, descriptors, exec. Names are looked up by the caller's side
+ * beforehand (launch_init), so that the process itself does little but system calls.
  */
 #include <assert.h>
 #include <errno.h>
@@ -13,6 +13,7 @@
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -109,14 +110,22 @@ static const struct {
 	const char *name;
 	int resource;
 } rlimits[] = {
-	{"RLIMIT_AS", RLIMIT_AS},	    {"RLIMIT_CORE", RLIMIT_CORE},
-	{"RLIMIT_CPU", RLIMIT_CPU},	    {"RLIMIT_DATA", RLIMIT_DATA},
-	{"RLIMIT_FSIZE", RLIMIT_FSIZE},	    {"RLIMIT_LOCKS", RLIMIT_LOCKS},
-	{"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK}, {"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
-	{"RLIMIT_NICE", RLIMIT_NICE},	    {"RLIMIT_NOFILE", RLIMIT_NOFILE},
-	{"RLIMIT_NPROC", RLIMIT_NPROC},	    {"RLIMIT_RSS", RLIMIT_RSS},
-	{"RLIMIT_RTPRIO", RLIMIT_RTPRIO},   {"RLIMIT_RTTIME", RLIMIT_RTTIME},
-	{"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING}, {"RLIMIT_STACK", RLIMIT_STACK},
+	{"RLIMIT_AS", RLIMIT_AS},
+	{"RLIMIT_CORE", RLIMIT_CORE},
+	{"RLIMIT_CPU", RLIMIT_CPU},
+	{"RLIMIT_DATA", RLIMIT_DATA},
+	{"RLIMIT_FSIZE", RLIMIT_FSIZE},
+	{"RLIMIT_LOCKS", RLIMIT_LOCKS},
+	{"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
+	{"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
+	{"RLIMIT_NICE", RLIMIT_NICE},
+	{"RLIMIT_NOFILE", RLIMIT_NOFILE},
+	{"RLIMIT_NPROC", RLIMIT_NPROC},
+	{"RLIMIT_RSS", RLIMIT_RSS},
+	{"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
+	{"RLIMIT_RTTIME", RLIMIT_RTTIME},
+	{"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
+	{"RLIMIT_STACK", RLIMIT_STACK},
 };
 
 static int set_rlimit(const struct spec_rlimit *s, struct err *e)
@@ -149,16 +158,20 @@ static const struct {
 	uint32_t value;
 } policies[] = {{"SCHED_OTHER", 0}, {"SCHED_FIFO", 1}, {"SCHED_RR", 2},	     {"SCHED_BATCH", 3},
 		{"SCHED_ISO", 4},   {"SCHED_IDLE", 5}, {"SCHED_DEADLINE", 6}},
-  sched_flags[] = {{"SCHED_FLAG_RESET_ON_FORK", 1}, {"SCHED_FLAG_RECLAIM", 2},
-		   {"SCHED_FLAG_DL_OVERRUN", 4},    {"SCHED_FLAG_KEEP_POLICY", 8},
-		   {"SCHED_FLAG_KEEP_PARAMS", 16},  {"SCHED_FLAG_UTIL_CLAMP_MIN", 32},
+  sched_flags[] = {{"SCHED_FLAG_RESET_ON_FORK", 1},  {"SCHED_FLAG_RECLAIM", 2},
+		   {"SCHED_FLAG_DL_OVERRUN", 4},     {"SCHED_FLAG_KEEP_POLICY", 8},
+		   {"SCHED_FLAG_KEEP_PARAMS", 16},   {"SCHED_FLAG_UTIL_CLAMP_MIN", 32},
 		   {"SCHED_FLAG_UTIL_CLAMP_MAX", 64}};
 
 static int set_scheduler(const struct spec_scheduler *s, struct err *e)
 {
-	struct sched_parameters p = {.size = sizeof(p), .policy = UINT32_MAX, .nice = s->nice,
-				     .priority = (uint32_t)s->priority, .runtime = s->runtime,
-				     .deadline = s->deadline, .period = s->period};
+	struct sched_parameters p = {.size = sizeof(p),
+				     .policy = UINT32_MAX,
+				     .nice = s->nice,
+				     .priority = (uint32_t)s->priority,
+				     .runtime = s->runtime,
+				     .deadline = s->deadline,
+				     .period = s->period};
 
 	for (size_t i = 0; i < array_len(policies); i++)
 		if (text_eq(policies[i].name, s->policy))
@@ -346,7 +359,8 @@ static int install_seccomp(struct launch *l, struct err *e)
 
 static int set_ids(const struct launch *l, struct err *e)
 {
-	/* Where setgroups is denied (a user's own namespace) the caller's groups stay: nothing asked. */
+	/* Where setgroups is denied (a user's own namespace) the caller's groups stay: nothing
+	 * asked. */
 	if (syscall(SYS_setgroups, l->gids_n, l->gids) < 0 && !(errno == EPERM && !l->gids_n))
 		return err_sys(e, "cannot set the additional groups");
 	if (syscall(SYS_setresgid, l->gid, l->gid, l->gid) < 0)
@@ -410,8 +424,8 @@ int launch_find(struct launch *l, struct arena *a, struct err *e)
 		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	rest = str_of(path);
 	while (*name && str_cut(&rest, ':', &dir)) {
-		char *full = arena_printf(a, "%.*s/%s", dir.n ? (int)dir.n : 1,
-					  dir.n ? dir.p : ".", name);
+		char *full = arena_printf(a, "%.*s/%s", dir.n ? (int)dir.n : 1, dir.n ? dir.p : ".",
+					  name);
 
 		if (runs(full)) {
 			l->path = full;
@@ -423,8 +437,8 @@ int launch_find(struct launch *l, struct arena *a, struct err *e)
 	if (found)
 		return explain_exec(found, 0, e);
 	return err_set(e, ERR_NOT_FOUND,
-		       "'%s': executable file not found in $PATH (%s): no such file or directory", name,
-		       path);
+		       "'%s': executable file not found in $PATH (%s): no such file or directory",
+		       name, path);
 }
 
 static int set_stdio(const struct launch *l, struct err *e)

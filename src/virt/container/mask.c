@@ -1,7 +1,8 @@
 /*
- * Masked and read-only paths. A masked file is covered by /dev/null, proven to be character device 1:3
- * by its descriptor; a masked directory by one empty read-only tmpfs that all masks share. A path that
- * does not exist needs no mask. Everything is resolved in the root and mounted onto descriptors.
+ * Masked and read-only paths. A masked file is covered by /dev/null, proven to be character device
+ * 1:3 by its descriptor; a masked directory by one empty read-only tmpfs that all masks share. A
+ * path that does not exist needs no mask. Everything is resolved in the root and mounted onto
+ * descriptors.
  */
 #include <errno.h>
 #include <fcntl.h>

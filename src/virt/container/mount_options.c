@@ -17,16 +17,16 @@
 
 enum option_kind {
 	OPT_IGNORE,
-	OPT_BIND,    /* flag: recursive */
-	OPT_SET,     /* flag: attribute */
+	OPT_BIND, /* flag: recursive */
+	OPT_SET,  /* flag: attribute */
 	OPT_CLEAR,
 	OPT_REC_SET,
 	OPT_REC_CLEAR,
 	OPT_PROPAGATE, /* flag: type */
 	OPT_RPROPAGATE,
-	OPT_IDMAP,	/* flag: recursive */
+	OPT_IDMAP, /* flag: recursive */
 	OPT_COPY_UP,
-	OPT_SUPER,	/* a flag of the file system as a whole: data on new ones, ignored on binds */
+	OPT_SUPER, /* a flag of the file system as a whole: data on new ones, ignored on binds */
 };
 
 static const struct option_word {

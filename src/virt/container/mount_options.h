@@ -9,13 +9,13 @@
 #define MOUNT_DATA_MAX 64
 
 struct mount_options {
-	bool bind, recursive;		/* bind, rbind */
-	uint64_t set, clear;		/* MOUNT_ATTR_* of the mount itself */
-	uint64_t rec_set, rec_clear;	/* of it and all below: rro ... */
-	uint64_t propagation;		/* 0: none asked for */
+	bool bind, recursive;	     /* bind, rbind */
+	uint64_t set, clear;	     /* MOUNT_ATTR_* of the mount itself */
+	uint64_t rec_set, rec_clear; /* of it and all below: rro ... */
+	uint64_t propagation;	     /* 0: none asked for */
 	bool propagation_recursive;
 	bool idmap, idmap_recursive;
-	bool copy_up;			/* tmpcopyup */
+	bool copy_up;				  /* tmpcopyup */
 	struct mount_option data[MOUNT_DATA_MAX]; /* for the file system; into the arena */
 	size_t data_n;
 };

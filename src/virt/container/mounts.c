@@ -1,7 +1,8 @@
 /*
- * The configuration's mounts, in its order. Each is made detached, given its attributes, and attached to
- * a descriptor found in the root (inroot.h): neither a link in the image nor a race with a neighbour can
- * move a mount elsewhere. A file system a user namespace may not make anew is bound from the host.
+ * The configuration's mounts, in its order. Each is made detached, given its attributes, and
+ * attached to a descriptor found in the root (inroot.h): neither a link in the image nor a race
+ * with a neighbour can move a mount elsewhere. A file system a user namespace may not make anew is
+ * bound from the host.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,13 +23,21 @@
 #include "virt/container/job.h"
 #include "virt/container/mount_options.h"
 
-/* A destination below /proc, or a procfs elsewhere than /proc, would let an image fake /proc's files. */
+/* A destination below /proc, or a procfs elsewhere than /proc, would let an image fake /proc's
+ * files. */
 static int check_proc(const struct spec_mount *m, int target, struct err *e)
 {
-	static const char *const allowed[] = {
-		"/proc/cpuinfo",  "/proc/diskstats", "/proc/meminfo", "/proc/stat",
-		"/proc/swaps",	  "/proc/uptime",    "/proc/loadavg", "/proc/slabinfo",
-		"/proc/net/dev",  "/proc/sys/kernel/ns_last_pid",     "/proc/sys/crypto/fips_enabled"};
+	static const char *const allowed[] = {"/proc/cpuinfo",
+					      "/proc/diskstats",
+					      "/proc/meminfo",
+					      "/proc/stat",
+					      "/proc/swaps",
+					      "/proc/uptime",
+					      "/proc/loadavg",
+					      "/proc/slabinfo",
+					      "/proc/net/dev",
+					      "/proc/sys/kernel/ns_last_pid",
+					      "/proc/sys/crypto/fips_enabled"};
 	struct statfs s;
 
 	if (fstatfs(target, &s) < 0)
@@ -42,7 +51,8 @@ static int check_proc(const struct spec_mount *m, int target, struct err *e)
 	for (size_t i = 0; i < array_len(allowed); i++)
 		if (text_eq(m->destination, allowed[i]))
 			return 0;
-	if (m->type && text_eq(m->type, "bind") && text_starts(m->destination, "/proc/sys/fs/binfmt"))
+	if (m->type && text_eq(m->type, "bind") &&
+	    text_starts(m->destination, "/proc/sys/fs/binfmt"))
 		return 0;
 	return err_set(e, ERR_FORBIDDEN, "mount '%s': nothing may be mounted inside /proc",
 		       m->destination);
@@ -74,7 +84,8 @@ static int apply_attributes(const struct mount_options *o, int mnt, bool whole, 
 	return r;
 }
 
-/* Propagation is told to the attached mount: a detached one has no peers yet. Private by default. */
+/* Propagation is told to the attached mount: a detached one has no peers yet. Private by default.
+ */
 static int apply_propagation(const struct mount_options *o, int mnt, struct err *e)
 {
 	struct mount_change c = {.propagation = o->propagation,
@@ -126,7 +137,8 @@ static int bind_host(const struct mount_options *o, const char *path, int *ret, 
 	return r < 0 ? r : apply_attributes(o, *ret, true, e);
 }
 
-/* devpts refuses a gid that the user namespace does not map; the terminal group is then nobody's. */
+/* devpts refuses a gid that the user namespace does not map; the terminal group is then nobody's.
+ */
 static void drop_gid(struct mount_options *o)
 {
 	for (size_t i = 0; i < o->data_n; i++)
@@ -184,9 +196,8 @@ static int cgroup_step(struct job *j, const struct spec_mount *m, const struct m
 		       const struct cgroup_mount *step, int *ret_top, struct err *e)
 {
 	static const struct mount_option small[] = {{"mode", "755"}};
-	const char *path = *step->name
-				   ? arena_printf(j->a, "%s/%s", m->destination, step->name)
-				   : m->destination;
+	const char *path = *step->name ? arena_printf(j->a, "%s/%s", m->destination, step->name)
+				       : m->destination;
 	auto_close int mnt = -1;
 	auto_close int target = -1;
 	int r;

@@ -1,10 +1,11 @@
 /*
- * Notes: see note.h. Errors cross as kind, errno and text; the peer may be another build of the program,
- * so no pointer crosses.
+ * Notes: see note.h. Errors cross as kind, errno and text; the peer may be another build of the
+ * program, so no pointer crosses.
  */
 #include "virt/container/note.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -39,7 +40,7 @@ void note_send_error(int sock, const struct err *why)
 	struct failure f = {.kind = (uint32_t)why->kind, .sys = why->sys};
 
 	(void)strncpy(f.text, why->text, sizeof(f.text) - 1);
-	(void)note_send(sock, NOTE_FAILED, &f, offsetof(struct failure, text) + strlen(f.text) + 1,
+	(void)!note_send(sock, NOTE_FAILED, &f, offsetof(struct failure, text) + strlen(f.text) + 1,
 			NULL, 0, NULL);
 }
 

@@ -1,6 +1,6 @@
 /*
- * Private: notes, the messages between the caller's side and the container's side over a packet socket.
- * One packet is a note: its type, and bytes or an error. Descriptors may come along.
+ * Private: notes, the messages between the caller's side and the container's side over a packet
+ * socket. One packet is a note: its type, and bytes or an error. Descriptors may come along.
  */
 #pragma once
 
@@ -15,7 +15,8 @@ enum note_type {
 	NOTE_END,    /* the peer has closed: exec has succeeded, or it is dead */
 	NOTE_FAILED, /* text, kind and errno of an error */
 	NOTE_MAPPED, /* to the inside: the id maps are written */
-	NOTE_CGROUP, /* to the inside: the cgroup as text, empty when the other side has joined it */
+	NOTE_CGROUP, /* to the inside: the cgroup as text, empty when the other side has joined it
+		      */
 	NOTE_HOOKS,  /* to the outside: the runtime's hooks may run */
 	NOTE_GO,     /* to the inside: they have run */
 	NOTE_READY,  /* to the outside: all is made; with the console's master when wanted */

@@ -1,7 +1,8 @@
 /*
- * The root: from a directory, from layers, or from a mount made outside; attached in the container's own
- * mount namespace, filled (mounts.c, device.c, mask.c), and pivoted into. Everything goes by the root's
- * descriptor: from root_prepare on no path of the container is resolved from outside.
+ * The root: from a directory, from layers, or from a mount made outside; attached in the
+ * container's own mount namespace, filled (mounts.c, device.c, mask.c), and pivoted into.
+ * Everything goes by the root's descriptor: from root_prepare on no path of the container is
+ * resolved from outside.
  */
 #include <assert.h>
 #include <errno.h>
@@ -44,8 +45,9 @@ static const struct propagation *find_propagation(const char *name)
 }
 
 /*
- * What happens in the container must not happen on the host: the whole tree becomes a slave, also where
- * the configuration wants "shared" (that is for the root as seen by mounts below it: root_finish).
+ * What happens in the container must not happen on the host: the whole tree becomes a slave, also
+ * where the configuration wants "shared" (that is for the root as seen by mounts below it:
+ * root_finish).
  */
 static int detach_propagation(const struct job *j, struct err *e)
 {
@@ -87,7 +89,8 @@ static int make_source(const struct job *j, int *ret, struct err *e)
 
 int root_prepare(struct job *j, struct err *e)
 {
-	/* pivot_root wants the root mounted somewhere: a directory over itself, layers over the bundle. */
+	/* pivot_root wants the root mounted somewhere: a directory over itself, layers over the
+	 * bundle. */
 	const char *at = j->rootfs ? j->rootfs : j->o->bundle;
 	auto_close int source = -1;
 	auto_close int target = -1;

@@ -1,7 +1,7 @@
 /*
  * Sources: mounts that must be made before the first process is in its namespaces. Inside a user
- * namespace it has neither the right to walk the host's directories nor to map ids, so binds (and the
- * root) are cloned here, id-mapped where asked for, and inherited as detached mounts.
+ * namespace it has neither the right to walk the host's directories nor to map ids, so binds (and
+ * the root) are cloned here, id-mapped where asked for, and inherited as detached mounts.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -37,7 +37,8 @@ static int map_ids(struct job *j, const struct spec_mount *m, bool recursive, in
 	int r;
 
 	if (!u_n || !g_n)
-		return err_set(e, ERR_INVALID, "an id-mapped mount needs uidMappings and gidMappings");
+		return err_set(e, ERR_INVALID,
+			       "an id-mapped mount needs uidMappings and gidMappings");
 	r = idmap_namespace(ranges(u, u_n, j->a), u_n, ranges(g, g_n, j->a), g_n, &userns, e);
 	if (r < 0)
 		return r;

@@ -42,7 +42,8 @@ int state_check_id(const char *id, struct err *e)
 	size_t n = strlen(id);
 
 	if (!n || n > STATE_ID_MAX)
-		return err_set(e, ERR_INVALID, "a container id has 1 to %d characters", STATE_ID_MAX);
+		return err_set(e, ERR_INVALID, "a container id has 1 to %d characters",
+			       STATE_ID_MAX);
 	for (size_t i = 0; i < n; i++)
 		if (!id_char(id[i], i == 0))
 			return err_set(e, ERR_INVALID,
@@ -54,7 +55,7 @@ int state_check_id(const char *id, struct err *e)
 
 struct json *state_oci(const struct state *s)
 {
-	struct json *j = json_object(), *notes = json_object();
+	struct json *j = json_new_object(), *notes = json_new_object();
 
 	json_set_text(j, "ociVersion", SPEC_VERSION);
 	json_set_text(j, "id", s->id);

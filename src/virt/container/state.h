@@ -1,12 +1,13 @@
 /*
- * State: what is known of a container from outside its process. Two forms: the OCI state that hooks,
- * seccomp agents and `state` show, and the record on disk by which later commands find the container.
+ * State: what is known of a container from outside its process. Two forms: the OCI state that
+ *hooks, seccomp agents and `state` show, and the record on disk by which later commands find the
+ *container.
  *
  *	<root>/<id>/state.json	the record, replaced atomically
  *	<root>/<id>/start	the gate's socket, until started
  *
- * A record names its process by pid, start time and boot id: whether it lives is asked of the kernel each
- * time, never stored.
+ * A record names its process by pid, start time and boot id: whether it lives is asked of the
+ *kernel each time, never stored.
  */
 #pragma once
 
@@ -48,5 +49,6 @@ struct json *state_oci(const struct state *s);
 int state_write(int dirfd, const struct state *s, struct err *e) must_use;
 int state_read(int dirfd, struct arena *a, struct state *ret, struct err *e) must_use;
 
-/* "creating" "created" "running" "paused" or "stopped"; `gate` says that its socket still exists. */
+/* "creating" "created" "running" "paused" or "stopped"; `gate` says that its socket still exists.
+ */
 const char *state_status(const struct state *s, bool gate, bool frozen);

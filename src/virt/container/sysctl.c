@@ -1,6 +1,7 @@
 /*
- * Sysctls: only those that belong to a namespace which the container has for itself; all others would
- * change the host. They are written through a private procfs. runtime-spec config-linux.md "Sysctl".
+ * Sysctls: only those that belong to a namespace which the container has for itself; all others
+ * would change the host. They are written through a private procfs. runtime-spec config-linux.md
+ * "Sysctl".
  */
 #include <string.h>
 
@@ -14,14 +15,14 @@ static const struct rule {
 	const char *path; /* a trailing slash: everything below */
 	enum namespace_kind kind;
 } rules[] = {
-	{"kernel/msgmax", NAMESPACE_IPC},	   {"kernel/msgmnb", NAMESPACE_IPC},
-	{"kernel/msgmni", NAMESPACE_IPC},	   {"kernel/sem", NAMESPACE_IPC},
-	{"kernel/shmall", NAMESPACE_IPC},	   {"kernel/shmmax", NAMESPACE_IPC},
-	{"kernel/shmmni", NAMESPACE_IPC},	   {"kernel/shm_rmid_forced", NAMESPACE_IPC},
-	{"kernel/msg_next_id", NAMESPACE_IPC},	   {"kernel/sem_next_id", NAMESPACE_IPC},
-	{"kernel/shm_next_id", NAMESPACE_IPC},	   {"fs/mqueue/", NAMESPACE_IPC},
-	{"net/", NAMESPACE_NETWORK},		   {"kernel/domainname", NAMESPACE_UTS},
-	{"kernel/hostname", NAMESPACE_UTS},	   {"user/", NAMESPACE_USER},
+	{"kernel/msgmax", NAMESPACE_IPC},      {"kernel/msgmnb", NAMESPACE_IPC},
+	{"kernel/msgmni", NAMESPACE_IPC},      {"kernel/sem", NAMESPACE_IPC},
+	{"kernel/shmall", NAMESPACE_IPC},      {"kernel/shmmax", NAMESPACE_IPC},
+	{"kernel/shmmni", NAMESPACE_IPC},      {"kernel/shm_rmid_forced", NAMESPACE_IPC},
+	{"kernel/msg_next_id", NAMESPACE_IPC}, {"kernel/sem_next_id", NAMESPACE_IPC},
+	{"kernel/shm_next_id", NAMESPACE_IPC}, {"fs/mqueue/", NAMESPACE_IPC},
+	{"net/", NAMESPACE_NETWORK},	       {"kernel/domainname", NAMESPACE_UTS},
+	{"kernel/hostname", NAMESPACE_UTS},    {"user/", NAMESPACE_USER},
 };
 
 /* "net.ipv4.ip_forward" → "net/ipv4/ip_forward"; as sysctl(8), the first separator decides. */

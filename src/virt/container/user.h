@@ -1,6 +1,6 @@
 /*
- * Users as a container knows them: its own /etc/passwd and /etc/group, read by ourselves (no NSS, which
- * would run the image's code), in-root, bounded. Numbers are strict 32-bit decimal.
+ * Users as a container knows them: its own /etc/passwd and /etc/group, read by ourselves (no NSS,
+ * which would run the image's code), in-root, bounded. Numbers are strict 32-bit decimal.
  */
 #pragma once
 
@@ -10,12 +10,14 @@
 #include "ground/base/arena.h"
 #include "ground/base/err.h"
 
-#define USER_FILE_MAX	(1u << 20) /* bytes of passwd or group that are looked at; larger is an error */
+#define USER_FILE_MAX \
+	(1u << 20) /* bytes of passwd or group that are looked at; larger is an error */
 #define USER_GROUPS_MAX 4096
 
 struct user {
 	uint32_t uid, gid;
-	uint32_t *gids; /* additional ones, from /etc/group; only when the user was named or listed */
+	uint32_t *
+		gids; /* additional ones, from /etc/group; only when the user was named or listed */
 	size_t gids_n;
 	char *home; /* NULL: not known */
 };
