@@ -39,7 +39,7 @@ void note_send_error(int sock, const struct err *why)
 {
 	struct failure f = {.kind = (uint32_t)why->kind, .sys = why->sys};
 
-	(void)strncpy(f.text, why->text, sizeof(f.text) - 1);
+	memcpy(f.text, why->text, strnlen(why->text, sizeof(f.text) - 1));
 	(void)!note_send(sock, NOTE_FAILED, &f, offsetof(struct failure, text) + strlen(f.text) + 1,
 			NULL, 0, NULL);
 }
