@@ -127,9 +127,8 @@ static void become_supervisor(const struct context *c)
 			      NULL};
 
 	(void)setsid();
-	(void)chdir("/");
-	if (null >= 0 && out >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 && dup2(out, 2) == 2 &&
-	    close_range(3, ~0U, 0) == 0)
+	if (chdir("/") == 0 && null >= 0 && out >= 0 && dup2(null, 0) == 0 && dup2(out, 1) == 1 &&
+	    dup2(out, 2) == 2 && close_range(3, ~0U, 0) == 0)
 		(void)execv("/proc/self/exe", argv);
 	_exit(127);
 }
