@@ -12,12 +12,11 @@
 #include <unistd.h>
 
 #include "ground/base/mem.h"
+#include "ground/base/rfc3339.h"
 
-#define STREAMS	       2
-#define BUFFER_KEEP    8192
-#define PATH_ROOM      4096
-#define NS_PER_SECOND  1000000000LL
-#define SECONDS_OF_DAY 86400
+#define STREAMS	    2
+#define BUFFER_KEEP 8192
+#define PATH_ROOM   4096
 
 struct log_file {
 	char *path; /* NULL: nothing is kept */
@@ -30,107 +29,6 @@ struct log_file {
 };
 
 static const char *const stream_names[STREAMS] = {"stdout", "stderr"};
-
-/* Days since the epoch as a date (proleptic Gregorian), by eras of 400 years that begin in March.
- */
-static void date_of_day(int64_t day, int64_t *ret_year, int *ret_month, int *ret_day)
-{
-	int64_t shifted = day + 719468;
-	int64_t era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
-	int64_t doe = shifted - era * 146097;
-	int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-	int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-	int64_t mp = (5 * doy + 2) / 153;
-
-	*ret_day = (int)(doy - (153 * mp + 2) / 5 + 1);
-	*ret_month = (int)(mp < 10 ? mp + 3 : mp - 9);
-	*ret_year = yoe + era * 400 + (*ret_month <= 2);
-}
-
-static int64_t day_of_date(int64_t year, int month, int day)
-{
-	int64_t y = year - (month <= 2);
-	int64_t era = (y >= 0 ? y : y - 399) / 400;
-	int64_t yoe = y - era * 400;
-	int64_t doy = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
-	int64_t doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-
-	return era * 146097 + doe - 719468;
-}
-
-static void put_digits(char *at, int64_t value, int digits)
-{
-	for (int i = digits - 1; i >= 0; i--, value /= 10)
-		at[i] = (char)('0' + value % 10);
-}
-
-void log_time_write(int64_t time_ns, char ret[LOG_TIME_BYTES])
-{
-	int64_t seconds = time_ns / NS_PER_SECOND, fraction = time_ns % NS_PER_SECOND, year, rest;
-	int month, day;
-
-	assert(time_ns >= 0);
-	date_of_day(seconds / SECONDS_OF_DAY, &year, &month, &day);
-	rest = seconds % SECONDS_OF_DAY;
-	memcpy(ret, "0000-00-00T00:00:00.000000000Z", LOG_TIME_BYTES);
-	put_digits(ret, year, 4);
-	put_digits(ret + 5, month, 2);
-	put_digits(ret + 8, day, 2);
-	put_digits(ret + 11, rest / 3600, 2);
-	put_digits(ret + 14, rest / 60 % 60, 2);
-	put_digits(ret + 17, rest % 60, 2);
-	put_digits(ret + 20, fraction, 9);
-}
-
-/* Reads `digits` digits at text[at]; false when one is none. */
-static bool get_digits(struct str text, size_t at, int digits, int64_t *ret)
-{
-	int64_t value = 0;
-
-	for (int i = 0; i < digits; i++) {
-		if (at + (size_t)i >= text.n || text.p[at + (size_t)i] < '0' ||
-		    text.p[at + (size_t)i] > '9')
-			return false;
-		value = value * 10 + (text.p[at + (size_t)i] - '0');
-	}
-	*ret = value;
-	return true;
-}
-
-/* The places of the fixed part "YYYY-MM-DDTHH:MM:SS". */
-static const struct {
-	uint8_t at, digits;
-	int16_t least, most;
-} time_parts[] = {{0, 4, 1970, 2200}, {5, 2, 1, 12},  {8, 2, 1, 31},
-		  {11, 2, 0, 23},     {14, 2, 0, 59}, {17, 2, 0, 60}};
-
-bool log_time_read(struct str text, int64_t *ret_ns)
-{
-	int64_t part[6], fraction = 0, scale = NS_PER_SECOND;
-	size_t at = 19;
-
-	if (text.n < 20 || text.p[4] != '-' || text.p[7] != '-' || text.p[10] != 'T' ||
-	    text.p[13] != ':' || text.p[16] != ':')
-		return false;
-	for (size_t i = 0; i < 6; i++)
-		if (!get_digits(text, time_parts[i].at, time_parts[i].digits, &part[i]) ||
-		    part[i] < time_parts[i].least || part[i] > time_parts[i].most)
-			return false;
-	if (text.p[at] == '.')
-		for (at++; at < text.n && text.p[at] >= '0' && text.p[at] <= '9'; at++) {
-			if (scale == 1)
-				return false;
-			scale /= 10;
-			fraction += (text.p[at] - '0') * scale;
-		}
-	if (at + 1 != text.n || text.p[at] != 'Z')
-		return false;
-	*ret_ns = ((day_of_date(part[0], (int)part[1], (int)part[2]) * 24 + part[3]) * 3600 +
-		   part[4] * 60 + part[5]) *
-			  NS_PER_SECOND +
-		  fraction;
-	return true;
-}
 
 /* The length of the UTF-8 character at p; 0 when the bytes are none, -1 when more are needed. */
 static int utf8_length(const unsigned char *p, size_t n)
@@ -219,7 +117,7 @@ static void encode_line(struct log_file *l, size_t stream, struct str text, cons
 	strbuf_add_text(&l->out, "\",\"stream\":\"");
 	strbuf_add_text(&l->out, stream_names[stream]);
 	strbuf_add_text(&l->out, "\",\"time\":\"");
-	strbuf_add(&l->out, time, LOG_TIME_BYTES - 1);
+	strbuf_add_text(&l->out, time);
 	strbuf_add_text(&l->out, "\"}\n");
 }
 
@@ -371,13 +269,13 @@ int log_file_add(struct log_file *l, enum log_stream stream, const char *p, size
 {
 	size_t which = (size_t)stream - 1;
 	struct strbuf *kept = &l->kept[which];
-	char time[LOG_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 	struct str rest = {p, n};
 
 	assert(which < STREAMS);
 	if (!l->path || n == 0)
 		return 0;
-	log_time_write(world_now_ns(l->world), time);
+	(void)rfc3339_text_padded(world_now_ns(l->world), time);
 	if (kept->n > 0) {
 		strbuf_add(kept, p, n);
 		rest = take_lines(l, which, strbuf_str(kept), time);
@@ -395,12 +293,12 @@ int log_file_add(struct log_file *l, enum log_stream stream, const char *p, size
 int log_file_end(struct log_file *l, enum log_stream stream, struct err *e)
 {
 	size_t which = (size_t)stream - 1;
-	char time[LOG_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 
 	assert(which < STREAMS);
 	if (l->kept[which].n == 0)
 		return 0;
-	log_time_write(world_now_ns(l->world), time);
+	(void)rfc3339_text_padded(world_now_ns(l->world), time);
 	encode_line(l, which, strbuf_str(&l->kept[which]), time);
 	strbuf_done(&l->kept[which]);
 	return flush(l, e);

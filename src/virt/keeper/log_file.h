@@ -46,10 +46,3 @@ int log_file_end(struct log_file *l, enum log_stream stream, struct err *e);
 
 /* The text of that stream that is kept and not in the file yet. */
 struct str log_file_kept(const struct log_file *l, enum log_stream stream);
-
-/* "2026-01-02T15:04:05.123456789Z" and NUL: 31 bytes. */
-#define LOG_TIME_BYTES 31
-void log_time_write(int64_t time_ns, char ret[LOG_TIME_BYTES]);
-
-/* Reads RFC 3339 with up to nine digits of fraction, in UTC ("Z"); false when it is not that. */
-bool log_time_read(struct str text, int64_t *ret_ns);

@@ -5,7 +5,7 @@
  */
 #include "virt/keeper/log_line.h"
 
-#include "virt/keeper/log_file.h"
+#include "ground/base/rfc3339.h"
 
 struct scan {
 	const char *p, *end;
@@ -134,6 +134,17 @@ static bool string(struct scan *s, struct strbuf *out, struct str *ret_raw)
 
 enum seen { SEEN_LOG = 1, SEEN_STREAM = 2, SEEN_TIME = 4, SEEN_ALL = 7 };
 
+static bool read_time(struct str text, int64_t *ret_ns)
+{
+	char copy[RFC3339_CHARS + 1];
+
+	if (text.n > RFC3339_CHARS)
+		return false;
+	memcpy(copy, text.p, text.n);
+	copy[text.n] = '\0';
+	return rfc3339_parse(copy, ret_ns, NULL) == 0 && *ret_ns >= 0;
+}
+
 /* One `"key":"value"`; *seen collects what was found. */
 static bool member(struct scan *s, struct strbuf *text, struct log_line *ret, unsigned int *seen)
 {
@@ -155,7 +166,7 @@ static bool member(struct scan *s, struct strbuf *text, struct log_line *ret, un
 		ret->stream = str_is(value, "stdout") ? LOG_STREAM_STDOUT : LOG_STREAM_STDERR;
 		*seen |= SEEN_STREAM;
 	} else if (str_is(key, "time")) {
-		if (!log_time_read(value, &ret->time_ns))
+		if (!read_time(value, &ret->time_ns))
 			return false;
 		*seen |= SEEN_TIME;
 	}

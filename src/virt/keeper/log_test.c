@@ -158,38 +158,6 @@ static void test_format(void **state)
 	free(text);
 }
 
-static void test_times(void **state)
-{
-	static const struct {
-		const char *text;
-		int64_t ns; /* -1: refused */
-	} rows[] = {
-		{"1970-01-01T00:00:00.000000000Z", 0},
-		{"2000-02-29T23:59:59.000000001Z", 951868799000000001},
-		{"2024-12-31T00:00:00.5Z", 1735603200500000000},
-		{"2026-01-02T03:04:05Z", 1767323045000000000},
-		{"2026-01-02T03:04:05.1234567890Z", -1},
-		{"2026-13-02T03:04:05Z", -1},
-		{"2026-01-02T03:04:05", -1},
-		{"2026-01-02T03:04:05+01:00", -1},
-		{"", -1},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < array_len(rows); i++) {
-		char back[LOG_TIME_BYTES];
-		int64_t ns = -1;
-		bool good = log_time_read(str_of(rows[i].text), &ns);
-
-		assert_int_equal(good, rows[i].ns >= 0);
-		if (!good)
-			continue;
-		assert_int_equal(ns, rows[i].ns);
-		log_time_write(ns, back);
-		assert_memory_equal(back, rows[i].text, 19);
-	}
-}
-
 static void test_long_lines_are_cut(void **state)
 {
 	struct fixture *f = *state;
@@ -416,7 +384,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_format),
-		TEST(test_times),
+
 		TEST(test_long_lines_are_cut),
 		TEST(test_rotation),
 		TEST(test_one_call_over_many_files),

@@ -195,6 +195,10 @@ static int use_link(struct supervisor *s, int sock, struct err *e)
 	int r;
 
 	disconnect(s);
+	if (fcntl(sock, F_SETFL, O_NONBLOCK) < 0) {
+		(void)fd_close(sock);
+		return err_sys(e, "cannot make the connection non-blocking");
+	}
 	s->news.link = (struct turn_watch){.fd = -1, .fn = on_link, .ctx = s};
 	r = turn_watch(&s->turn, &s->news.link, sock, EPOLLIN, e);
 	if (r < 0)
