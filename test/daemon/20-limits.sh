@@ -10,7 +10,7 @@ inside() {
 
 image "$T/tiny.tar" tiny:1 '{"Cmd":["/true"]}' cp "$(prog eat)" eat
 dk load -qi "$T/tiny.tar" >/dev/null
-for i in 1 2 3; do
+for _ in 1 2 3; do
 	out=$(inside -m 1m tiny:1 /true) || break
 done
 same "a limit of 1 MiB still starts true" 0 "$?$out"
@@ -43,5 +43,5 @@ same "own pids, host's on demand" "1 more" \
 	"$(inside busybox sh -c 'echo $$') $([ "$(inside --pid host busybox sh -c 'echo $$')" != 1 ] && echo more)"
 same "another container's ipc and pids" "yes" "$(dk run -d --name peer busybox sleep 60 >/dev/null; inside --pid container:peer busybox sh -c 'grep -q sleep /proc/1/cmdline && echo yes'; dk rm -f peer >/dev/null)"
 matches "secrets of the kernel are masked" '^0$' "$(inside busybox sh -c 'cat /proc/keys /proc/timer_list | wc -c')"
-same "/proc/sys is read-only" Read-only "$(inside busybox sh -c '(echo 1 >/proc/sys/kernel/sysrq) 2>&1' | grep -o Read-only)"
+same "/proc/sys is read-only" Read-only "$(inside busybox sh -c '(echo 1 >/proc/sys/kernel/panic) 2>&1' | grep -o Read-only)"
 down

@@ -42,7 +42,7 @@ sleep 0.3
 expect "so is one that a process of the host holds" 125 '8200.*(in use|already|allocated)' dk run --rm -p 8200:80 busybox true
 kill $listener
 wait $listener 2>/dev/null
-dk run -d --name udp -p 5353:53/udp busybox sh -c 'while :; do nc -u -l -p 53 -e /bin/echo udp answer; done' >/dev/null
+dk run -d --name udp -p 5353:53/udp -v "$(prog udp):/udp" busybox /udp 53 >/dev/null
 check "UDP is published" within 10 sh -c "echo ask | ip netns exec out timeout 3 socat -t 2 - UDP:10.99.0.1:5353 | grep -q 'udp answer'"
 hulld_stop hull KILL
 same "published ports answer without the daemon" "hello from web" "$(asks 127.0.0.1:8080)"
