@@ -157,7 +157,8 @@ static void send_state(struct supervisor *s)
 /* One packet: false when the connection is gone. */
 static bool receive(struct supervisor *s, bool *ret_more)
 {
-	auto_free char *packet = mem_new_bytes(1, KEEPER_PACKET_MAX);
+	/* Static: pages that no packet reaches are never touched. */
+	static char packet[KEEPER_PACKET_MAX];
 	int fds[KEEPER_FDS_MAX];
 	size_t n = 0, fds_n = 0;
 	struct err e = {0};

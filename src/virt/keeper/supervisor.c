@@ -106,7 +106,7 @@ static void on_child(void *ctx, pid_t pid, int status)
 
 static int take_orders(struct supervisor *s, int sock, struct err *e)
 {
-	auto_free char *packet = mem_new_bytes(1, KEEPER_PACKET_MAX);
+	static char packet[KEEPER_PACKET_MAX];
 	size_t n = 0, fds_n = 0;
 	struct message m;
 	int r, fd = -1;
