@@ -1,0 +1,41 @@
+/* Containers made and entered from the command line: run, exec, attach, and the request they share.
+ */
+#pragma once
+
+#include "cli/cli.h"
+
+struct run_options {
+	bool detach, interactive, tty, remove, init, privileged, read_only, no_healthcheck,
+		publish_all, quiet;
+	const char *name, *workdir, *user, *network, *hostname, *entrypoint, *restart, *cpus,
+		*cpuset, *ip, *stop_signal, *health_cmd, *pull, *platform, *runtime, *pid, *ipc,
+		*log_driver;
+	char **env, **env_file, **volume, **tmpfs, **publish, **expose, **cap_add, **cap_drop,
+		**security_opt, **ulimit, **label, **add_host, **dns, **network_alias, **log_opt,
+		**group_add, **device, **sysctl;
+	int64_t memory, memory_swap, memory_reservation, pids_limit, cpu_shares, stop_timeout,
+		shm_size, health_interval, health_timeout, health_retries;
+};
+
+extern const struct option_table run_table;
+
+int run_verb(const struct context *c, void *options, int argc, char **argv, struct err *e);
+int create_verb(const struct context *c, void *options, int argc, char **argv, struct err *e);
+
+struct exec_options {
+	bool detach, interactive, tty, privileged;
+	const char *workdir, *user;
+	char **env;
+};
+
+int exec_verb(const struct context *c, void *options, int argc, char **argv, struct err *e);
+
+struct attach_options {
+	bool no_stdin;
+};
+
+int attach_verb(const struct context *c, void *options, int argc, char **argv, struct err *e);
+
+/* `hull start -a` shares run's attached part: starts `name` and returns its exit code. */
+int run_attached(const struct context *c, const char *name, bool interactive, bool tty,
+		 bool removed, struct err *e) must_use;
