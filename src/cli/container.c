@@ -2,6 +2,7 @@
  */
 #include "cli/container.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>
@@ -387,6 +388,7 @@ static int stats_round(const struct context *c, int argc, char **argv, struct er
 	struct table t = {0};
 	int r = 0;
 
+	assert(argc == 0 || argv);
 	table_row(&t, "NAME", "CPU", "MEMORY / LIMIT", "NET IN / OUT", "PIDS", NULL);
 	for (int i = 0; i < argc && r == 0; i++) {
 		auto_free char *target = client_target("/containers/%s/stats?stream=0", argv[i]);

@@ -1,4 +1,7 @@
-/* Verbs on containers that exist: list, act on, read, remove. */
+/*
+ * Verbs on containers that exist: list, act on, read, remove. All take the same options struct;
+ * each reads the fields that its own table of options fills.
+ */
 #pragma once
 
 #include "cli/cli.h"

@@ -1,4 +1,7 @@
-/* hull cp: files between here and a container, as a tar stream over the archive calls. */
+/*
+ * hull cp: files between here and a container, as a tar stream over the daemon's archive calls.
+ * Copying between two containers is left to two steps.
+ */
 #pragma once
 
 #include "cli/cli.h"

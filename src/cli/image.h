@@ -1,4 +1,7 @@
-/* Images on the command line: pull, push, load, save, import, tag, images, rmi. */
+/*
+ * Images on the command line: pull, push, load, save, import, tag, images, rmi. The daemon does the
+ * work; what streams back is drawn by progress.h.
+ */
 #pragma once
 
 #include "cli/cli.h"

@@ -19,40 +19,40 @@ enum where { CONFIG, HOST };
 /* Options that are one JSON member as they stand. */
 static const struct plain {
 	enum where where;
-	const char *key;
 	enum option_type type;
+	const char *key;
 	size_t offset;
 } plain[] = {
-	{CONFIG, "Hostname", OPTION_TEXT, offsetof(struct run_options, hostname)},
-	{CONFIG, "WorkingDir", OPTION_TEXT, offsetof(struct run_options, workdir)},
-	{CONFIG, "User", OPTION_TEXT, offsetof(struct run_options, user)},
-	{CONFIG, "StopSignal", OPTION_TEXT, offsetof(struct run_options, stop_signal)},
-	{CONFIG, "Tty", OPTION_FLAG, offsetof(struct run_options, tty)},
-	{CONFIG, "OpenStdin", OPTION_FLAG, offsetof(struct run_options, interactive)},
-	{CONFIG, "StopTimeout", OPTION_I64, offsetof(struct run_options, stop_timeout)},
-	{HOST, "NetworkMode", OPTION_TEXT, offsetof(struct run_options, network)},
-	{HOST, "PidMode", OPTION_TEXT, offsetof(struct run_options, pid)},
-	{HOST, "IpcMode", OPTION_TEXT, offsetof(struct run_options, ipc)},
-	{HOST, "Runtime", OPTION_TEXT, offsetof(struct run_options, runtime)},
-	{HOST, "CpusetCpus", OPTION_TEXT, offsetof(struct run_options, cpuset)},
-	{HOST, "Binds", OPTION_TEXTS, offsetof(struct run_options, volume)},
-	{HOST, "CapAdd", OPTION_TEXTS, offsetof(struct run_options, cap_add)},
-	{HOST, "CapDrop", OPTION_TEXTS, offsetof(struct run_options, cap_drop)},
-	{HOST, "SecurityOpt", OPTION_TEXTS, offsetof(struct run_options, security_opt)},
-	{HOST, "ExtraHosts", OPTION_TEXTS, offsetof(struct run_options, add_host)},
-	{HOST, "Dns", OPTION_TEXTS, offsetof(struct run_options, dns)},
-	{HOST, "GroupAdd", OPTION_TEXTS, offsetof(struct run_options, group_add)},
-	{HOST, "AutoRemove", OPTION_FLAG, offsetof(struct run_options, remove)},
-	{HOST, "Privileged", OPTION_FLAG, offsetof(struct run_options, privileged)},
-	{HOST, "ReadonlyRootfs", OPTION_FLAG, offsetof(struct run_options, read_only)},
-	{HOST, "PublishAllPorts", OPTION_FLAG, offsetof(struct run_options, publish_all)},
-	{HOST, "Init", OPTION_FLAG, offsetof(struct run_options, init)},
-	{HOST, "Memory", OPTION_I64, offsetof(struct run_options, memory)},
-	{HOST, "MemorySwap", OPTION_I64, offsetof(struct run_options, memory_swap)},
-	{HOST, "MemoryReservation", OPTION_I64, offsetof(struct run_options, memory_reservation)},
-	{HOST, "PidsLimit", OPTION_I64, offsetof(struct run_options, pids_limit)},
-	{HOST, "CpuShares", OPTION_I64, offsetof(struct run_options, cpu_shares)},
-	{HOST, "ShmSize", OPTION_I64, offsetof(struct run_options, shm_size)},
+	{CONFIG, OPTION_TEXT, "Hostname", offsetof(struct run_options, hostname)},
+	{CONFIG, OPTION_TEXT, "WorkingDir", offsetof(struct run_options, workdir)},
+	{CONFIG, OPTION_TEXT, "User", offsetof(struct run_options, user)},
+	{CONFIG, OPTION_TEXT, "StopSignal", offsetof(struct run_options, stop_signal)},
+	{CONFIG, OPTION_FLAG, "Tty", offsetof(struct run_options, tty)},
+	{CONFIG, OPTION_FLAG, "OpenStdin", offsetof(struct run_options, interactive)},
+	{CONFIG, OPTION_I64, "StopTimeout", offsetof(struct run_options, stop_timeout)},
+	{HOST, OPTION_TEXT, "NetworkMode", offsetof(struct run_options, network)},
+	{HOST, OPTION_TEXT, "PidMode", offsetof(struct run_options, pid)},
+	{HOST, OPTION_TEXT, "IpcMode", offsetof(struct run_options, ipc)},
+	{HOST, OPTION_TEXT, "Runtime", offsetof(struct run_options, runtime)},
+	{HOST, OPTION_TEXT, "CpusetCpus", offsetof(struct run_options, cpuset)},
+	{HOST, OPTION_TEXTS, "Binds", offsetof(struct run_options, volume)},
+	{HOST, OPTION_TEXTS, "CapAdd", offsetof(struct run_options, cap_add)},
+	{HOST, OPTION_TEXTS, "CapDrop", offsetof(struct run_options, cap_drop)},
+	{HOST, OPTION_TEXTS, "SecurityOpt", offsetof(struct run_options, security_opt)},
+	{HOST, OPTION_TEXTS, "ExtraHosts", offsetof(struct run_options, add_host)},
+	{HOST, OPTION_TEXTS, "Dns", offsetof(struct run_options, dns)},
+	{HOST, OPTION_TEXTS, "GroupAdd", offsetof(struct run_options, group_add)},
+	{HOST, OPTION_FLAG, "AutoRemove", offsetof(struct run_options, remove)},
+	{HOST, OPTION_FLAG, "Privileged", offsetof(struct run_options, privileged)},
+	{HOST, OPTION_FLAG, "ReadonlyRootfs", offsetof(struct run_options, read_only)},
+	{HOST, OPTION_FLAG, "PublishAllPorts", offsetof(struct run_options, publish_all)},
+	{HOST, OPTION_FLAG, "Init", offsetof(struct run_options, init)},
+	{HOST, OPTION_I64, "Memory", offsetof(struct run_options, memory)},
+	{HOST, OPTION_I64, "MemorySwap", offsetof(struct run_options, memory_swap)},
+	{HOST, OPTION_I64, "MemoryReservation", offsetof(struct run_options, memory_reservation)},
+	{HOST, OPTION_I64, "PidsLimit", offsetof(struct run_options, pids_limit)},
+	{HOST, OPTION_I64, "CpuShares", offsetof(struct run_options, cpu_shares)},
+	{HOST, OPTION_I64, "ShmSize", offsetof(struct run_options, shm_size)},
 };
 
 /* Options given as K=V that become an object of texts. */
@@ -117,6 +117,15 @@ static int add_env_file(const char *path, char ***env, struct err *e)
 }
 
 /* A variable without '=' is copied from our own environment, or dropped where we have none. */
+static void append_variable(struct json *list, const char *text)
+{
+	const char *value = strchr(text, '=') ? NULL : getenv(text);
+	auto_free char *pair = value ? mem_printf("%s=%s", text, value) : NULL;
+
+	if (pair || strchr(text, '='))
+		json_append(list, json_new_text(pair ? pair : text));
+}
+
 static int add_env(const struct run_options *o, struct json *config, struct err *e)
 {
 	auto_json struct json *list = json_new_array();
@@ -127,13 +136,8 @@ static int add_env(const struct run_options *o, struct json *config, struct err 
 		r = add_env_file(o->env_file[i], &all, e);
 	for (size_t i = 0; o->env && o->env[i]; i++)
 		mem_append_text(&all, o->env[i]);
-	for (size_t i = 0; r == 0 && all && all[i]; i++) {
-		const char *value = strchr(all[i], '=') ? NULL : getenv(all[i]);
-		auto_free char *pair = value ? mem_printf("%s=%s", all[i], value) : NULL;
-
-		if (pair || strchr(all[i], '='))
-			json_append(list, json_new_text(pair ? pair : all[i]));
-	}
+	for (size_t i = 0; r == 0 && all && all[i]; i++)
+		append_variable(list, all[i]);
 	(void)mem_free_texts(all);
 	if (r == 0 && json_len(list))
 		json_set(config, "Env", json_ref(list));
@@ -178,16 +182,20 @@ static void bind_port(struct json *bindings, struct json *exposed, uint32_t port
 	json_set(exposed, key, json_new_object());
 }
 
-/* [[IP:]HOST:]CONTAINER[/PROTO], each port may be a range; an address in [] may hold colons. */
-static int add_publish(const char *text, struct json *bindings, struct json *exposed, struct err *e)
-{
-	struct str rest = str_of(text), proto = STR("tcp"), ip = {0}, host = {0};
-	struct port_range to, from = {0};
-	const char *slash = strrchr(text, '/');
-	int r;
+/* The parts of [[IP:]HOST:]CONTAINER[/PROTO]; an address that holds colons stands in []. */
+struct publish {
+	struct str ip, host, container, proto;
+};
 
+static int split_publish(const char *text, struct publish *ret, struct err *e)
+{
+	struct str rest = str_of(text), parts[3];
+	const char *slash = strrchr(text, '/');
+	size_t n = 0;
+
+	*ret = (struct publish){.proto = STR("tcp")};
 	if (slash) {
-		proto = str_of(slash + 1);
+		ret->proto = str_of(slash + 1);
 		rest.n = (size_t)(slash - text);
 	}
 	if (rest.n && rest.p[0] == '[') {
@@ -196,35 +204,42 @@ static int add_publish(const char *text, struct json *bindings, struct json *exp
 		if (!end || end + 1 >= rest.p + rest.n || end[1] != ':')
 			return err_set(e, ERR_INVALID, "invalid port '%s': say [IP]:HOST:CONTAINER",
 				       text);
-		ip = (struct str){rest.p + 1, (size_t)(end - rest.p) - 1};
+		ret->ip = (struct str){rest.p + 1, (size_t)(end - rest.p) - 1};
 		rest.n -= (size_t)(end + 2 - rest.p);
 		rest.p = end + 2;
 	}
-	struct str parts[3];
-	size_t n = 0;
-
 	while (n < 3 && str_cut(&rest, ':', &parts[n]))
 		n++;
-	if (n == 0 || rest.p || (n == 3 && ip.p))
+	if (n == 0 || rest.p || (n == 3 && ret->ip.p))
 		return err_set(e, ERR_INVALID, "invalid port '%s': say [[IP:]HOST:]CONTAINER",
 			       text);
 	if (n == 3)
-		ip = parts[0];
+		ret->ip = parts[0];
 	if (n >= 2)
-		host = parts[n - 2];
-	r = parse_range(parts[n - 1], &to, e);
-	if (r == 0 && host.n)
-		r = parse_range(host, &from, e);
+		ret->host = parts[n - 2];
+	ret->container = parts[n - 1];
+	return 0;
+}
+
+static int add_publish(const char *text, struct json *bindings, struct json *exposed, struct err *e)
+{
+	struct publish p;
+	struct port_range to, from = {0};
+	int r = split_publish(text, &p, e);
+
 	if (r < 0)
+		return r;
+	if (parse_range(p.container, &to, e) < 0 || (p.host.n && parse_range(p.host, &from, e) < 0))
 		return err_wrap(e, "option --publish '%s'", text);
-	if (host.n && from.last - from.first != to.last - to.first)
+	if (p.host.n && from.last - from.first != to.last - to.first)
 		return err_set(e, ERR_INVALID,
 			       "option --publish '%s': the two ranges have different lengths",
 			       text);
 	for (uint32_t i = 0; i <= to.last - to.first; i++) {
 		auto_free char *host_port = mem_printf("%u", from.first + i);
 
-		bind_port(bindings, exposed, to.first + i, proto, ip, host.n ? host_port : "");
+		bind_port(bindings, exposed, to.first + i, p.proto, p.ip,
+			  p.host.n ? host_port : "");
 	}
 	return 0;
 }

@@ -1,4 +1,6 @@
-/* The body of a create call from run's options: Docker's Config, HostConfig and NetworkingConfig.
+/*
+ * The body of a create call from run's options: Docker's Config, HostConfig and NetworkingConfig.
+ * Only grammar is checked here; what the words mean is the daemon's to judge.
  */
 #pragma once
 

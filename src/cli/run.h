@@ -1,4 +1,6 @@
-/* Containers made and entered from the command line: run, exec, attach, and the request they share.
+/*
+ * Containers made and entered from the command line: run, exec, attach, and the options that they
+ * share with create.
  */
 #pragma once
 

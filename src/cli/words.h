@@ -1,4 +1,7 @@
-/* Numbers and times as a person says them. Results are the caller's. */
+/*
+ * Numbers and times as a person says them. Results are the caller's; nothing here is read back by a
+ * program (inspect gives exact values).
+ */
 #pragma once
 
 #include <stdint.h>
