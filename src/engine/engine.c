@@ -135,32 +135,6 @@ static int read_id(struct engine *g, struct err *e)
 	return 0;
 }
 
-static void net_readable(void *arg, unsigned ready)
-{
-	struct engine *g = arg;
-
-	assert(g->magic == ENGINE_MAGIC);
-	network_host_readable(g->net);
-	engine_watch_net(g);
-}
-
-void engine_watch_net(struct engine *g)
-{
-	int fd = network_host_fd(g->net);
-	struct err e = {0};
-
-	if (fd == g->net_watched_fd)
-		return;
-	g->net_watch = loop_watch_free(g->net_watch);
-	g->net_watched_fd = -1;
-	if (fd < 0)
-		return;
-	if (loop_watch_new(g->loop, fd, LOOP_READ, net_readable, g, &g->net_watch, &e) < 0)
-		log_error("the names of containers are not watched over: %s", e.text);
-	else
-		g->net_watched_fd = fd;
-}
-
 static int open_images(struct engine *g, struct err *e)
 {
 	auto_arena struct arena a = {0};
@@ -180,6 +154,7 @@ static int open_network(struct engine *g, struct err *e)
 	struct network_host_options o = {
 		.root = g->root,
 		.run = g->run,
+		.loop = g->loop,
 		.net_program = engine_program(g, &a, "hull-net"),
 		.world = g->world,
 		.names_wanted = plug_names_wanted,
@@ -210,8 +185,6 @@ static int open_all(struct engine *g, struct err *e)
 		bad = open_network(g, e);
 	if (bad >= 0)
 		bad = adopt_all(g, e);
-	if (bad >= 0)
-		engine_watch_net(g);
 	return bad;
 }
 
@@ -233,7 +206,7 @@ int engine_new(const struct engine_options *o, engine_done *ready, void *ctx, st
 	g->mirrors = mem_dup_texts(o->mirrors);
 	g->pools = mem_dup_texts(o->address_pools);
 	g->debug = o->debug;
-	g->run_lock = g->root_lock = g->net_watched_fd = -1;
+	g->run_lock = g->root_lock = -1;
 	g->ready = ready;
 	g->ready_ctx = ctx;
 	g->events = events_new(g);
@@ -260,9 +233,9 @@ struct engine *engine_free(struct engine *g)
 		(void)workload_free(it->value);
 	map_done(&g->workloads);
 	map_done(&g->execs);
+	map_done(&g->unreadable);
 	for (int i = 0; i < OWNERS; i++)
 		map_done(&g->users[i].names);
-	g->net_watch = loop_watch_free(g->net_watch);
 	if (g->net)
 		(void)network_host_free(g->net);
 	if (g->volumes)

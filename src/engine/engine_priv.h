@@ -28,6 +28,7 @@
 #include "ground/base/log.h"
 #include "ground/base/map.h"
 #include "ground/base/mem.h"
+#include "ground/base/rfc3339.h"
 #include "ground/store/record.h"
 #include "ground/wire/loop.h"
 #include "virt/image/image.h"
@@ -64,11 +65,10 @@ struct engine {
 	struct records *records;
 	struct image_store *images;
 	struct network_host *net;
-	struct loop_watch *net_watch;
-	int net_watched_fd;
 	struct volume_store *volumes;
-	struct map workloads; /* id -> struct workload * */
-	struct map execs;     /* id -> struct exec * */
+	struct map workloads;  /* id -> struct workload * */
+	struct map execs;      /* id -> struct exec * */
+	struct map unreadable; /* ids of records that could not be read: left alone */
 	struct user users[OWNERS];
 	struct event_ring *events;
 	engine_done *ready;
@@ -81,7 +81,7 @@ struct waiting_client {
 	struct list link;
 	int fd;
 	struct attach_options options;
-	char *keys;
+	char keys[17];
 	struct strbuf early;
 	char session[33];
 };
@@ -130,29 +130,33 @@ struct workload {
 	int pid;
 	int64_t pid_start;
 	bool starting, stopping, removing;
+	bool recovering, was_running; /* at the daemon's start */
+	bool start_when_lost;	      /* the former run's keeper has to leave first */
 	struct keeper_ready fds;
 	struct plug *plugs;
 	size_t plugs_n;
-	struct map *endpoints_loaded;
+	char *cgroup_dirs; /* for cgroup_load(): statistics, top */
 	struct health_view health;
 	struct health_result health_log[KEEPER_HEALTH_LOG];
 	bool health_known;
 	struct loop_timer *restart_timer;
-	struct list start_hooks, end_hooks, waiters, clients, execs;
+	bool restart_planned; /* by us, after a supervisor was killed */
+	struct list start_hooks, end_hooks, waiters, clients, execs, followers;
 };
 
 /* engine.c: */
 
 void engine_finish(struct engine *g, engine_done *done, void *ctx, const struct err *e);
+size_t engine_running(const struct engine *g);
 char *engine_path(struct engine *g, struct arena *a, const char *below_root);
 const char *engine_program(struct engine *g, struct arena *a, const char *name);
-void engine_watch_net(struct engine *g); /* after each call into virt/network */
 
 /* adopt.c: */
 
 int adopt_all(struct engine *g, struct err *e) must_use;
 /* Its supervisor is gone: bury, record the end, apply the restart policy. */
 void adopt_bury(struct workload *w);
+void adopt_state(void *ctx, const struct keeper_state *s);
 
 /* workload.c: */
 
@@ -164,6 +168,8 @@ void workload_keep_json(struct workload *w);
 void workload_save(struct workload *w, record_done *done, void *ctx);
 int workload_decode(struct engine *g, const char *id, struct str record, struct workload **ret,
 		    struct err *e) must_use;
+/* What keeper orders say of the root file system: lower, upper, work or root_path. */
+void workload_root_orders(struct workload *w, struct arena *a, struct keeper_orders *ret);
 void workload_close_fds(struct workload *w);
 bool workload_runs(const struct workload *w); /* running, paused or restarting */
 void workload_set_error(struct workload *w, const char *text);
@@ -184,23 +190,29 @@ typedef void workload_hook(void *ctx, struct workload *w, const struct err *e);
 void workload_start(struct workload *w, workload_hook *fn, void *ctx);
 void workload_started(struct workload *w, const struct keeper_started *s);
 void workload_on_end(struct workload *w, workload_hook *fn, void *ctx);
+void workload_on_start(struct workload *w, workload_hook *fn, void *ctx); /* of a start under way */
 void workload_run_hooks(struct list *hooks, struct workload *w, const struct err *e);
 /* The end as the keeper or the exit record tells it; final ones release everything. */
 void workload_ended(struct workload *w, const struct keeper_died *d);
 void workload_release(struct workload *w); /* networks, holds, descriptors of a run */
+/* Removes a container that does not run. done may be NULL. */
 void workload_remove(struct workload *w, bool volumes, engine_done *done, void *ctx);
-int workload_kill_for_removal(struct workload *w, struct err *e);
+/* Removes <root>/container/ID on a pool thread; done may be NULL. */
+void workload_remove_files(struct engine *g, const char *id, engine_done *done, void *ctx);
+/* Health as the keeper tells it. */
+void health_news(void *ctx, const struct keeper_health *h);
+void health_set(struct workload *w, uint32_t status, uint32_t streak);
+void health_forget(struct workload *w);
 
 /* plugging.c: */
 
 int plug_all(struct workload *w, struct err *e) must_use;
 void unplug_all(struct workload *w);
-int plug_one(struct workload *w, struct network *n, struct endpoint_request *r,
-	     struct err *e) must_use;
+int plug_normalise(struct workload *w, struct err *e) must_use;
+int plug_one(struct workload *w, struct endpoint_request *r, bool gateway, struct err *e) must_use;
 void plug_save(struct workload *w);				  /* <run>/keeper/ID/network.json */
 void plug_load(struct workload *w);				  /* takes it back at adoption */
 int plug_write_files(struct workload *w, struct err *e) must_use; /* hosts, hostname, resolv.conf */
-struct json *plug_encode(const struct workload *w);
 bool workload_has_own_net(const struct workload *w);
 void plug_names_wanted(void *ctx, const char *container_id);
 
@@ -211,16 +223,18 @@ int ports_of(const struct container_request *r, struct arena *a, struct network_
 
 /* mounts.c: */
 
-int mounts_resolve(struct workload *w, const struct image *image, struct err *e) must_use;
+int mounts_resolve(struct workload *w, struct err *e) must_use;
 void mounts_release(struct workload *w);
 struct json *mounts_encode(const struct workload *w);
 int mounts_decode(struct workload *w, const struct json *j, struct err *e) must_use;
 void mounts_copy_up(struct workload *w, engine_done *done, void *ctx);
+void engine_network_save(struct engine *g, const struct network *n, record_done *done, void *ctx);
 void engine_volume_save(struct engine *g, const struct volume *v, record_done *done, void *ctx);
 
 /* request_check.c, merge.c: */
 
-void request_merge(struct container_request *r, const struct image *image, struct arena *a);
+void request_merge(struct workload *w, const struct image *image);
+int signal_of(const char *text, int *ret, struct err *e) must_use; /* "TERM", "SIGTERM", "15" */
 int request_check(const struct container_request *r, struct err *e) must_use;
 
 /* oci*.c: the OCI spec */
@@ -235,11 +249,15 @@ int identity_resolve(const char *user, char *const *group_add, char *const *root
 		     struct identity *ret, struct err *e) must_use;
 int oci_build(struct workload *w, const struct identity *user, struct json **ret,
 	      struct err *e) must_use;
-struct json *oci_resources(const struct host_config *h);
+int oci_resources(const struct host_config *h, struct json *resources, struct err *e) must_use;
+char *oci_cgroup_path(const struct workload *w, struct arena *a);
+bool oci_security_option(const struct host_config *h, const char *key, const char **ret_value);
+struct json *oci_seccomp_profile(const struct json *given, char *const *capabilities);
 int oci_resources_check(const struct host_config *h, struct err *e) must_use;
 int oci_capabilities(const struct host_config *h, struct arena *a, char ***ret,
 		     struct err *e) must_use;
 struct json *oci_seccomp(char *const *capabilities);
+int oci_security_check(const struct host_config *h, struct err *e) must_use;
 int oci_mounts(struct workload *w, struct json *mounts, struct err *e) must_use;
 int oci_devices(const struct host_config *h, struct json *linux_part, struct json *resources,
 		struct err *e) must_use;
@@ -250,8 +268,11 @@ void wait_ended(struct workload *w);
 void wait_drop_all(struct workload *w);
 void wait_removed(struct workload *w);
 void wait_start_failed(struct workload *w);
+uint32_t restart_policy_of(const struct host_config *h); /* enum keeper_restart */
 void attach_hand_over(struct workload *w);
 void attach_drop_all(struct workload *w);
+void attach_ended(void *ctx, const struct keeper_detached *d);
+uint16_t attach_keys(const char *text, char ret[17]); /* "ctrl-p,ctrl-q" as bytes */
 void exec_ended(struct engine *g, const struct keeper_exec_died *d);
 void exec_drop_all(struct workload *w);
 void exec_adopt(struct workload *w, const struct keeper_state *s);
@@ -264,6 +285,11 @@ struct event_ring *events_free(struct event_ring *r);
 void event_container(struct workload *w, const char *action, ...) __attribute__((sentinel));
 void event_say(struct engine *g, enum owner owner, const char *type, const char *action,
 	       const char *id, const struct json_pair *attributes);
+void event_volume(struct engine *g, enum owner owner, const char *action, const char *name);
+void event_network(struct engine *g, enum owner owner, const char *action, const struct network *n,
+		   const char *container_id);
+void event_image(struct engine *g, enum owner owner, const char *action, const char *id,
+		 const char *name);
 int events_listeners(const struct event_ring *r);
 
 /* -- filters.c, inspect.c, streams.c

@@ -357,6 +357,11 @@ struct json *request_host_json(const struct host_config *h)
 	return json_encode(&host_shape, h);
 }
 
+struct json *request_mount_json(const struct mount_request *m)
+{
+	return json_encode(&mount_shape, m);
+}
+
 struct json *request_endpoint_json(const struct endpoint_request *r)
 {
 	struct json *j = json_encode(&endpoint_shape, r);
@@ -366,6 +371,19 @@ struct json *request_endpoint_json(const struct endpoint_request *r)
 		json_set(j, "IPAMConfig", json_encode(&ipam_shape, &ipam));
 	else
 		json_set(j, "IPAMConfig", NULL);
+	return j;
+}
+
+struct json *request_json(const struct container_request *r)
+{
+	struct json *j = request_config_json(&r->config);
+	struct json *networking = json_new_object(), *all = json_new_object();
+
+	for (size_t i = 0; i < r->endpoints_n; i++)
+		json_set(all, r->endpoints[i].network, request_endpoint_json(&r->endpoints[i]));
+	json_set(networking, "EndpointsConfig", all);
+	json_set(j, "HostConfig", request_host_json(&r->host));
+	json_set(j, "NetworkingConfig", networking);
 	return j;
 }
 

@@ -193,6 +193,9 @@ int request_read(struct json *body, struct arena *a, struct container_request *r
 /* The parts of Docker's inspect; new trees that the caller frees. */
 struct json *request_config_json(const struct container_config *c);
 struct json *request_host_json(const struct host_config *h);
+/* All of it: what request_read reads. */
+struct json *request_json(const struct container_request *r);
+struct json *request_mount_json(const struct mount_request *m);
 struct json *request_endpoint_json(const struct endpoint_request *r);
 
 /* Reads one EndpointSettings (network connect) named `network`. */

@@ -63,6 +63,7 @@ struct workload *workload_new(struct engine *g, const char *id, enum owner owner
 	list_init(&w->waiters);
 	list_init(&w->clients);
 	list_init(&w->execs);
+	list_init(&w->followers);
 	return w;
 }
 
@@ -99,6 +100,7 @@ struct workload *workload_free(struct workload *w)
 	attach_drop_all(w);
 	exec_drop_all(w);
 	wait_drop_all(w);
+	logs_container_gone(w);
 	free_hooks(&w->start_hooks);
 	free_hooks(&w->end_hooks);
 	workload_close_fds(w);
@@ -112,6 +114,7 @@ struct workload *workload_free(struct workload *w)
 	free(w->image_ref);
 	free(w->dir);
 	free(w->run_dir);
+	free(w->cgroup_dirs);
 	free(w->error);
 	w->magic = 0;
 	free(w);
@@ -162,20 +165,9 @@ static struct json *encode_state(const struct workload *w)
 	return j;
 }
 
-static struct json *encode_endpoints(const struct workload *w)
-{
-	struct json *all = json_new_object();
-
-	for (size_t i = 0; i < w->request.endpoints_n; i++)
-		json_set(all, w->request.endpoints[i].network,
-			 request_endpoint_json(&w->request.endpoints[i]));
-	return all;
-}
-
 static struct json *encode(const struct workload *w)
 {
-	struct json *j = request_config_json(&w->request.config);
-	struct json *record = json_new_object(), *networking = json_new_object();
+	struct json *record = json_new_object();
 
 	json_set_i64(record, "v", WORKLOAD_RECORD_VERSION);
 	json_set_text(record, "name", w->name);
@@ -184,10 +176,7 @@ static struct json *encode(const struct workload *w)
 	json_set_text(record, "imageId", w->image_id);
 	json_set_text(record, "imageRef", w->image_ref);
 	json_set_text(record, "platform", w->request.platform);
-	json_set(j, "HostConfig", request_host_json(&w->request.host));
-	json_set(networking, "EndpointsConfig", encode_endpoints(w));
-	json_set(j, "NetworkingConfig", networking);
-	json_set(record, "request", j);
+	json_set(record, "request", request_json(&w->request));
 	json_set(record, "mounts", mounts_encode(w));
 	json_set(record, "state", encode_state(w));
 	return record;
