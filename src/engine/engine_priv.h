@@ -292,8 +292,11 @@ void event_image(struct engine *g, enum owner owner, const char *action, const c
 		 const char *name);
 int events_listeners(const struct event_ring *r);
 
-/* -- filters.c, inspect.c, streams.c
- * ---------------------------------------------------------------- */
+void logs_container_ended(struct workload *w);
+void logs_container_gone(struct workload *w);
+void exec_read_all(struct engine *g);
+
+/* filters.c, inspect.c, streams.c: */
 
 bool filter_has(const struct filters *f, const char *key);
 int filters_check(const struct filters *f, const char *const *known, struct err *e) must_use;

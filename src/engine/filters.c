@@ -34,7 +34,7 @@ static char **read_values(const struct json *j, const char *key, struct arena *a
 		return NULL;
 	}
 	while (json_next(j, &it, &name, &on))
-		if (json_bool(on, true))
+		if (json_flag(on, true))
 			values[used++] = arena_dup_text(a, name);
 	return values;
 }

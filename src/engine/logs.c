@@ -9,7 +9,7 @@
 
 #define LINES_PER_TURN 256
 
-struct log_stream {
+struct log_follow {
 	struct stream stream;
 	struct engine *engine;
 	char id[ENGINE_ID_HEX + 1];
@@ -25,7 +25,7 @@ static void read_on(void *arg);
 
 static void log_free(struct stream *stream)
 {
-	struct log_stream *s = container_of(stream, struct log_stream, stream);
+	struct log_follow *s = container_of(stream, struct log_follow, stream);
 
 	if (s->telling) {
 		s->cancelled = true;
@@ -39,7 +39,7 @@ static void log_free(struct stream *stream)
 	free(s);
 }
 
-static void schedule(struct log_stream *s)
+static void schedule(struct log_follow *s)
 {
 	if (s->scheduled)
 		return;
@@ -47,7 +47,7 @@ static void schedule(struct log_stream *s)
 	loop_defer(s->engine->loop, read_on, s);
 }
 
-static void log_end(struct log_stream *s, const struct err *e)
+static void log_end(struct log_follow *s, const struct err *e)
 {
 	struct log_sink sink = s->sink;
 	struct err copy = {0};
@@ -58,7 +58,7 @@ static void log_end(struct log_stream *s, const struct err *e)
 	sink.end(sink.ctx, copy.kind ? &copy : NULL);
 }
 
-static bool container_runs(const struct log_stream *s)
+static bool container_runs(const struct log_follow *s)
 {
 	const struct workload *w = map_get(&s->engine->workloads, s->id);
 
@@ -66,7 +66,7 @@ static bool container_runs(const struct log_stream *s)
 }
 
 /* Nothing more now: wait for more, or end after one more look once the container does not run. */
-static void nothing_more(struct log_stream *s)
+static void nothing_more(struct log_follow *s)
 {
 	if (!s->follow || s->last_round) {
 		log_end(s, NULL);
@@ -81,7 +81,7 @@ static void nothing_more(struct log_stream *s)
 }
 
 /* false: nothing more may be read now (full, or the stream is gone). */
-static bool tell(struct log_stream *s, const struct log_line *line)
+static bool tell(struct log_follow *s, const struct log_line *line)
 {
 	struct log_entry entry = {line->time_ns, line->stream, line->text, line->text_n};
 	int full;
@@ -99,7 +99,7 @@ static bool tell(struct log_stream *s, const struct log_line *line)
 
 static void read_on(void *arg)
 {
-	struct log_stream *s = arg;
+	struct log_follow *s = arg;
 	struct log_line line;
 	struct err e = {0};
 
@@ -126,7 +126,7 @@ static void read_on(void *arg)
 
 static void log_resume(struct stream *stream)
 {
-	struct log_stream *s = container_of(stream, struct log_stream, stream);
+	struct log_follow *s = container_of(stream, struct log_follow, stream);
 
 	if (!s->full)
 		return;
@@ -136,7 +136,7 @@ static void log_resume(struct stream *stream)
 
 static void woke(void *arg, unsigned ready)
 {
-	struct log_stream *s = arg;
+	struct log_follow *s = arg;
 
 	log_reader_woke(s->reader);
 	loop_watch_want(s->watch, 0);
@@ -147,7 +147,7 @@ static void woke(void *arg, unsigned ready)
 /* The container ended, or is gone: followers look once more, and end. */
 void logs_container_ended(struct workload *w)
 {
-	list_each (&w->followers, struct log_stream, link, s) {
+	list_each (&w->followers, struct log_follow, link, s) {
 		if (!s->full)
 			schedule(s);
 	}
@@ -156,7 +156,7 @@ void logs_container_ended(struct workload *w)
 void logs_container_gone(struct workload *w)
 {
 	logs_container_ended(w);
-	list_each (&w->followers, struct log_stream, link, s)
+	list_each (&w->followers, struct log_follow, link, s)
 		list_remove(&s->link);
 }
 
@@ -164,7 +164,7 @@ int engine_logs(struct user *u, const char *ref, const struct log_options *o,
 		const struct log_sink *sink, struct stream **ret, struct err *e)
 {
 	auto_free char *path = NULL;
-	struct log_stream *s;
+	struct log_follow *s;
 	struct workload *w;
 
 	assert(sink->line && sink->end);
@@ -179,7 +179,7 @@ int engine_logs(struct user *u, const char *ref, const struct log_options *o,
 	if (!o->stdout_ && !o->stderr_)
 		return err_set(e, ERR_INVALID, "you must choose at least one stream");
 	path = mem_printf("%s/log", w->dir);
-	s = mem_new(struct log_stream);
+	s = mem_new(struct log_follow);
 	s->stream = (struct stream){STREAM_MAGIC, log_resume, log_free};
 	s->engine = u->engine;
 	s->sink = *sink;

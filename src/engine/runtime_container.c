@@ -81,7 +81,7 @@ static void log_orders(struct workload *w, struct arena *a, struct keeper_orders
 	if (text_eq(size, "-1"))
 		o->log_bytes_max = -1;
 	else if (size)
-		(void)parse_size(str_of(size), "max-size", &o->log_bytes_max, &checked);
+		(void)!parse_size(str_of(size), "max-size", &o->log_bytes_max, &checked);
 	if (files && parse_u32(str_of(files), "max-file", &n, &checked) >= 0)
 		o->log_files_max = n;
 }

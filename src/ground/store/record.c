@@ -23,6 +23,7 @@
 #include "ground/base/log.h"
 #include "ground/base/map.h"
 #include "ground/base/mem.h"
+#include "ground/base/own.h"
 #include "ground/wire/loop.h"
 
 #define RECORDS_MAGIC  0x52454353u
