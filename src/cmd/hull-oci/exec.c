@@ -14,15 +14,17 @@
 #include "virt/container/spec.h"
 
 struct exec_args {
-	const char *process, *console_socket, *pid_file, *pidfd_socket, *cwd, *user, *apparmor, *label,
-		*cgroup;
+	const char *process, *console_socket, *pid_file, *pidfd_socket, *cwd, *user, *apparmor,
+		*label, *cgroup;
 	char **env, **caps, **gids;
 	bool tty, detach, no_new_privs, ignore_paused, no_subreaper;
 	int64_t preserve_fds;
 };
 
-#define ROW(letter, name, type, member, arg, help)                                                 \
-	{letter, name, type, offsetof(struct exec_args, member), arg, help}
+#define ROW(letter, name, type, member, arg, help)                                \
+	{                                                                         \
+		letter, name, type, offsetof(struct exec_args, member), arg, help \
+	}
 static const struct option_row options[] = {
 	ROW('p', "process", OPTION_TEXT, process, "FILE", "the process as in config.json"),
 	ROW('t', "tty", OPTION_FLAG, tty, NULL, "with a terminal"),
@@ -160,7 +162,8 @@ static int fill_order(struct oci *o, const struct record *rec, const struct exec
 	xo->adjust = adjust;
 	xo->adjust_ctx = (void *)x;
 	if (x->preserve_fds < 0 || x->preserve_fds > CONTAINER_PRESERVE_MAX)
-		return err_set(e, ERR_INVALID, "--preserve-fds: at most %d", CONTAINER_PRESERVE_MAX);
+		return err_set(e, ERR_INVALID, "--preserve-fds: at most %d",
+			       CONTAINER_PRESERVE_MAX);
 	xo->preserve_fds = (unsigned int)x->preserve_fds;
 	if (x->process && read_process(o, x->process, xo, e) < 0)
 		return -(int)e->kind;

@@ -1,6 +1,7 @@
 /*
- * hull-oci: the container library behind the command line that podman, containerd, buildah and dockerd
- * expect of an OCI runtime. Wiring only: global options, the table of verbs, where errors go.
+ * hull-oci: the container library behind the command line that podman, containerd, buildah and
+ * dockerd expect of an OCI runtime. Wiring only: global options, the table of verbs, where errors
+ * go.
  *
  * An error is one line on standard error, and with --log one record in that file, in the form that
  * engines read ({"level":"error","msg":...,"time":...}).
@@ -28,7 +29,8 @@
 #endif
 
 static const struct option_row options[] = {
-	{0, "root", OPTION_TEXT, offsetof(struct oci, root), "DIR", "where containers are recorded"},
+	{0, "root", OPTION_TEXT, offsetof(struct oci, root), "DIR",
+	 "where containers are recorded"},
 	{0, "log", OPTION_TEXT, offsetof(struct oci, log), "FILE", "write errors there too"},
 	{0, "log-format", OPTION_TEXT, offsetof(struct oci, log_format), "text|json",
 	 "form of the log"},
@@ -165,8 +167,7 @@ static int default_root(struct oci *o, struct err *e)
 	if (geteuid() == 0 && !(dir && getenv("_CONTAINERS_USERNS_CONFIGURED")))
 		return 0;
 	if (!dir)
-		return err_set(e, ERR_INVALID,
-			       "no --root is given and XDG_RUNTIME_DIR is not set");
+		return err_set(e, ERR_INVALID, "no --root is given and XDG_RUNTIME_DIR is not set");
 	o->root = arena_printf(&o->arena, "%s/hull-oci", dir);
 	return 0;
 }

@@ -20,15 +20,16 @@ struct oci {
 	struct arena arena; /* for everything that lives as long as the command */
 };
 
-/* A verb gets its own argv (argv[0] is its name) and returns the program's exit code, or a negative kind. */
+/* A verb gets its own argv (argv[0] is its name) and returns the program's exit code, or a negative
+ * kind. */
 typedef int verb_fn(struct oci *o, int argc, char **argv, struct err *e);
 
-verb_fn verb_create, verb_run, verb_start;	       /* run.c */
-verb_fn verb_exec;				       /* exec.c */
-verb_fn verb_state, verb_list, verb_ps;		       /* query.c */
+verb_fn verb_create, verb_run, verb_start;		 /* run.c */
+verb_fn verb_exec;					 /* exec.c */
+verb_fn verb_state, verb_list, verb_ps;			 /* query.c */
 verb_fn verb_kill, verb_delete, verb_pause, verb_resume; /* control.c */
-verb_fn verb_update, verb_events;		       /* update.c, events.c */
-verb_fn verb_spec, verb_features;		       /* spec.c, features.c */
+verb_fn verb_update, verb_events;			 /* update.c, events.c */
+verb_fn verb_spec, verb_features;			 /* spec.c, features.c */
 
 /* Exactly one operand, the container's id, is at argv[first]. */
 int oci_one_id(int argc, char **argv, int first, const char **ret, struct err *e) must_use;
@@ -43,7 +44,10 @@ struct record {
 	const char *status;
 };
 
-#define RECORD_INIT {.dir = -1}
+#define RECORD_INIT       \
+	{                 \
+		.dir = -1 \
+	}
 
 void record_done(struct record *r);
 /* Makes <root>/<id>; ERR_EXISTS when it is there. */

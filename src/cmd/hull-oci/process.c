@@ -1,6 +1,6 @@
 /*
- * What create, run and exec share: pid files, console and pidfd sockets, and standing in the foreground
- * until the container's process ends.
+ * What create, run and exec share: pid files, console and pidfd sockets, and standing in the
+ * foreground until the container's process ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -147,7 +147,8 @@ static int relay_loop(const struct container *c, struct relay *r, int signals)
 			[OUTPUT] = {.fd = r->master, .events = POLLIN},
 			[INPUT] = {.fd = r->input ? STDIN_FILENO : -1, .events = POLLIN},
 		};
-		/* After the end, what the terminal still holds is shown, and no more is waited for. */
+		/* After the end, what the terminal still holds is shown, and no more is waited for.
+		 */
 		int n = poll(p, COUNT, ended ? 0 : -1);
 
 		if (n < 0 && errno != EINTR)

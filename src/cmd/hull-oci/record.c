@@ -1,6 +1,6 @@
 /*
- * Records: <root>/<id>/ with state.json and, until started, the gate's socket. Directories are opened
- * once and used by descriptor.
+ * Records: <root>/<id>/ with state.json and, until started, the gate's socket. Directories are
+ * opened once and used by descriptor.
  */
 #include <dirent.h>
 #include <errno.h>

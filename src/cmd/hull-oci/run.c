@@ -27,10 +27,13 @@ struct run_args {
 	int64_t preserve_fds;
 };
 
-#define ROW(letter, name, type, member, arg, help)                                                 \
-	{letter, name, type, offsetof(struct run_args, member), arg, help}
+#define ROW(letter, name, type, member, arg, help)                               \
+	{                                                                        \
+		letter, name, type, offsetof(struct run_args, member), arg, help \
+	}
 static const struct option_row options[] = {
-	ROW('b', "bundle", OPTION_TEXT, bundle, "DIR", "the bundle; the working directory if absent"),
+	ROW('b', "bundle", OPTION_TEXT, bundle, "DIR",
+	    "the bundle; the working directory if absent"),
 	ROW('f', "config", OPTION_TEXT, config, "FILE", "the configuration instead of config.json"),
 	ROW(0, "console-socket", OPTION_TEXT, console_socket, "PATH", "gets the terminal's master"),
 	ROW(0, "pid-file", OPTION_TEXT, pid_file, "FILE", "gets the first process's pid"),
@@ -157,8 +160,8 @@ static int check_preserved(unsigned int n, struct err *e)
 {
 	for (unsigned int fd = 3; fd < 3 + n; fd++)
 		if (fcntl((int)fd, F_GETFD) < 0)
-			return err_set(e, ERR_INVALID,
-				       "--preserve-fds: descriptor %u is not open", fd);
+			return err_set(e, ERR_INVALID, "--preserve-fds: descriptor %u is not open",
+				       fd);
 	return 0;
 }
 
@@ -169,7 +172,8 @@ static int fill_order(struct making *m, struct container_order *co, bool foregro
 	int r;
 
 	if (preserve < 0 || preserve > CONTAINER_PRESERVE_MAX)
-		return err_set(e, ERR_INVALID, "--preserve-fds: at most %d", CONTAINER_PRESERVE_MAX);
+		return err_set(e, ERR_INVALID, "--preserve-fds: at most %d",
+			       CONTAINER_PRESERVE_MAX);
 	r = check_preserved((unsigned int)preserve, e);
 	if (r < 0)
 		return r;

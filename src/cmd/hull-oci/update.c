@@ -1,7 +1,8 @@
 /*
- * update: limits of a running container, from a file, standard input or flags. Flags are put into the
- * same JSON that a file holds, so that one path leads to the cgroup.
+ * update: limits of a running container, from a file, standard input or flags. Flags are put into
+ * the same JSON that a file holds, so that one path leads to the cgroup.
  */
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -98,17 +99,20 @@ static int parse_args(int argc, char **argv, struct update_args *a, int *ret_fir
 	struct option_row rows[array_len(flags) + 3];
 	size_t n = 0;
 
-	rows[n++] = (struct option_row){'r', "resources", OPTION_TEXT,
-					offsetof(struct update_args, file), "FILE", "from a file"};
-	rows[n++] = (struct option_row){0, "l3-cache-schema", OPTION_TEXT,
-					offsetof(struct update_args, l3_cache_schema), "S", ""};
-	rows[n++] = (struct option_row){0, "mem-bw-schema", OPTION_TEXT,
-					offsetof(struct update_args, mem_bw_schema), "S", ""};
+	rows[n++] = (struct option_row){'r',	     "resources",
+					OPTION_TEXT, offsetof(struct update_args, file),
+					"FILE",	     "from a file"};
+	rows[n++] = (struct option_row){0,	     "l3-cache-schema",
+					OPTION_TEXT, offsetof(struct update_args, l3_cache_schema),
+					"S",	     ""};
+	rows[n++] = (struct option_row){0,	     "mem-bw-schema",
+					OPTION_TEXT, offsetof(struct update_args, mem_bw_schema),
+					"S",	     ""};
 	for (size_t i = 0; i < array_len(flags); i++)
-		rows[n++] = (struct option_row){0, flags[i].name, OPTION_TEXT,
-						offsetof(struct update_args, value) +
-							i * sizeof(a->value[0]),
-						"N", flags[i].key};
+		rows[n++] = (struct option_row){
+			0,	     flags[i].name,
+			OPTION_TEXT, offsetof(struct update_args, value) + i * sizeof(a->value[0]),
+			"N",	     flags[i].key};
 	return options_parse(rows, n, a, argc, argv, false, ret_first, e);
 }
 

@@ -222,6 +222,8 @@ static int enter(struct joining *j, struct err *e)
 	if (r == 0)
 		r = set_affinity(cpus ? cpus->final : NULL, e);
 	if (r == 0)
+		r = launch_personality(j->s ? j->s->os.personality : NULL, e);
+	if (r == 0)
 		r = launch_priority(&j->launch, e);
 	if (r < 0)
 		return r;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -52,6 +53,7 @@ static int step_begin(struct job *j, struct err *e)
 	j->sock[0] = fd_close(j->sock[0]);
 	reset_signals();
 	(void)setsid();
+	(void)umask(0); /* modes are as they are said; launch_privileges sets the program's */
 	if (j->made_bits & NAMESPACE_BIT(NAMESPACE_USER)) {
 		n = arena_new(j->a, struct note);
 		r = note_expect(j->sock[1], NOTE_MAPPED, n, e);
@@ -99,7 +101,9 @@ static int step_names(struct job *j, struct err *e)
 
 static int step_priority(struct job *j, struct err *e)
 {
-	return launch_priority(&j->launch, e);
+	int r = launch_personality(j->s->os.personality, e);
+
+	return r < 0 ? r : launch_priority(&j->launch, e);
 }
 
 /* The runtime's hooks see the mounts made and the old root still there; then those of the

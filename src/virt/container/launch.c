@@ -224,6 +224,24 @@ static void join_keyring(const struct launch *l)
 	(void)syscall(SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEYRING */, name);
 }
 
+int launch_personality(const struct spec_personality *p, struct err *e)
+{
+	unsigned long domain = PER_LINUX;
+
+	if (!p || !p->domain)
+		return 0;
+	if (text_eq(p->domain, "LINUX32"))
+		domain = PER_LINUX32;
+	else if (!text_eq(p->domain, "LINUX"))
+		return err_set(e, ERR_INVALID, "linux.personality: unknown domain '%s'", p->domain);
+	if (p->flags && p->flags[0])
+		return err_set(e, ERR_UNSUPPORTED, "linux.personality: unknown flag '%s'",
+			       p->flags[0]);
+	if (personality(domain) < 0)
+		return err_sys(e, "linux.personality: cannot set %s", p->domain);
+	return 0;
+}
+
 int launch_priority(const struct launch *l, struct err *e)
 {
 	const struct spec_process *p = l->p;
