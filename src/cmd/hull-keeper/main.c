@@ -5,9 +5,11 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ground/base/log.h"
 #include "ground/linux/process.h"
+#include "virt/keeper/files.h"
 #include "virt/keeper/supervisor.h"
 
 #define ORDERS_FD 3
@@ -15,16 +17,23 @@
 int main(int argc, char **argv)
 {
 	struct err e = {0};
+	bool files = argc == 2 && strcmp(argv[1], "files") == 0;
+	int r;
 
-	if (argc != 1) {
+	if (argc != 1 && !files) {
 		(void)fprintf(stderr, "%s is started by hulld and takes no arguments\n", argv[0]);
 		return 2;
 	}
 	log_setup("hull-keeper", 2, LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
-	/* What runs in a container must not reach this program's file through /proc. */
-	if (process_protect_exe(argv, &e) < 0 || supervisor_run(ORDERS_FD, &world_real, &e) < 0) {
-		log_error("%s", e.text);
-		return 1;
+	if (files) {
+		r = files_child(ORDERS_FD, &e);
+	} else {
+		/* What runs in a container must not reach this program's file through /proc. */
+		r = process_protect_exe(argv, &e);
+		if (r == 0)
+			r = supervisor_run(ORDERS_FD, &world_real, &e);
 	}
-	return EXIT_SUCCESS;
+	if (r < 0)
+		log_error("%s", e.text);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -2,7 +2,7 @@
  * Burial: what hulld does for a keeper that was killed. The container's processes are found through
  * the cgroup that the record names; a record of another boot names nothing that still runs.
  */
-#include <assert.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +15,7 @@
 #include "virt/keeper/record.h"
 
 #define CGROUP_END_MS	  2000
+#define DEATH_MS	  500
 #define SUPERVISOR_KILLED 137
 
 /* Kills by cgroup, and the first process by pid where there is no cgroup. */
@@ -83,6 +84,20 @@ static void remove_place(const char *run_dir)
 	(void)rmdir(run_dir);
 }
 
+/* A killed process closes its socket a moment before it is dead: that moment is waited for. */
+static bool still_lives(const struct keeper_record *r)
+{
+	auto_close int pidfd = -1;
+	struct pollfd p = {.events = POLLIN};
+
+	if (!keeper_record_lives(r))
+		return false;
+	if (process_open((pid_t)r->pid, (uint64_t)r->start_time, &pidfd, NULL) < 0)
+		return false;
+	p.fd = pidfd;
+	return poll(&p, 1, DEATH_MS) != 1;
+}
+
 int keeper_bury(const char *run_dir, const char *container_dir, struct err *e)
 {
 	auto_arena struct arena a = {0};
@@ -98,7 +113,7 @@ int keeper_bury(const char *run_dir, const char *container_dir, struct err *e)
 	}
 	if (got < 0)
 		return got;
-	if (keeper_record_lives(&r))
+	if (still_lives(&r))
 		return err_set(e, ERR_BUSY, "the supervisor of '%s' (process %lld) lives", r.id,
 			       (long long)r.pid);
 	got = kill_container(&r, e);

@@ -18,7 +18,7 @@
 /* A directory of the host that stands at `target` inside. */
 struct files_bind {
 	char *source;
-	char *target; /* absolute inside the container; missing directories are not made */
+	char *target; /* absolute inside the container; made when missing, as a start would */
 	bool readonly;
 };
 
@@ -27,9 +27,12 @@ struct files_query {
 	const struct keeper_orders *orders; /* lower, upper, work or root_path are used */
 	const struct files_bind *binds;	    /* of a stopped container */
 	size_t binds_n;
-	const char *keeper_path; /* the program, needed only with binds */
+	const char *keeper_path; /* the program, needed only with binds, on old kernels */
 	bool readonly;
 };
 
 /* Blocks on the kernel (a millisecond; longer with binds): call it from a job. */
 int files_open(const struct files_query *q, int *ret_root_fd, struct err *e) must_use;
+
+/* The child's work: takes mounts from the socket, sends the assembled tree back. */
+int files_child(int sock, struct err *e) must_use;
