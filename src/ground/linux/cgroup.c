@@ -388,6 +388,7 @@ int cgroup_sub(const struct cgroup *cg, const char *path, struct cgroup **ret, s
 {
 	auto_cgroup struct cgroup *sub = cgroup_none();
 	auto_free char *clean = NULL;
+	size_t found = 0;
 
 	for (struct str rest = str_of(path), name = {0}; str_cut(&rest, '/', &name);)
 		if (str_is(name, ".."))
@@ -401,12 +402,14 @@ int cgroup_sub(const struct cgroup *cg, const char *path, struct cgroup **ret, s
 	for (size_t i = 0; i < cg->n; i++) {
 		auto_free char *full =
 			mem_printf("%s%s", cg->dirs[i].path, text_eq(clean, "/") ? "" : clean);
+		bool there = !cg->dirs[i].lazy && access(full, F_OK) == 0;
 
-		if (cg->dirs[i].lazy || access(full, F_OK) < 0)
-			continue;
-		cgroup_add_dir(sub, &cg->dirs[i], take(full));
+		/* A hierarchy without it: the container's own cgroup, so that its limits hold. */
+		found += there;
+		cgroup_add_dir(sub, &cg->dirs[i],
+			       there ? take(full) : mem_dup_text(cg->dirs[i].path));
 	}
-	if (sub->n == 0 && cg->n > 0)
+	if (found == 0 && cg->n > 0)
 		return err_set(e, ERR_NOT_FOUND, "the container has no sub-cgroup '%s'", path);
 	*ret = take(sub);
 	return 0;

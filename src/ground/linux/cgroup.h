@@ -96,7 +96,8 @@ cgroup_free(struct cgroup *cg); /* forgets, removes nothing; NULL is fine; retur
 own_define(cgroup, struct cgroup *, (void)cgroup_free);
 #define auto_cgroup own_auto(cgroup)
 
-/* The sub-cgroup `path` of cg for `exec --cgroup`; refuses "..". It must exist. */
+/* The sub-cgroup `path` of cg for `exec --cgroup`; refuses "..". It must exist in one
+ * hierarchy; in those without it, it is the container's own. */
 int cgroup_sub(const struct cgroup *cg, const char *path, struct cgroup **ret,
 	       struct err *e) must_use;
 
