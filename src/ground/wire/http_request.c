@@ -83,6 +83,7 @@ void http_finish(struct http_request *r)
 	assert(!r->finished); /* each request is finished once */
 	r->finished = true;
 	r->ended = true;
+	r->paused = false; /* what is left of the body is read away */
 	loop_defer_cancel(r->loop, tell_gone, r);
 	r->watch = loop_watch_free(r->watch);
 	if (r->connection)

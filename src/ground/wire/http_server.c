@@ -88,6 +88,8 @@ void http_kick(struct http_request *r)
 {
 	if (!r->connection || !r->resting)
 		return;
+	if (r->phase == HTTP_BODY && r->paused) /* pushing a reply does not let the body in */
+		return;
 	r->resting = false;
 	MHD_resume_connection(r->connection);
 	if (!r->port->run_asked) {
