@@ -521,6 +521,22 @@ void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v)
 	netlink_start(b, v->name, false);
 }
 
+void netlink_isolate_port(struct netlink_batch *b, const char *name)
+{
+	struct nlmsghdr *h = request(b, RTM_NEWLINK, 0, "isolate bridge port", name);
+	struct nlattr *linkinfo, *data;
+
+	(void)put_info(h, 0, false);
+	mnl_attr_put_strz(h, IFLA_IFNAME, name);
+	linkinfo = mnl_attr_nest_start(h, IFLA_LINKINFO);
+	mnl_attr_put_strz(h, IFLA_INFO_SLAVE_KIND, "bridge");
+	data = mnl_attr_nest_start(h, IFLA_INFO_SLAVE_DATA);
+	mnl_attr_put_u8(h, IFLA_BRPORT_ISOLATED, 1);
+	mnl_attr_nest_end(h, data);
+	mnl_attr_nest_end(h, linkinfo);
+	request_end(b, h);
+}
+
 void netlink_add_dummy(struct netlink_batch *b, const char *name)
 {
 	struct nlmsghdr *h =

@@ -508,6 +508,15 @@ void nft_verdict(struct nft *t, int verdict)
 	nftnl_expr_set_u32(x, NFTNL_EXPR_IMM_VERDICT, (uint32_t)verdict);
 }
 
+void nft_jump(struct nft *t, const char *chain)
+{
+	struct nftnl_expr *x = expr(t, "immediate");
+
+	nftnl_expr_set_u32(x, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_IMM_VERDICT, (uint32_t)NFT_JUMP);
+	nftnl_expr_set_str(x, NFTNL_EXPR_IMM_CHAIN, chain);
+}
+
 /* ---- questions ---- */
 
 static void show_chain(const struct nlmsghdr *h,

@@ -101,6 +101,7 @@ void nft_daddr_is_local(struct nft *t);
 void nft_dnat(struct nft *t, int family, uint32_t reg_ip, uint32_t reg_port);
 void nft_masquerade(struct nft *t);
 void nft_counter(struct nft *t);
+void nft_jump(struct nft *t, const char *chain);
 void nft_verdict(struct nft *t, int verdict); /* NF_ACCEPT, NF_DROP, NFT_RETURN */
 
 /* ---- questions ---- */

@@ -1,0 +1,146 @@
+/*
+ * What the files of this room share: the host, its networks and endpoints as they are in memory,
+ * and the verbs between the files. One file per concern: spec (checking, JSON), pool (addresses),
+ * bridge (links), rules (nftables), publish (ports), endpoint, names (hull-net's client end), host.
+ */
+#pragma once
+
+#include <net/if.h>
+
+#include "ground/base/arena.h"
+#include "ground/base/ip.h"
+#include "ground/base/list.h"
+#include "ground/base/map.h"
+#include "ground/linux/netlink.h"
+#include "ground/linux/nftables.h"
+#include "virt/network/network.h"
+
+enum network_driver { DRIVER_BRIDGE, DRIVER_HOST, DRIVER_NONE };
+
+struct names; /* the client end of hull-net */
+
+struct network_host {
+	char *root, *run;
+	char tag[5];
+	char table[16]; /* "hull-TAG" */
+	uint64_t seed;	/* from the root: the v6 prefix */
+	const struct world *world;
+	struct loop *loop;
+	void (*names_wanted)(void *ctx, const char *container);
+	void *ctx;
+	struct netlink netlink;
+	int nft_fd;
+	bool laid;	   /* our table is on the host */
+	bool foreign_drop; /* somebody's forward chain drops by policy: publish by relay only */
+	bool forwarding4, forwarding6;
+	struct list networks, endpoints; /* in order of making */
+	size_t networks_n;
+	struct names *names; /* NULL: no hull-net */
+	struct loop_watch *nft_watch;
+	struct loop_timer *nft_settle;
+	int nft_events;
+};
+
+struct network {
+	struct list link;
+	struct network_host *host;
+	struct arena arena; /* holds spec */
+	struct network_spec spec;
+	enum network_driver driver;
+	char bridge[IFNAMSIZ];
+	int index;   /* of the bridge, 0: not laid */
+	bool loaded; /* from a record: its own bridge may be on the host already */
+	uint32_t mtu;
+	bool icc, masquerade;
+	char iface_prefix[IFNAMSIZ];
+	struct ip binding; /* default host address of published ports; none: all */
+	struct ip_net net4, net6;
+	struct ip_net range4, range6;
+	struct ip gateway4, gateway6;
+	struct ip next4, next6; /* where the search for a free address goes on */
+	struct map taken;	/* address -> what holds it (a text) */
+	size_t endpoints_n;
+};
+
+struct published {
+	struct network_port port; /* resolved */
+	int fd;			  /* the socket that reserves it, -1: hull-net holds it */
+	bool given;		  /* hull-net has it */
+};
+
+struct network_endpoint {
+	struct list link;
+	struct network *network;
+	struct arena arena;
+	struct network_endpoint_info info;
+	char *name;
+	char **aliases;
+	struct json_pair *links;
+	char **dns;
+	struct ip ip4, ip6;
+	uint8_t mac[6];
+	struct published *published;
+	struct network_port *ports; /* what info.ports shows: the same, without descriptors */
+	size_t published_n;
+};
+
+/* ---- spec.c ---- */
+
+/* Deep-copies, checks and reads `spec` into n->spec and the fields made from it; addresses not yet.
+ */
+int spec_take(struct network *n, const struct network_spec *spec, struct err *e) must_use;
+int spec_take_record(struct network *n, const struct json *record, struct err *e) must_use;
+struct json *spec_encode(const struct network_spec *s);
+const char *spec_option(const struct network *n, const char *key);
+
+/* ---- pool.c ---- */
+
+/* Completes and checks the subnets of a bridge network; writes them back into n->spec. */
+int pool_choose(struct network *n, struct err *e) must_use;
+/* Reserves a wanted address, or the next free one, for `holder` (a text that outlives the hold). */
+int pool_take(struct network *n, int family_n, const struct ip *wanted, const char *holder,
+	      struct ip *ret, struct err *e) must_use;
+void pool_give(struct network *n, const struct ip *a);
+
+/* ---- bridge.c ---- */
+
+int bridge_lay(struct network *n, struct err *e) must_use; /* makes or mends it */
+int bridge_remove(struct network *n, struct err *e) must_use;
+/* Removes links that carry our tag and belong to no network or endpoint. */
+int bridge_sweep(struct network_host *h, struct err *e) must_use;
+int bridge_forwarding(struct network_host *h, bool v6, struct err *e) must_use;
+
+/* ---- rules.c ---- */
+
+int rules_lay(struct network_host *h, struct err *e) must_use; /* the whole table anew */
+int rules_network(struct network *n, bool add, struct err *e) must_use;
+int rules_ports(struct network_endpoint *ep, bool add, struct err *e) must_use;
+int rules_names(const struct network_ns *ns, struct err *e) must_use;
+int rules_watch(struct network_host *h, struct err *e) must_use;
+void rules_unwatch(struct network_host *h);
+/* Looks for foreign chains that drop forwarded packets by policy; true when the answer changed. */
+bool rules_look_around(struct network_host *h);
+
+/* ---- publish.c ---- */
+
+int publish_reserve(struct network_endpoint *ep, const struct network_port *ports, size_t n,
+		    struct err *e) must_use;
+/* Binds again what was resolved before (after a loss of hull-net or of the host). */
+int publish_rebind(struct network_endpoint *ep, struct published *p, struct err *e) must_use;
+void publish_release(struct network_endpoint *ep);
+
+/* ---- endpoint.c ---- */
+
+void endpoint_free(struct network_endpoint *ep);
+struct network_endpoint *endpoint_find(struct network_host *h, const char *id);
+
+/* ---- names.c: told as data, see tell.h ---- */
+
+int names_open(struct network_host *h, const char *program, struct err *e) must_use;
+struct names *names_free(struct names *t);
+void names_stop(struct names *t); /* ends hull-net */
+void names_sync(struct names *t); /* everything anew: hull-net answers what it lacks */
+/* Says what a container is now; descriptors may be NULL. Nothing left of it: it is forgotten. */
+void names_tell(struct network_host *h, const char *container, const struct network_ns *ns);
+void names_tell_port(struct network_endpoint *ep, struct published *p);
+void names_forget_port(struct network_endpoint *ep, const struct published *p);
