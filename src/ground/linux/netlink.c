@@ -521,9 +521,9 @@ void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v)
 	netlink_start(b, v->name, false);
 }
 
-void netlink_isolate_port(struct netlink_batch *b, const char *name)
+void netlink_set_port(struct netlink_batch *b, const char *name, bool isolated, bool hairpin)
 {
-	struct nlmsghdr *h = request(b, RTM_NEWLINK, 0, "isolate bridge port", name);
+	struct nlmsghdr *h = request(b, RTM_NEWLINK, 0, "set up bridge port", name);
 	struct nlattr *linkinfo, *data;
 
 	(void)put_info(h, 0, false);
@@ -531,7 +531,8 @@ void netlink_isolate_port(struct netlink_batch *b, const char *name)
 	linkinfo = mnl_attr_nest_start(h, IFLA_LINKINFO);
 	mnl_attr_put_strz(h, IFLA_INFO_SLAVE_KIND, "bridge");
 	data = mnl_attr_nest_start(h, IFLA_INFO_SLAVE_DATA);
-	mnl_attr_put_u8(h, IFLA_BRPORT_ISOLATED, 1);
+	mnl_attr_put_u8(h, IFLA_BRPORT_ISOLATED, isolated);
+	mnl_attr_put_u8(h, IFLA_BRPORT_MODE, hairpin);
 	mnl_attr_nest_end(h, data);
 	mnl_attr_nest_end(h, linkinfo);
 	request_end(b, h);

@@ -88,8 +88,11 @@ void netlink_add_bridge(struct netlink_batch *b, const char *name, const uint8_t
 void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v);
 /* Brings an interface up by name; without `ipv6` it gets no link-local address and stays silent. */
 void netlink_start(struct netlink_batch *b, const char *name, bool ipv6);
-/* A bridge's port that other isolated ports of the same bridge cannot talk to. */
-void netlink_isolate_port(struct netlink_batch *b, const char *name);
+/*
+ * A bridge's port: isolated ones of one bridge cannot talk to each other; a hairpin one gets back
+ * what it sent when that is where it belongs.
+ */
+void netlink_set_port(struct netlink_batch *b, const char *name, bool isolated, bool hairpin);
 void netlink_add_dummy(struct netlink_batch *b, const char *name);
 void netlink_delete_link(struct netlink_batch *b, int index, const char *name);
 void netlink_set_up(struct netlink_batch *b, int index, const char *name, bool up);

@@ -33,6 +33,14 @@ static int set_sysctl(const char *path, char want, struct err *e)
 	return 0;
 }
 
+static bool read_flag(const char *path)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char now = 0;
+
+	return fd >= 0 && pread(fd, &now, 1, 0) == 1 && now == '1';
+}
+
 /* An interface that learns its own routes must go on doing so once the host forwards. */
 static void keep_learning(void *ctx, const struct netlink_link *l)
 {
@@ -54,8 +62,9 @@ int bridge_forwarding(struct network_host *h, bool v6, struct err *e)
 
 	if (*done)
 		return 0;
-	if (v6)
-		(void)netlink_each_link(&h->netlink, keep_learning, NULL, NULL);
+	r = v6 ? netlink_each_link(&h->netlink, keep_learning, NULL, e) : 0;
+	if (r < 0)
+		return r;
 	r = set_sysctl(v6 ? "/proc/sys/net/ipv6/conf/all/forwarding"
 			  : "/proc/sys/net/ipv4/ip_forward",
 		       '1', e);
@@ -120,6 +129,7 @@ int bridge_lay(struct network *n, struct err *e)
 	if (r < 0)
 		return r;
 	n->index = l.index;
+	h->bridged_rules = read_flag("/proc/sys/net/bridge/bridge-nf-call-iptables");
 	r = refuse_ra(n, e);
 	if (r == 0)
 		r = put_addresses(n, e);

@@ -287,8 +287,8 @@ static int plug(struct network_endpoint *ep, const struct network_ns *ns, struct
 				    .peer_netns = ns->netns,
 				    .peer_mac = ep->mac,
 			    });
-	if (!n->icc)
-		netlink_isolate_port(b, ep->info.host_ifname);
+	if (!n->icc || n->host->bridged_rules)
+		netlink_set_port(b, ep->info.host_ifname, !n->icc, n->host->bridged_rules);
 	r = netlink_run(&n->host->netlink, b, e);
 	if (r < 0)
 		return r;
@@ -381,10 +381,10 @@ int network_endpoint_make_gateway(struct network_host *h, struct network_endpoin
 
 static struct json *pairs_json(const struct json_pair *list)
 {
-	struct json *array = json_array();
+	struct json *array = json_new_array();
 
 	for (const struct json_pair *p = list; p && p->key; p++) {
-		struct json *pair = json_array();
+		struct json *pair = json_new_array();
 
 		json_append(pair, json_new_text(p->key));
 		json_append(pair, json_new_text(p->value));
@@ -395,7 +395,7 @@ static struct json *pairs_json(const struct json_pair *list)
 
 static struct json *port_json(const struct network_port *p)
 {
-	struct json *j = json_object();
+	struct json *j = json_new_object();
 
 	json_set_text(j, "host_ip", p->host_ip);
 	json_set_i64(j, "host_port", p->host_port);
@@ -406,7 +406,7 @@ static struct json *port_json(const struct network_port *p)
 
 struct json *network_endpoint_encode(const struct network_endpoint *ep)
 {
-	struct json *j = json_object(), *ports = json_array();
+	struct json *j = json_new_object(), *ports = json_new_array();
 
 	json_set_text(j, "id", ep->info.id);
 	json_set_text(j, "network", ep->info.network);

@@ -48,7 +48,7 @@
 #define NETWORK_NETWORKS_MAX 1024  /* networks of one Hull */
 #define NETWORK_ALIASES_MAX  64	   /* aliases and links of one endpoint, each */
 #define NETWORK_PORTS_MAX    65536 /* published ports of one endpoint */
-#define NETWORK_ADDR_LEN     46	   /* an address as text, NUL included */
+#define NETWORK_ADDR_LEN     50	   /* an address as text, NUL included */
 
 struct network_host;
 struct network;

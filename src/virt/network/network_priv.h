@@ -33,6 +33,7 @@ struct network_host {
 	bool laid;	   /* our table is on the host */
 	bool foreign_drop; /* somebody's forward chain drops by policy: publish by relay only */
 	bool forwarding4, forwarding6;
+	bool bridged_rules; /* br_netfilter: a DNAT back to its sender is bridged, not routed */
 	struct list networks, endpoints; /* in order of making */
 	size_t networks_n;
 	struct names *names; /* NULL: no hull-net */

@@ -1,0 +1,573 @@
+/*
+ * Unit tests of the network room, in network namespaces of their own: a "host" (the test's),
+ * containers, and a "world" beyond the host's uplink. What is checked is packets: who reaches whom,
+ * and as whom.
+ */
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "ground/base/mem.h"
+#include "ground/linux/netns.h"
+#include "virt/network/network_priv.h"
+
+#define ok(call)                                \
+	do {                                    \
+		if ((call) < 0)                 \
+			fail_msg("%s", e.text); \
+	} while (0)
+
+#define NO_ANSWER_MS 300
+
+/* ---- a little world ---- */
+
+struct box {
+	struct netns_sockets s;
+	char id[65];
+};
+
+static int host_ns = -1;
+static char root[] = "/tmp/hull-network-test-XXXXXX";
+
+static void back_to_host(void)
+{
+	assert_int_equal(setns(host_ns, CLONE_NEWNET), 0);
+}
+
+static void box_open(struct box *b, char id)
+{
+	struct err e = {0};
+
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	ok(netns_loopback_up(&e));
+	ok(netns_refuse_ra(&e));
+	ok(netns_sockets_open(true, &b->s, &e));
+	memset(b->id, id, 64);
+	b->id[64] = '\0';
+	back_to_host();
+}
+
+static struct network_ns ns_of(const struct box *b)
+{
+	return (struct network_ns){b->s.netns, b->s.route, b->s.netfilter, b->s.dns_udp,
+				   b->s.dns_tcp};
+}
+
+static int setup(void **state)
+{
+	struct err e = {0};
+
+	(void)state;
+	if (unshare(CLONE_NEWNET) < 0)
+		return 0; /* each test skips itself */
+	ok(netns_loopback_up(&e));
+	host_ns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	host_ns = fd_close(host_ns);
+	return 0;
+}
+
+static struct network_host *open_host(void)
+{
+	struct network_host_options o = {.root = root, .run = root, .world = &world_real};
+	struct network_host *h = NULL;
+	struct err e = {0};
+
+	if (host_ns < 0)
+		skip();
+	ok(network_host_open(&o, &h, &e));
+	return h;
+}
+
+/* A server in a namespace: answers each connection with the address it came from. */
+static pid_t serve(int netns, const char *ip, uint16_t port)
+{
+	bool six = strchr(ip, ':');
+	struct sockaddr_in6 at6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)}, from;
+	int ready[2], fd, one = 1;
+	char byte;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid > 0) {
+		close(ready[1]);
+		assert_int_equal(read(ready[0], &byte, 1), 1);
+		close(ready[0]);
+		return pid;
+	}
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failed test leaves nobody behind */
+	(void)setns(netns, CLONE_NEWNET);
+	fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	(void)inet_pton(AF_INET, ip, &at.sin_addr);
+	(void)inet_pton(AF_INET6, ip, &at6.sin6_addr);
+	if (bind(fd, six ? (void *)&at6 : (void *)&at, six ? sizeof(at6) : sizeof(at)) < 0 ||
+	    listen(fd, 8) < 0)
+		_exit(1);
+	(void)!write(ready[1], "r", 1);
+	for (;;) {
+		socklen_t n = sizeof(from);
+		char text[64] = "v6";
+		int c = accept(fd, six ? NULL : (void *)&from, six ? NULL : &n);
+
+		if (!six)
+			(void)inet_ntop(AF_INET, &from.sin_addr, text, sizeof(text));
+		(void)!write(c, text, strlen(text));
+		close(c);
+	}
+}
+
+static void end(pid_t pid)
+{
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+}
+
+static void connect_and_tell(const char *ip, uint16_t port, int out)
+{
+	bool six = strchr(ip, ':');
+	struct sockaddr_in6 at6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	char text[64];
+	ssize_t n = 0;
+
+	(void)inet_pton(AF_INET, ip, &at.sin_addr);
+	(void)inet_pton(AF_INET6, ip, &at6.sin6_addr);
+	(void)connect(fd, six ? (void *)&at6 : (void *)&at, six ? sizeof(at6) : sizeof(at));
+	if (poll(&p, 1, NO_ANSWER_MS) == 1)
+		n = read(fd, text, sizeof(text));
+	if (n > 0)
+		(void)!write(out, text, (size_t)n);
+	_exit(0);
+}
+
+/* Who does the server think we are? "" when there is no way to it. */
+static const char *ask(int netns, const char *ip, uint16_t port)
+{
+	static char text[64];
+	int out[2];
+	ssize_t n;
+	pid_t pid;
+
+	assert_int_equal(pipe(out), 0);
+	pid = fork();
+	if (pid == 0) {
+		(void)setns(netns, CLONE_NEWNET);
+		connect_and_tell(ip, port, out[1]);
+	}
+	close(out[1]);
+	n = read(out[0], text, sizeof(text) - 1);
+	text[n > 0 ? n : 0] = '\0';
+	close(out[0]);
+	(void)waitpid(pid, NULL, 0);
+	return text;
+}
+
+/* A namespace beyond an uplink of the host: host 192.0.2.1, world 192.0.2.2. */
+static void world_open(struct box *w)
+{
+	auto_netlink_batch struct netlink_batch *b = netlink_batch_new();
+	struct netlink host = NETLINK_NONE, inside = NETLINK_NONE;
+	struct ip_net a = {{4, {192, 0, 2, 1}}, 24}, any = {{4, {0}}, 0};
+	struct netlink_link l;
+	struct err e = {0};
+
+	box_open(w, 'f');
+	ok(netlink_open(&host, &e));
+	netlink_add_veth(b, &(struct netlink_veth){
+				    .name = "up0", .peer_name = "eth0", .peer_netns = w->s.netns});
+	ok(netlink_run(&host, b, &e));
+	ok(netlink_link(&host, "up0", &l, &e));
+	netlink_add_address(b, l.index, &a);
+	ok(netlink_run(&host, b, &e));
+	ok(netlink_adopt(w->s.route, &inside, &e));
+	netlink_start(b, "eth0", false);
+	ok(netlink_run(&inside, b, &e));
+	ok(netlink_link(&inside, "eth0", &l, &e));
+	a.ip.b[3] = 2;
+	netlink_add_address(b, l.index, &a);
+	a.ip.b[3] = 1;
+	netlink_add_route(b, l.index, &any, &a.ip); /* a neighbour that tries the way in */
+	ok(netlink_run(&inside, b, &e));
+	netlink_close(&host);
+}
+
+static struct network *make(struct network_host *h, const char *name)
+{
+	struct network_spec s = {.name = (char *)name,
+				 .default_bridge = strcmp(name, "bridge") == 0};
+	struct network *n = NULL;
+	struct err e = {0};
+
+	ok(network_create(h, &s, &n, &e));
+	return n;
+}
+
+static struct network_endpoint *plug(struct network *n, const struct box *b, const char *name,
+				     const struct network_port *ports, size_t ports_n)
+{
+	struct network_ns ns = ns_of(b);
+	struct network_join j = {.container = b->id,
+				 .name = name,
+				 .gateway = true,
+				 .ports = ports,
+				 .ports_n = ports_n};
+	struct network_endpoint *ep = NULL;
+	struct err e = {0};
+
+	ok(network_attach(n->host, n, &ns, &j, &ep, &e));
+	return ep;
+}
+
+/* ---- tests ---- */
+
+static void containers_reach_out_and_are_masqueraded(void **state)
+{
+	struct network_host *h = open_host();
+	struct box a, b, w;
+	struct network *n = make(h, "bridge");
+	struct network_endpoint *ea, *eb;
+	struct err e = {0};
+	pid_t s1, s2;
+
+	(void)state;
+	world_open(&w);
+	box_open(&a, 'a');
+	box_open(&b, 'b');
+	ea = plug(n, &a, "a", NULL, 0);
+	eb = plug(n, &b, "b", NULL, 0);
+	assert_string_equal(network_endpoint_info(ea)->ipv4, "172.17.0.2");
+	assert_string_equal(network_endpoint_info(eb)->ipv4, "172.17.0.3");
+	assert_string_equal(network_endpoint_info(ea)->mac, "02:42:ac:11:00:02");
+	assert_string_equal(network_endpoint_info(ea)->ifname, "eth0");
+	s1 = serve(w.s.netns, "192.0.2.2", 80);
+	assert_string_equal(ask(a.s.netns, "192.0.2.2", 80), "192.0.2.1"); /* NAT */
+	s2 = serve(b.s.netns, "0.0.0.0", 80);
+	assert_string_equal(ask(a.s.netns, "172.17.0.3", 80), "172.17.0.2"); /* within: none */
+	assert_string_equal(ask(host_ns, "172.17.0.3", 80), "172.17.0.1");
+	assert_string_equal(ask(w.s.netns, "172.17.0.3", 80), ""); /* not published */
+	end(s1);
+	end(s2);
+	ok(network_detach(h, ea, NULL, &e));
+	ok(network_detach(h, eb, NULL, &e));
+	ok(network_host_clear(h, &e));
+	h = network_host_free(h);
+}
+
+static void networks_are_isolated(void **state)
+{
+	struct network_host *h = open_host();
+	struct network *n1 = make(h, "one"), *n2 = make(h, "two"), *n3 = NULL;
+	struct network_spec inner = {.name = (char *)"inner", .internal = true};
+	struct box a, b, c, w;
+	struct err e = {0};
+	pid_t s1, s2;
+
+	(void)state;
+	ok(network_create(h, &inner, &n3, &e));
+	world_open(&w);
+	box_open(&a, 'a');
+	box_open(&b, 'b');
+	box_open(&c, 'c');
+	(void)plug(n1, &a, "a", NULL, 0);
+	struct network_endpoint *eb = plug(n2, &b, "b", NULL, 0);
+	struct network_endpoint *ec = plug(n3, &c, "c", NULL, 0);
+	s1 = serve(b.s.netns, "0.0.0.0", 80);
+	s2 = serve(w.s.netns, "192.0.2.2", 80);
+	assert_string_equal(ask(a.s.netns, network_endpoint_info(eb)->ipv4, 80), "");
+	assert_string_not_equal(ask(a.s.netns, "192.0.2.2", 80), "");
+	assert_string_equal(ask(c.s.netns, "192.0.2.2", 80), "");
+	assert_string_equal(network_endpoint_info(ec)->gateway4, "");
+	assert_int_equal(network_remove(h, n3, &e), -ERR_CONFLICT);
+	ok(network_detach(h, ec, NULL, &e));
+	ok(network_remove(h, n3, &e));
+	end(s1);
+	end(s2);
+	ok(network_host_clear(h, &e));
+	h = network_host_free(h);
+}
+
+static void published_ports_are_reached_from_everywhere(void **state)
+{
+	struct network_host *h = open_host();
+	struct network *n = make(h, "one"), *n2 = make(h, "two");
+	struct network_port port = {.host_port = 8080, .port = 80, .proto = NETWORK_TCP};
+	struct network_port again = port;
+	struct network_endpoint *ep, *bad;
+	struct box a, b, c, w;
+	struct err e = {0};
+	pid_t s;
+
+	(void)state;
+	world_open(&w);
+	box_open(&a, 'a');
+	box_open(&b, 'b');
+	box_open(&c, 'c');
+	ep = plug(n, &a, "web", &port, 1);
+	(void)plug(n, &b, "neighbour", NULL, 0);
+	assert_int_equal(network_endpoint_info(ep)->ports_n, 2);
+	assert_string_equal(network_endpoint_info(ep)->ports[0].host_ip, "0.0.0.0");
+	assert_string_equal(network_endpoint_info(ep)->ports[1].host_ip, "::");
+	s = serve(a.s.netns, "0.0.0.0", 80);
+	assert_string_equal(ask(w.s.netns, "192.0.2.1", 8080), "192.0.2.2"); /* source kept */
+	assert_string_not_equal(ask(host_ns, "192.0.2.1", 8080), "");
+	assert_string_not_equal(ask(b.s.netns, "192.0.2.1", 8080), ""); /* hairpin */
+	assert_string_not_equal(ask(a.s.netns, "192.0.2.1", 8080), ""); /* to itself */
+
+	/* The second to ask for it learns who has it. */
+	struct network_ns ns = ns_of(&c);
+	struct network_join j = {.container = c.id, .name = "late", .ports = &again, .ports_n = 1};
+
+	assert_int_equal(network_attach(h, n2, &ns, &j, &bad, &e), -ERR_CONFLICT);
+	assert_non_null(strstr(e.text, "port in use"));
+	assert_non_null(strstr(e.text, "container 'web'"));
+	assert_int_equal(n2->endpoints_n, 0);
+	again.host_port_last = 8090;
+	ok(network_attach(h, n2, &ns, &j, &bad, &e));
+	assert_int_equal(network_endpoint_info(bad)->ports[0].host_port, 8081);
+	assert_string_not_equal(ask(c.s.netns, "192.0.2.1", 8080), ""); /* across networks */
+	ok(network_detach(h, ep, NULL, &e));
+	assert_string_equal(ask(w.s.netns, "192.0.2.1", 8080), "");
+	end(s);
+	ok(network_host_clear(h, &e));
+	h = network_host_free(h);
+}
+
+static void a_restart_finds_and_mends(void **state)
+{
+	struct network_host *h = open_host();
+	struct network_port port = {.host_port = 8080, .port = 80, .proto = NETWORK_TCP};
+	struct network *n = make(h, "one");
+	struct network_endpoint *ep;
+	struct box a, w;
+	struct err e = {0};
+	auto_json struct json *net_record = NULL, *ep_record = NULL;
+	struct netlink_link l;
+	pid_t s;
+
+	(void)state;
+	world_open(&w);
+	box_open(&a, 'a');
+	ep = plug(n, &a, "web", &port, 1);
+	net_record = network_encode(n);
+	ep_record = network_endpoint_encode(ep);
+	s = serve(a.s.netns, "0.0.0.0", 80);
+	(void)make(h, "forgotten");
+	h = network_host_free(h);
+	assert_int_equal(system("nft flush ruleset"), 0);
+
+	h = open_host();
+	ok(network_load(h, net_record, &n, &e));
+	ok(network_endpoint_load(h, ep_record, &ep, &e));
+	ok(network_reconcile(h, &e));
+	assert_string_equal(ask(w.s.netns, "192.0.2.1", 8080), "192.0.2.2");
+	assert_string_equal(network_endpoint_info(ep)->ipv4, "172.17.0.2");
+	int bridges = 0;
+	for (struct network *it = NULL; (it = network_next(h, it));)
+		bridges++;
+	assert_int_equal(bridges, 1);
+	assert_int_equal(netlink_link(&h->netlink, n->bridge, &l, &e), 0);
+	auto_free char *gone = mem_printf("ip -o link | grep -c ': hl-%s-' | grep -qx 1", h->tag);
+	assert_int_equal(system(gone), 0);
+	end(s);
+	ok(network_host_clear(h, &e));
+	auto_free char *left = mem_printf("ip -o link | grep 'h[lv]-%s-'", h->tag);
+	assert_int_not_equal(system(left), 0);
+	h = network_host_free(h);
+}
+
+static void ipv6_works_and_refuses_advertisements(void **state)
+{
+	struct network_host *h = open_host();
+	struct network_spec s = {.name = (char *)"six", .ipv6 = true};
+	struct network *n = NULL;
+	struct box a, b;
+	struct err e = {0};
+	pid_t server;
+
+	(void)state;
+	ok(network_create(h, &s, &n, &e));
+	box_open(&a, 'a');
+	box_open(&b, 'b');
+	(void)plug(n, &a, "a", NULL, 0);
+	struct network_endpoint *eb = plug(n, &b, "b", NULL, 0);
+	assert_true(text_starts(network_endpoint_info(eb)->ipv6, "fd"));
+	assert_int_equal(network_endpoint_info(eb)->prefix6, 64);
+	server = serve(b.s.netns, "::", 80);
+	assert_string_equal(ask(a.s.netns, network_endpoint_info(eb)->ipv6, 80), "v6");
+	assert_int_equal(setns(a.s.netns, CLONE_NEWNET), 0);
+	assert_int_equal(system("grep -qx 0 /proc/sys/net/ipv6/conf/eth0/accept_ra"), 0);
+	back_to_host();
+	end(server);
+	ok(network_host_clear(h, &e));
+	h = network_host_free(h);
+}
+
+static void addresses_are_checked_and_go_round(void **state)
+{
+	struct network_host *h = open_host();
+	struct network_subnet sub = {.subnet = (char *)"10.77.0.0/29"}, bad = sub;
+	struct network_spec s = {.name = (char *)"small", .subnets = &sub, .subnets_n = 1};
+	struct network *n = NULL, *other = NULL;
+	struct err e = {0};
+	struct ip got, first, want;
+
+	(void)state;
+	ok(network_create(h, &s, &n, &e));
+	ok(pool_take(n, 4, NULL, "x", &first, &e));
+	assert_string_equal(ip_text(&first).t, "10.77.0.2");
+	pool_give(n, &first);
+	ok(pool_take(n, 4, NULL, "x", &got, &e));
+	assert_string_equal(ip_text(&got).t, "10.77.0.3"); /* not the one just given back */
+	for (int i = 0; i < 4; i++)
+		ok(pool_take(n, 4, NULL, "x", &got, &e));
+	assert_int_equal(pool_take(n, 4, NULL, "x", &got, &e), -ERR_EXHAUSTED);
+	ok(ip_parse(STR("10.77.0.1"), "x", &want, &e));
+	assert_int_equal(pool_take(n, 4, &want, "x", &got, &e), -ERR_CONFLICT);
+	assert_non_null(strstr(e.text, "in use by the gateway"));
+	ok(ip_parse(STR("10.78.0.1"), "x", &want, &e));
+	assert_int_equal(pool_take(n, 4, &want, "x", &got, &e), -ERR_INVALID);
+
+	s.name = (char *)"second";
+	assert_int_equal(network_create(h, &s, &other, &e), -ERR_CONFLICT);
+	assert_non_null(strstr(e.text, "network 'small'"));
+	bad.gateway = (char *)"10.99.0.1";
+	bad.subnet = (char *)"10.98.0.0/24";
+	s.subnets = &bad;
+	assert_int_equal(network_create(h, &s, &other, &e), -ERR_INVALID);
+	s.name = (char *)"small";
+	assert_int_equal(network_create(h, &s, &other, &e), -ERR_EXISTS);
+	s.name = (char *)"a/b";
+	assert_int_equal(network_create(h, &s, &other, &e), -ERR_INVALID);
+	ok(network_host_clear(h, &e));
+	h = network_host_free(h);
+}
+
+static void a_foreign_drop_is_seen(void **state)
+{
+	struct network_host *h = open_host();
+	struct err e = {0};
+
+	(void)state;
+	(void)make(h, "one");
+	assert_false(h->foreign_drop);
+	assert_int_equal(system("nft add table ip filter; nft 'add chain ip filter FORWARD { type "
+				"filter hook forward priority 0; policy drop; }'"),
+			 0);
+	assert_true(rules_look_around(h));
+	assert_true(h->foreign_drop);
+	ok(network_host_clear(h, &e));
+	assert_int_equal(system("nft list chain ip filter FORWARD | grep -q 'policy drop'"), 0);
+	h = network_host_free(h);
+}
+
+static void two_hundred_are_quick(void **state)
+{
+	struct network_host *h = open_host();
+	struct network *n = make(h, "bridge");
+	enum { COUNT = 50 };
+	static struct box boxes[COUNT];
+	static struct network_endpoint *eps[COUNT];
+	struct timespec t0, t1;
+	struct err e = {0};
+
+	(void)state;
+	for (int i = 0; i < COUNT; i++) {
+		box_open(&boxes[i], 'a');
+		(void)snprintf(boxes[i].id, sizeof(boxes[i].id), "%064d", i);
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &t0);
+	for (int i = 0; i < COUNT; i++)
+		eps[i] = plug(n, &boxes[i], "x", NULL, 0);
+	(void)clock_gettime(CLOCK_MONOTONIC, &t1);
+	double us = (double)(t1.tv_sec - t0.tv_sec) * 1e6 + (double)(t1.tv_nsec - t0.tv_nsec) / 1e3;
+	print_message("attach: %.0f us each\n", us / COUNT);
+	assert_true(us / COUNT < 20000); /* far above what it takes, below what would hurt */
+	for (int i = 0; i < COUNT; i++) {
+		ok(network_detach(h, eps[i], NULL, &e));
+		netns_sockets_close(&boxes[i].s);
+	}
+	ok(network_host_clear(h, &e));
+	h = network_host_free(h);
+}
+
+static void files_say_what_was_asked(void **state)
+{
+	static char *const dns[] = {(char *)"9.9.9.9", NULL}, *const none[] = {(char *)".", NULL};
+	static char *const extra[] = {(char *)"db:10.0.0.9", (char *)"gw:host-gateway",
+				      (char *)"six:[fd00::1]", NULL};
+	static const char *const ips[] = {"10.0.0.2", NULL};
+	auto_strbuf struct strbuf b = {0};
+	struct network_files f = {0};
+	struct err e = {0};
+
+	(void)state;
+	ok(network_resolv_text(&f, STR("nameserver 127.0.0.53\nnameserver 8.8.8.8\nsearch x\n"), &b,
+			       &e));
+	assert_string_equal(strbuf_text(&b), "nameserver 8.8.8.8\nsearch x\n");
+	strbuf_clear(&b);
+	f.embedded_dns = true;
+	ok(network_resolv_text(&f, STR("nameserver 8.8.8.8\n"), &b, &e));
+	assert_string_equal(strbuf_text(&b), "nameserver 127.0.0.11\noptions ndots:0\n");
+	strbuf_clear(&b);
+	f = (struct network_files){.dns = dns, .dns_search = none};
+	ok(network_resolv_text(&f, STR("nameserver 8.8.8.8\nsearch x\n"), &b, &e));
+	assert_string_equal(strbuf_text(&b), "nameserver 9.9.9.9\n");
+	strbuf_clear(&b);
+	f = (struct network_files){
+		.extra_hosts = extra, .host_gateway = "10.0.0.1", .ips = ips, .hostname = "web"};
+	ok(network_hosts_text(&f, &b, &e));
+	assert_non_null(strstr(strbuf_text(&b), "10.0.0.9\tdb\n10.0.0.1\tgw\nfd00::1\tsix\n"));
+	assert_non_null(strstr(strbuf_text(&b), "10.0.0.2\tweb\n"));
+	f.extra_hosts = dns;
+	assert_int_equal(network_hosts_text(&f, &b, &e), -ERR_INVALID);
+}
+
+int main(void)
+{
+#define in_namespace(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		in_namespace(containers_reach_out_and_are_masqueraded),
+		in_namespace(networks_are_isolated),
+		in_namespace(published_ports_are_reached_from_everywhere),
+		in_namespace(a_restart_finds_and_mends),
+		in_namespace(ipv6_works_and_refuses_advertisements),
+		in_namespace(addresses_are_checked_and_go_round),
+		in_namespace(a_foreign_drop_is_seen),
+		in_namespace(two_hundred_are_quick),
+		cmocka_unit_test(files_say_what_was_asked),
+	};
+	int r;
+
+	if (!mkdtemp(root))
+		return 1;
+	r = cmocka_run_group_tests_name("virt/network", tests, NULL, NULL);
+	(void)rmdir(root);
+	return r;
+}
