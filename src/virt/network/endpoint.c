@@ -253,7 +253,17 @@ static int configure_inside(struct network_endpoint *ep, const struct network_ns
 	if (ip_is(&ep->ip6))
 		netlink_add_address(b, l.index, &a6);
 	add_default_routes(ep, b, l.index);
-	return netlink_run(&inside, b, e);
+	r = netlink_run(&inside, b, e);
+	/*
+	 * A link comes up for good only when the kernel's link watch has run, some milliseconds
+	 * later; what a quick container sends before is lost, and ARP tries again after a second.
+	 * Asking for the link makes it run now (Linux 6.9), for each end.
+	 */
+	if (r == 0)
+		r = netlink_link(&inside, ep->info.ifname, &l, e);
+	if (r == 0)
+		r = netlink_link(&ep->network->host->netlink, ep->info.host_ifname, &l, e);
+	return r;
 }
 
 static void unplug_host(struct network_endpoint *ep)

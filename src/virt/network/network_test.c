@@ -34,6 +34,7 @@
 			fail_msg("%s", e.text); \
 	} while (0)
 
+#define ANSWER_MS    3000
 #define NO_ANSWER_MS 300
 
 /* ---- a little world ---- */
@@ -147,7 +148,7 @@ static void end(pid_t pid)
 	(void)waitpid(pid, NULL, 0);
 }
 
-static void connect_and_tell(const char *ip, uint16_t port, int out)
+static void connect_and_tell(const char *ip, uint16_t port, int wait_ms, int out)
 {
 	bool six = strchr(ip, ':');
 	struct sockaddr_in6 at6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -160,7 +161,7 @@ static void connect_and_tell(const char *ip, uint16_t port, int out)
 	(void)inet_pton(AF_INET, ip, &at.sin_addr);
 	(void)inet_pton(AF_INET6, ip, &at6.sin6_addr);
 	(void)connect(fd, six ? (void *)&at6 : (void *)&at, six ? sizeof(at6) : sizeof(at));
-	if (poll(&p, 1, NO_ANSWER_MS) == 1)
+	if (poll(&p, 1, wait_ms) == 1)
 		n = read(fd, text, sizeof(text));
 	if (n > 0)
 		(void)!write(out, text, (size_t)n);
@@ -168,7 +169,7 @@ static void connect_and_tell(const char *ip, uint16_t port, int out)
 }
 
 /* Who does the server think we are? "" when there is no way to it. */
-static const char *ask(int netns, const char *ip, uint16_t port)
+static const char *ask_for(int netns, const char *ip, uint16_t port, int wait_ms)
 {
 	static char text[64];
 	int out[2];
@@ -179,7 +180,7 @@ static const char *ask(int netns, const char *ip, uint16_t port)
 	pid = fork();
 	if (pid == 0) {
 		(void)setns(netns, CLONE_NEWNET);
-		connect_and_tell(ip, port, out[1]);
+		connect_and_tell(ip, port, wait_ms, out[1]);
 	}
 	close(out[1]);
 	n = read(out[0], text, sizeof(text) - 1);
@@ -187,6 +188,11 @@ static const char *ask(int netns, const char *ip, uint16_t port)
 	close(out[0]);
 	(void)waitpid(pid, NULL, 0);
 	return text;
+}
+
+static const char *ask(int netns, const char *ip, uint16_t port)
+{
+	return ask_for(netns, ip, port, ANSWER_MS);
 }
 
 /* A namespace beyond an uplink of the host: host 192.0.2.1, world 192.0.2.2. */
@@ -271,7 +277,8 @@ static void containers_reach_out_and_are_masqueraded(void **state)
 	s2 = serve(b.s.netns, "0.0.0.0", 80);
 	assert_string_equal(ask(a.s.netns, "172.17.0.3", 80), "172.17.0.2"); /* within: none */
 	assert_string_equal(ask(host_ns, "172.17.0.3", 80), "172.17.0.1");
-	assert_string_equal(ask(w.s.netns, "172.17.0.3", 80), ""); /* not published */
+	assert_string_equal(ask_for(w.s.netns, "172.17.0.3", 80, NO_ANSWER_MS),
+			    ""); /* not published */
 	end(s1);
 	end(s2);
 	ok(network_detach(h, ea, NULL, &e));
@@ -300,9 +307,10 @@ static void networks_are_isolated(void **state)
 	struct network_endpoint *ec = plug(n3, &c, "c", NULL, 0);
 	s1 = serve(b.s.netns, "0.0.0.0", 80);
 	s2 = serve(w.s.netns, "192.0.2.2", 80);
-	assert_string_equal(ask(a.s.netns, network_endpoint_info(eb)->ipv4, 80), "");
+	assert_string_equal(ask_for(a.s.netns, network_endpoint_info(eb)->ipv4, 80, NO_ANSWER_MS),
+			    "");
 	assert_string_not_equal(ask(a.s.netns, "192.0.2.2", 80), "");
-	assert_string_equal(ask(c.s.netns, "192.0.2.2", 80), "");
+	assert_string_equal(ask_for(c.s.netns, "192.0.2.2", 80, NO_ANSWER_MS), "");
 	assert_string_equal(network_endpoint_info(ec)->gateway4, "");
 	assert_int_equal(network_remove(h, n3, &e), -ERR_CONFLICT);
 	ok(network_detach(h, ec, NULL, &e));
@@ -342,7 +350,8 @@ static void published_ports_are_reached_from_everywhere(void **state)
 
 	/* The second to ask for it learns who has it. */
 	struct network_ns ns = ns_of(&c);
-	struct network_join j = {.container = c.id, .name = "late", .ports = &again, .ports_n = 1};
+	struct network_join j = {
+		.container = c.id, .name = "late", .gateway = true, .ports = &again, .ports_n = 1};
 
 	assert_int_equal(network_attach(h, n2, &ns, &j, &bad, &e), -ERR_CONFLICT);
 	assert_non_null(strstr(e.text, "port in use"));
@@ -353,7 +362,7 @@ static void published_ports_are_reached_from_everywhere(void **state)
 	assert_int_equal(network_endpoint_info(bad)->ports[0].host_port, 8081);
 	assert_string_not_equal(ask(c.s.netns, "192.0.2.1", 8080), ""); /* across networks */
 	ok(network_detach(h, ep, NULL, &e));
-	assert_string_equal(ask(w.s.netns, "192.0.2.1", 8080), "");
+	assert_string_equal(ask_for(w.s.netns, "192.0.2.1", 8080, NO_ANSWER_MS), "");
 	end(s);
 	ok(network_host_clear(h, &e));
 	h = network_host_free(h);

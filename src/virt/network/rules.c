@@ -8,6 +8,7 @@
  *	bridges   our bridges             same     (bridge, bridge) of each of them
  *	internal  those without way out   nat      those whose traffic is masqueraded
  *	publish4, publish6        protocol . host port             -> container address . port
+ *	self4, self6              (address, address) of each publishing container
  *	publish4_at, publish6_at  host address . protocol . port   -> container address . port
  *
  *	prerouting, output   to one of the host's addresses: look the port up, DNAT
@@ -61,6 +62,8 @@ static void add_sets(struct nft *t)
 		{"same", NFT_TYPES2(NFT_T_IFNAME, NFT_T_IFNAME), 2 * NFT_NAME_LEN, 0, 0},
 		{"publish4", PUBLISH4_TYPE, 8, NFT_TYPES2(NFT_T_IPV4, NFT_T_PORT), 8},
 		{"publish6", PUBLISH4_TYPE, 8, NFT_TYPES2(NFT_T_IPV6, NFT_T_PORT), 20},
+		{"self4", NFT_TYPES2(NFT_T_IPV4, NFT_T_IPV4), 8, 0, 0},
+		{"self6", NFT_TYPES2(NFT_T_IPV6, NFT_T_IPV6), 32, 0, 0},
 		{"publish4_at", NFT_TYPES3(NFT_T_IPV4, NFT_T_PROTO, NFT_T_PORT), 12,
 		 NFT_TYPES2(NFT_T_IPV4, NFT_T_PORT), 8},
 		{"publish6_at", NFT_TYPES3(NFT_T_IPV6, NFT_T_PROTO, NFT_T_PORT), 24,
@@ -182,6 +185,14 @@ static void add_postrouting(struct nft *t)
 	in_set(t, NFT_META_IIFNAME, "nat", false);
 	in_set(t, NFT_META_OIFNAME, "bridges", true);
 	nft_masquerade(t);
+	for (int v4 = 0; v4 < 2; v4++) {
+		nft_rule(t, "postrouting");
+		nft_meta(t, NFT_META_NFPROTO, NFT_R(0));
+		nft_cmp_u8(t, true, NFT_R(0), v4 ? NFPROTO_IPV4 : NFPROTO_IPV6);
+		nft_payload(t, NFT_PAYLOAD_NETWORK_HEADER, v4 ? 12 : 8, v4 ? 8 : 32, NFT_R(0));
+		nft_in_set(t, NFT_R(0), v4 ? "self4" : "self6", false);
+		nft_masquerade(t);
+	}
 	nft_rule(t, "postrouting");
 	in_same(t);
 	ct_has(t, NFT_CT_STATUS, IPS_DST_NAT);
@@ -272,8 +283,26 @@ static void put_port(struct nft *t, const struct network_endpoint *ep, const str
 		nft_delete_element(t, map, key, key_n);
 }
 
+static void put_self(struct nft *t, const char *set, const struct ip *ip, bool add)
+{
+	uint8_t key[32];
+
+	if (!ip_is(ip))
+		return;
+	memcpy(key, ip->b, ip->n);
+	memcpy(key + ip->n, ip->b, ip->n);
+	if (add)
+		nft_add_element(t, set, key, ip->n * 2U, NULL, 0);
+	else
+		nft_delete_element(t, set, key, ip->n * 2U);
+}
+
 static void put_ports(struct nft *t, const struct network_endpoint *ep, bool add)
 {
+	if (ep->published_n == 0)
+		return;
+	put_self(t, "self4", &ep->ip4, add);
+	put_self(t, "self6", &ep->ip6, add);
 	for (size_t i = 0; i < ep->published_n; i++)
 		put_port(t, ep, &ep->published[i].port, add);
 }
