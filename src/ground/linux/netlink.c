@@ -23,10 +23,15 @@
 #define SEND_BUFFER  (1 << 20)
 #define MESSAGE_ROOM 1024 /* no request of ours is longer */
 
+struct want {
+	char text[WANT_TEXT];
+	int fine; /* an errno that is no failure here, 0: none */
+};
+
 struct netlink_batch {
 	uint8_t *bytes;
 	size_t used, room;
-	char (*wants)[WANT_TEXT];
+	struct want *wants;
 	size_t wants_n, wants_room;
 };
 
@@ -134,8 +139,8 @@ static void take_answer(struct answers *a, const struct nlmsghdr *h, struct err 
 	if (h->nlmsg_type != NLMSG_ERROR || at >= a->count)
 		return;
 	a->seen++;
-	if (err->error && a->result == 0)
-		a->result = fail(e, a->b->wants[at], -err->error, kernel_text(h, err));
+	if (err->error && -err->error != a->b->wants[at].fine && a->result == 0)
+		a->result = fail(e, a->b->wants[at].text, -err->error, kernel_text(h, err));
 }
 
 int netlink_run(struct netlink *n, struct netlink_batch *b, struct err *e)
@@ -164,7 +169,8 @@ int netlink_run(struct netlink *n, struct netlink_batch *b, struct err *e)
 			continue;
 		if (got < 0) {
 			if (a.result == 0)
-				a.result = err_sys(e, "netlink did not answer '%s'", b->wants[0]);
+				a.result =
+					err_sys(e, "netlink did not answer '%s'", b->wants[0].text);
 			break;
 		}
 		for (struct nlmsghdr *h = (void *)buf; mnl_nlmsg_ok(h, left);
@@ -421,7 +427,8 @@ static struct nlmsghdr *request(struct netlink_batch *b, uint16_t type, uint16_t
 	assert(b->used < NETLINK_BATCH_BYTES);
 	mem_grow(b->bytes, b->used + MESSAGE_ROOM, b->room);
 	mem_grow(b->wants, b->wants_n + 1, b->wants_room);
-	(void)snprintf(b->wants[b->wants_n++], WANT_TEXT, "%s '%s'", want, name);
+	b->wants[b->wants_n].fine = 0;
+	(void)snprintf(b->wants[b->wants_n++].text, WANT_TEXT, "%s '%s'", want, name);
 	return start(b->bytes + b->used, type, (uint16_t)(flags | NLM_F_ACK));
 }
 
@@ -558,6 +565,7 @@ void netlink_delete_link(struct netlink_batch *b, int index, const char *name)
 
 	assert(index > 0);
 	(void)put_info(h, index, false);
+	b->wants[b->wants_n - 1].fine = ENODEV;
 	request_end(b, h);
 }
 

@@ -94,6 +94,7 @@ void netlink_start(struct netlink_batch *b, const char *name, bool ipv6);
  */
 void netlink_set_port(struct netlink_batch *b, const char *name, bool isolated, bool hairpin);
 void netlink_add_dummy(struct netlink_batch *b, const char *name);
+/* One that is gone already is no error. */
 void netlink_delete_link(struct netlink_batch *b, int index, const char *name);
 void netlink_set_up(struct netlink_batch *b, int index, const char *name, bool up);
 void netlink_set_mtu(struct netlink_batch *b, int index, const char *name, uint32_t mtu);

@@ -143,18 +143,12 @@ int bridge_lay(struct network *n, struct err *e)
 int bridge_remove(struct network *n, struct err *e)
 {
 	auto_netlink_batch struct netlink_batch *b = netlink_batch_new();
-	int r;
 
 	if (!n->index)
 		return 0;
 	netlink_delete_link(b, n->index, n->bridge);
 	n->index = 0;
-	r = netlink_run(&n->host->netlink, b, e);
-	if (r == -ERR_NOT_FOUND || (r < 0 && e && e->sys == ENODEV)) {
-		err_clear(e);
-		return 0;
-	}
-	return r;
+	return netlink_run(&n->host->netlink, b, e);
 }
 
 /* ---- the sweep ---- */
