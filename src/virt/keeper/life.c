@@ -86,9 +86,11 @@ static void forget_run(struct supervisor *s)
 static void end(struct supervisor *s)
 {
 	s->phase = KEEPER_ENDED;
-	supervisor_record(s);
 	streams_finish_clients(&s->io);
 	supervisor_leave_if_done(s);
+	if (!s->turn.stop)
+		supervisor_record(
+			s); /* it lingers for a client: a new hulld shall see that it ended */
 }
 
 static void write_exit(struct supervisor *s)
