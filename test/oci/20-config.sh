@@ -68,7 +68,8 @@ ip netns del joined
 umount /run/netns
 rmdir /run/netns
 sees "pids limit" "can't fork" '.linux.resources.pids = {limit: 5}' \
-	'(for i in 1 2 3 4 5 6; do sleep 1 & done; wait) 2>/tmp/err; wait; grep -o "can.t fork" /tmp/err | head -n 1'
+	'(for i in 1 2 3 4 5 6; do sleep 1 & done; wait) 2>/tmp/err
+	while read -r line; do case $line in *"t fork"*) echo "can'"'"'t fork"; break ;; esac; done </tmp/err'
 sees "memory limit" 33554432 '.linux.resources.memory = {limit: 33554432}' \
 	'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max'
 sees "cpu quota" 20000 '.linux.resources.cpu = {quota: 20000, period: 100000}' \

@@ -55,13 +55,20 @@ static uint64_t key_in(const char *dir, const char *file, const char *key)
 	return 0;
 }
 
+#define UNLIMITED (UINT64_C(1) << 60)
+
 /* Was the limit of this very directory reached? */
 static bool was_reached(const struct cgroup_dir *d, const char *dir)
 {
-	uint64_t n = 0;
+	uint64_t n = 0, limit = UINT64_MAX;
 
 	if (d->v2)
 		return key_in(dir, "memory.events.local", "oom") > 0;
+	/* Kernels count failures here no more for some charges: a peak at the limit says as much.
+	 */
+	if (number_in(dir, "memory.limit_in_bytes", &limit) && limit < UNLIMITED &&
+	    number_in(dir, "memory.max_usage_in_bytes", &n) && n >= limit)
+		return true;
 	if (number_in(dir, "memory.failcnt", &n) && n > 0)
 		return true;
 	return number_in(dir, "memory.memsw.failcnt", &n) && n > 0;
@@ -83,7 +90,6 @@ static void add_bytes(struct strbuf *out, uint64_t n)
 }
 
 /* v1 says "no limit" with the largest multiple of the page size; nothing is that large. */
-#define UNLIMITED (UINT64_C(1) << 60)
 
 static void add_limit(const struct cgroup_dir *d, const char *dir, struct strbuf *out)
 {

@@ -76,9 +76,15 @@ static int read_config(struct job *j, struct err *e)
 static void name_rootfs(struct job *j)
 {
 	const char *path = j->o->root_path ? j->o->root_path : j->s->root.path;
+	size_t n;
 
-	if (!j->o->overlay && path)
-		j->rootfs = *path == '/' ? path : arena_printf(j->a, "%s/%s", j->o->bundle, path);
+	if (j->o->overlay || !path)
+		return;
+	/* A slash at the end would follow a link that the root must not be. */
+	for (n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+		;
+	j->rootfs = *path == '/' ? arena_printf(j->a, "%.*s", (int)n, path)
+				 : arena_printf(j->a, "%s/%.*s", j->o->bundle, (int)n, path);
 }
 
 static int plan_namespace(struct job *j, const struct spec_namespace *n, struct err *e)

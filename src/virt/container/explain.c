@@ -62,11 +62,12 @@ static int explain_script(const char *path, char *head, size_t n, int sys, struc
 	line += strspn(line, " \t");
 	line[strcspn(line, " \t")] = '\0';
 	if (crlf)
-		return err_set(e, ERR_NOT_FOUND,
-			       "cannot execute '%s': its first line ends in CR LF, as files from "
-			       "Windows do: no such file or directory as its interpreter; convert "
-			       "it to LF line ends",
-			       path);
+		return err_set(
+			e, ERR_NOT_FOUND,
+			"cannot execute '%s': its first line ends in CRLF, the line ending of "
+			"Windows: no such file or directory as its interpreter; convert it "
+			"to LF",
+			path);
 	if (!*line)
 		return err_set(e, ERR_INVALID,
 			       "cannot execute '%s': its first line '#!' names no interpreter",

@@ -54,8 +54,8 @@ static int await(int pidfd, const struct spec_hook *h, int *ret_status, struct e
 		return r;
 	(void)!process_signal(pidfd, SIGKILL, NULL);
 	(void)!process_wait(pidfd, -1, NULL, NULL);
-	return err_set(e, ERR_TIMEOUT, "'%s' was killed: it ran longer than its %lld s", h->path,
-		       (long long)seconds);
+	return err_set(e, ERR_TIMEOUT, "'%s' was killed: it ran longer than its %lld seconds",
+		       h->path, (long long)seconds);
 }
 
 static int run_one(const struct spec_hook *h, const char *state, struct err *e)

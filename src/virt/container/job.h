@@ -21,6 +21,7 @@ struct launch {
 	uint32_t uid, gid;
 	char **args, **env;
 	const char *path; /* what execve gets; set by launch_find */
+	uint64_t self_dev, self_ino; /* this runtime's own file: never executed inside */
 	struct seccomp_program seccomp;
 	const char *seccomp_listener, *seccomp_metadata;
 	int seccomp_sock; /* connected to the agent, -1: none */

@@ -59,12 +59,20 @@ int launch_init(struct launch *l, const struct spec_process *p, struct arena *a,
 {
 	const struct json *gids = p->user.additional_gids;
 
+	struct stat self;
+
+	if (stat("/proc/self/exe", &self) < 0)
+		return err_sys(e, "cannot look at this program's file");
+	l->self_dev = self.st_dev;
+	l->self_ino = self.st_ino;
 	l->p = p;
 	l->args = p->args;
 	l->env = p->env;
 	l->uid = p->user.uid;
 	l->gid = p->user.gid;
 	l->gids_n = json_len(gids);
+	if (p->user.uid == UINT32_MAX || p->user.gid == UINT32_MAX)
+		return err_set(e, ERR_INVALID, "process.user: %u is not an id", UINT32_MAX);
 	if (l->gids_n > USER_GROUPS_MAX)
 		return err_set(e, ERR_INVALID, "process.user.additionalGids: more than %d",
 			       USER_GROUPS_MAX);
@@ -281,6 +289,9 @@ int launch_user(struct launch *l, int root, struct arena *a, struct err *e)
 
 		if (r < 0)
 			return r;
+		if (u.uid == UINT32_MAX || u.gid == UINT32_MAX)
+			return err_set(e, ERR_INVALID, "user '%s': %u is not an id", l->user,
+				       UINT32_MAX);
 		l->uid = u.uid;
 		l->gid = u.gid;
 		if (u.gids_n) {
@@ -421,6 +432,46 @@ static const char *variable(char *const *env, const char *name)
 	return NULL;
 }
 
+#define SCRIPT_DEPTH_MAX 5
+
+/* "#!/proc/self/exe": the interpreter counts too, and the interpreter's. */
+static bool read_interpreter(const char *path, char *line, size_t size)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	ssize_t n = fd < 0 ? -1 : read(fd, line, size - 1);
+	char *p = line + 2;
+
+	if (n < 3 || memcmp(line, "#!", 2) != 0)
+		return false;
+	line[n] = '\0';
+	p += strspn(p, " \t");
+	p[strcspn(p, " \t\r\n")] = '\0';
+	memmove(line, p, strlen(p) + 1);
+	return *line;
+}
+
+/* An image whose program is a link to the runtime would run it with the host's file in its hands.
+ */
+static int refuse_self(const struct launch *l, struct err *e)
+{
+	char name[PATH_MAX], line[256];
+	struct stat s;
+
+	(void)snprintf(name, sizeof(name), "%s", l->path);
+	for (int depth = 0; depth < SCRIPT_DEPTH_MAX; depth++) {
+		if (stat(name, &s) == 0 && s.st_dev == l->self_dev && s.st_ino == l->self_ino)
+			return err_set(
+				e, ERR_FORBIDDEN,
+				"cannot execute '%s': it leads to this runtime's own program: "
+				"permission denied",
+				l->path);
+		if (!read_interpreter(name, line, sizeof(line)))
+			return 0;
+		memcpy(name, line, sizeof(line));
+	}
+	return 0;
+}
+
 static bool runs(const char *path)
 {
 	struct stat s;
@@ -436,7 +487,7 @@ int launch_find(struct launch *l, struct arena *a, struct err *e)
 
 	if (strchr(name, '/')) {
 		l->path = name;
-		return runs(name) ? 0 : explain_exec(name, 0, e);
+		return runs(name) ? refuse_self(l, e) : explain_exec(name, 0, e);
 	}
 	if (!path)
 		path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -447,7 +498,7 @@ int launch_find(struct launch *l, struct arena *a, struct err *e)
 
 		if (runs(full)) {
 			l->path = full;
-			return 0;
+			return refuse_self(l, e);
 		}
 		if (!found && access(full, F_OK) == 0)
 			found = full;

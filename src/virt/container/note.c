@@ -41,7 +41,7 @@ void note_send_error(int sock, const struct err *why)
 
 	memcpy(f.text, why->text, strnlen(why->text, sizeof(f.text) - 1));
 	(void)!note_send(sock, NOTE_FAILED, &f, offsetof(struct failure, text) + strlen(f.text) + 1,
-			NULL, 0, NULL);
+			 NULL, 0, NULL);
 }
 
 static int failed(const struct note *n, struct err *e)

@@ -137,7 +137,8 @@ static void cpu_v2(struct cgroup *cg, struct json *usage, struct json *throttlin
 
 static struct json *cpu_section(struct cgroup *cg)
 {
-	struct json *o = json_new_object(), *usage = json_new_object(), *throttling = json_new_object();
+	struct json *o = json_new_object(), *usage = json_new_object(),
+		    *throttling = json_new_object();
 	enum cgroup_controller c = cgroup_has(cg, CGROUP_CPU) ? CGROUP_CPU : CGROUP_CPUACCT;
 
 	if (cgroup_is_v2(cg, CGROUP_CPUACCT))

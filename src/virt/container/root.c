@@ -80,11 +80,13 @@ static int make_source(const struct job *j, int *ret, struct err *e)
 		return mount_new_overlay(v->lower, v->upper, v->work, j->userns, ret, e);
 	if (!j->rootfs)
 		return err_set(e, ERR_INVALID, "root.path: missing");
-	if (stat(j->rootfs, &s) < 0)
+	if (lstat(j->rootfs, &s) < 0)
 		return err_sys(e, "root.path: cannot open '%s'", j->rootfs);
+	if (S_ISLNK(s.st_mode))
+		return err_set(e, ERR_FORBIDDEN, "root.path: '%s' is a symbolic link", j->rootfs);
 	if (!S_ISDIR(s.st_mode))
 		return err_set(e, ERR_INVALID, "root.path: '%s' is not a directory", j->rootfs);
-	return mount_clone(AT_FDCWD, j->rootfs, true, true, ret, e);
+	return mount_clone(AT_FDCWD, j->rootfs, true, false, ret, e);
 }
 
 int root_prepare(struct job *j, struct err *e)

@@ -102,7 +102,7 @@ int sources_prepare(struct job *j, struct err *e)
 	}
 	if (!j->userns || !j->rootfs)
 		return 0;
-	r = mount_clone(AT_FDCWD, j->rootfs, true, true, &j->root_source, e);
+	r = mount_clone(AT_FDCWD, j->rootfs, true, false, &j->root_source, e);
 	if (r < 0 && r != -ERR_FORBIDDEN)
 		return err_wrap(e, "root.path");
 	err_clear(e);
