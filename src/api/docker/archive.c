@@ -5,21 +5,7 @@
 
 #include "api/docker/docker_priv.h"
 #include "ground/base/own.h"
-
-static void base64_encode(struct strbuf *out, const char *p, size_t n)
-{
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-	for (size_t i = 0; i < n; i += 3) {
-		uint32_t bits = 0;
-
-		for (size_t k = 0; k < 3; k++)
-			bits = bits << 8 | (i + k < n ? (unsigned char)p[i + k] : 0);
-		for (size_t k = 0; k < 4; k++)
-			strbuf_add_char(out, i + k > n ? '=' : digits[bits >> (18 - 6 * k) & 63]);
-	}
-}
+#include "ground/format/base64.h"
 
 /* X-Docker-Container-Path-Stat: base64 of {name, size, mode, mtime, linkTarget}. */
 static void add_stat_header(struct call *c, const struct path_stat *s)
@@ -35,7 +21,7 @@ static void add_stat_header(struct call *c, const struct path_stat *s)
 	json_set_text(j, "mtime", shape_time(time, s->mtime_ns));
 	json_set_text(j, "linkTarget", s->link_target ? s->link_target : "");
 	json_write(j, &text);
-	base64_encode(&coded, text.p, text.n);
+	base64_encode(strbuf_str(&text), &coded);
 	http_reply_header(c->r, "X-Docker-Container-Path-Stat", strbuf_text(&coded));
 }
 

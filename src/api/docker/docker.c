@@ -9,6 +9,7 @@
 
 #include "api/docker/docker_priv.h"
 #include "ground/base/own.h"
+#include "ground/wire/http_client.h"
 
 #define TEXT_(x) #x
 #define TEXT(x)	 TEXT_(x)
@@ -106,6 +107,7 @@ struct docker *docker_free(struct docker *d)
 	if (!d)
 		return NULL;
 	d->server = http_server_free(d->server);
+	d->client = http_client_free(d->client);
 	free(d);
 	return NULL;
 }

@@ -55,6 +55,7 @@ struct docker {
 	struct loop *loop;
 	struct engine *engine;
 	struct http_server *server;
+	struct http_client *client; /* for /auth; made when first needed */
 };
 
 struct call {

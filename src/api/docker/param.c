@@ -10,6 +10,7 @@
 #include "api/docker/docker_priv.h"
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
+#include "ground/format/base64.h"
 
 #define AUTH_BYTES_MAX (16u << 10)
 #define NS_OF_A_SECOND 1000000000LL
@@ -71,6 +72,22 @@ static int parse_seconds(struct str text, int64_t *ret_ns)
 	return 0;
 }
 
+/* "", "Z", "+02:00" */
+static int parse_zone(const char *text, int64_t *ret_s)
+{
+	uint32_t h = 0, m = 0;
+
+	*ret_s = 0;
+	if (text[0] == '\0' || text_eq(text, "Z"))
+		return 0;
+	if ((text[0] != '+' && text[0] != '-') || strlen(text) != 6 || text[3] != ':' ||
+	    parse_u32((struct str){text + 1, 2}, "hours", &h, NULL) < 0 ||
+	    parse_u32((struct str){text + 4, 2}, "minutes", &m, NULL) < 0)
+		return -1;
+	*ret_s = (int64_t)(h * 3600 + m * 60) * (text[0] == '+' ? 1 : -1);
+	return 0;
+}
+
 /* "2006-01-02T15:04:05.5+02:00"; parts may be left out from the right. */
 static int parse_calendar(const char *text, int64_t *ret_ns)
 {
@@ -93,17 +110,8 @@ static int parse_calendar(const char *text, int64_t *ret_ns)
 			return -1;
 		end += 1 + n;
 	}
-	if (*end == '+' || *end == '-') {
-		uint32_t h = 0, m = 0;
-
-		if (strlen(end) != 6 || end[3] != ':' ||
-		    parse_u32((struct str){end + 1, 2}, "hours", &h, NULL) < 0 ||
-		    parse_u32((struct str){end + 4, 2}, "minutes", &m, NULL) < 0)
-			return -1;
-		zone_s = (int64_t)(h * 3600 + m * 60) * (*end == '+' ? 1 : -1);
-	} else if (*end && !text_eq(end, "Z")) {
+	if (parse_zone(end, &zone_s) < 0)
 		return -1;
-	}
 	*ret_ns = ((int64_t)timegm(&t) - zone_s) * NS_OF_A_SECOND + ns;
 	return 0;
 }
@@ -155,40 +163,6 @@ char *const *param_list(struct call *c, const char *name)
 	return list;
 }
 
-static int base64_digit(char c)
-{
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A';
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 26;
-	if (c >= '0' && c <= '9')
-		return c - '0' + 52;
-	if (c == '+' || c == '-')
-		return 62;
-	return c == '/' || c == '_' ? 63 : -1;
-}
-
-/* Either alphabet, with or without padding. */
-static bool base64_decode(const char *text, struct strbuf *out)
-{
-	uint32_t bits = 0;
-	int have = 0;
-
-	for (; *text && *text != '='; text++) {
-		int d = base64_digit(*text);
-
-		if (d < 0)
-			return false;
-		bits = bits << 6 | (uint32_t)d;
-		have += 6;
-		if (have >= 8) {
-			have -= 8;
-			strbuf_add_char(out, (char)(bits >> have & 0xff));
-		}
-	}
-	return true;
-}
-
 struct registry_auth param_auth(struct call *c)
 {
 	const char *text = http_request_header(c->r, "X-Registry-Auth");
@@ -196,7 +170,7 @@ struct registry_auth param_auth(struct call *c)
 	auto_json struct json *j = NULL;
 	struct registry_auth a = {0};
 
-	if (!text || strlen(text) > AUTH_BYTES_MAX || !base64_decode(text, &b))
+	if (!text || strlen(text) > AUTH_BYTES_MAX || base64_decode(str_of(text), &b, NULL) < 0)
 		return a;
 	if (b.n == 0 || json_parse(strbuf_str(&b), "X-Registry-Auth", &j, NULL) < 0)
 		return a;

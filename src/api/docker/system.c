@@ -98,11 +98,6 @@ void system_events(struct call *c)
 	out_begin(c, TYPE_JSON);
 }
 
-void system_auth(struct call *c)
-{
-	call_reply_message(c, 501, "checking credentials is not supported yet");
-}
-
 void system_plugins(struct call *c)
 {
 	call_reply_json(c, 200, json_new_array());
