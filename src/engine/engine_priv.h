@@ -303,6 +303,7 @@ int filters_check(const struct filters *f, const char *const *known, struct err 
 /* True when the key is absent or one value equals text. */
 bool filter_match(const struct filters *f, const char *key, const char *text);
 bool filter_match_prefix(const struct filters *f, const char *key, const char *text);
+bool filter_match_glob(const struct filters *f, const char *key, const char *text);
 bool filter_match_part(const struct filters *f, const char *key, const char *text);
 /* One truth value; `otherwise` when the key is absent. */
 int filter_flag(const struct filters *f, const char *key, bool otherwise, bool *ret,
@@ -316,4 +317,14 @@ struct container_view *workload_view(struct workload *w, struct arena *a);
 struct stream *stream_from_fd(struct engine *g, int fd, const struct sink *sink);
 /* What the operation behind the pipe says: kept until the pipe is drained, then told by end(). */
 void stream_finish(struct stream *s, const struct err *e);
+/* Called when the client cancels while the work still runs: the work is to be stopped, and then
+ * says stream_finish() as ever. */
+void stream_on_cancel(struct stream *s, void (*cancelled)(void *ctx), void *ctx);
+/* fd -1: everything is swallowed. */
+void feed_on_cancel(struct feed *f, void (*cancelled)(void *ctx), void *ctx);
+/* changes.c: Dockerfile lines onto a config (NULL: an empty one); the result is the caller's. */
+int changes_apply(const struct json *base, char *const *changes, struct json **ret,
+		  struct err *e) must_use;
+int changes_merge(const struct json *own, const struct json *given, char *const *changes,
+		  struct json **ret, struct err *e) must_use;
 struct feed *feed_to_fd(struct engine *g, int fd);

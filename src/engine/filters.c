@@ -2,6 +2,8 @@
  * Filters as Docker's clients send them: {"key":["value"]} or, older, {"key":{"value":true}}.
  * Reading and matching; which keys a question knows is said where the question is answered.
  */
+#include <fnmatch.h>
+
 #include "engine/engine_priv.h"
 #include "ground/base/parse.h"
 #include "ground/base/rfc3339.h"
@@ -112,6 +114,18 @@ bool filter_match_prefix(const struct filters *f, const char *key, const char *t
 		return true;
 	for (size_t i = 0; text && one->values[i]; i++)
 		if (one->values[i][0] && text_starts(text, one->values[i]))
+			return true;
+	return false;
+}
+
+bool filter_match_glob(const struct filters *f, const char *key, const char *text)
+{
+	const struct filter *one = find(f, key);
+
+	if (!one || !one->values[0])
+		return true;
+	for (size_t i = 0; text && one->values[i]; i++)
+		if (fnmatch(one->values[i], text, FNM_PATHNAME) == 0)
 			return true;
 	return false;
 }

@@ -1,0 +1,22 @@
+/*
+ * Walks over directory trees of ours, for pool threads.
+ */
+#pragma once
+
+#include "engine/workload.h"
+
+#define CHANGES_MAX 1000000
+
+enum { CHANGE_MODIFIED, CHANGE_ADDED, CHANGE_DELETED };
+
+/* Bytes of files below a directory, each inode once; what cannot be read counts 0. */
+int64_t tree_size(const char *path);
+
+struct changes {
+	struct change *list;
+	size_t n, room;
+};
+
+/* What the upper directory changes in what lies below, sorted by path. */
+void changes_find(const char *upper, char *const *lower, struct changes *ret);
+void changes_done(struct changes *c);
