@@ -140,7 +140,7 @@ struct image_question {
 	int64_t before_ns, since_ns, until_ns;
 };
 
-/* "alpine", "alpine:3", "reg/*": the pattern matches the name, with or without its tag. */
+/* "alpine", "alpine:3", a pattern with a star: it matches the name, with or without its tag. */
 static bool match_reference(const struct filters *f, const struct image_view *v)
 {
 	if (!filter_has(f, "reference"))

@@ -113,16 +113,21 @@ void engine_info(struct user *u, struct arena *a, struct system_info **ret)
 	*ret = s;
 }
 
-/* -- disk usage
- * ---------------------------------------------------------------------------------------- */
-
+/*
+ * Disk usage is measured on a pool thread from paths; meanwhile containers come and go, so the
+ * views are made after it, and take what was measured by name.
+ */
 struct usage {
 	struct user *user;
 	engine_measured *done;
 	void *ctx;
 	struct arena arena;
-	struct disk_usage result;
-	char **uppers, **logs; /* of each container */
+	char **paths; /* upper directories of containers, then mountpoints of volumes */
+	char **names; /* their ids and names */
+	int64_t *bytes;
+	size_t n;
+	char *containers; /* <root>/container */
+	int64_t logs_bytes;
 	struct err error;
 };
 
@@ -130,24 +135,24 @@ static void usage_work(void *arg)
 {
 	struct usage *x = arg;
 
-	for (size_t i = 0; i < x->result.containers_n; i++) {
-		struct container_usage *c = &x->result.containers[i];
-
-		c->sizes.rw_bytes = tree_size(x->uppers[i]);
-		c->sizes.root_bytes += c->sizes.rw_bytes;
-		x->result.logs_bytes += tree_size(x->logs[i]);
+	for (size_t i = 0; i < x->n; i++) {
+		x->bytes[i] = tree_size(x->paths[i]);
+		x->logs_bytes += logs_size(x->containers, x->names[i]);
 	}
-	for (size_t i = 0; i < x->result.volumes_n; i++)
-		x->result.volumes[i]->size_bytes = tree_size(x->result.volumes[i]->mountpoint);
 }
 
-static void usage_done(void *arg)
+static void usage_add(struct usage *x, const char *name, const char *path)
 {
-	struct usage *x = arg;
+	x->names[x->n] = arena_dup_text(&x->arena, name);
+	x->paths[x->n++] = arena_dup_text(&x->arena, path);
+}
 
-	x->done(x->ctx, x->error.kind ? NULL : &x->result, x->error.kind ? &x->error : NULL);
-	arena_done(&x->arena);
-	free(x);
+static int64_t usage_of(const struct usage *x, const char *name)
+{
+	for (size_t i = 0; i < x->n; i++)
+		if (text_eq(x->names[i], name))
+			return x->bytes[i];
+	return 0;
 }
 
 static int64_t image_bytes(struct user *u, const char *id)
@@ -158,47 +163,72 @@ static int64_t image_bytes(struct user *u, const char *id)
 	return image_find(u->engine->images, id, &i, &ignored) >= 0 ? i->size_bytes : 0;
 }
 
-/* The views outlive this turn here: what they borrow from the engine is copied by value or lives as
- * long. */
-static int usage_collect(struct usage *x)
+static int usage_views(struct usage *x, struct disk_usage *d)
 {
 	struct user *u = x->user;
 	struct list_options all = {.all = true};
 	struct filters none = {0};
 	struct container_view **views;
-	struct arena *a = &x->arena;
-	size_t n;
+	struct image_usage images;
 
-	if (engine_list(u, &all, a, &views, &n, &x->error) < 0 ||
-	    engine_images(u, true, &none, a, &x->result.images, &x->result.images_n, &x->error) <
-		    0 ||
-	    engine_volumes(u, &none, a, &x->result.volumes, &x->result.volumes_n, &x->error) < 0)
+	image_usage(u->engine->images, &images);
+	d->layers_bytes = images.layer_bytes;
+	d->logs_bytes = x->logs_bytes;
+	if (engine_list(u, &all, &x->arena, &views, &d->containers_n, &x->error) < 0 ||
+	    engine_images(u, true, &none, &x->arena, &d->images, &d->images_n, &x->error) < 0 ||
+	    engine_volumes(u, &none, &x->arena, &d->volumes, &d->volumes_n, &x->error) < 0)
 		return -ERR_INTERNAL;
-	x->result.containers = arena_new_array(a, struct container_usage, n + 1);
-	x->result.containers_n = n;
-	x->uppers = arena_new_array(a, char *, n + 1);
-	x->logs = arena_new_array(a, char *, n + 1);
-	for (size_t i = 0; i < n; i++) {
-		x->result.containers[i].view = views[i];
-		x->result.containers[i].sizes.root_bytes = image_bytes(u, views[i]->image_id);
-		x->uppers[i] = arena_dup_text(a, views[i]->upper_dir);
-		x->logs[i] = arena_printf(a, "%s/container/%s/logs", u->engine->root, views[i]->id);
+	d->containers = arena_new_array(&x->arena, struct container_usage, d->containers_n + 1);
+	for (size_t i = 0; i < d->containers_n; i++) {
+		struct container_usage *c = &d->containers[i];
+
+		c->view = views[i];
+		c->sizes.rw_bytes = usage_of(x, views[i]->id);
+		c->sizes.root_bytes = c->sizes.rw_bytes + image_bytes(u, views[i]->image_id);
 	}
+	for (size_t i = 0; i < d->volumes_n; i++)
+		d->volumes[i]->size_bytes = usage_of(x, d->volumes[i]->name);
 	return 0;
+}
+
+static void usage_done(void *arg)
+{
+	struct usage *x = arg;
+	struct disk_usage d = {0};
+
+	if (usage_views(x, &d) < 0)
+		x->done(x->ctx, NULL, &x->error);
+	else
+		x->done(x->ctx, &d, NULL);
+	arena_done(&x->arena);
+	free(x);
 }
 
 void engine_disk_usage(struct user *u, engine_measured *done, void *ctx)
 {
 	struct usage *x = mem_new(struct usage);
-	struct image_usage images;
+	struct arena *a = &x->arena;
+	struct volume *v = NULL;
+	size_t room = u->engine->workloads.count;
 
+	while ((v = volume_next(u->engine->volumes, v)) != NULL)
+		room++;
 	x->user = u;
 	x->done = done;
 	x->ctx = ctx;
-	image_usage(u->engine->images, &images);
-	x->result.layers_bytes = images.layer_bytes;
-	if (usage_collect(x) < 0)
-		loop_defer(u->engine->loop, usage_done, x);
-	else
-		loop_job(u->engine->loop, usage_work, usage_done, x);
+	x->containers = engine_path(u->engine, a, "container");
+	x->names = arena_new_array(a, char *, room + 1);
+	x->paths = arena_new_array(a, char *, room + 1);
+	x->bytes = arena_new_array(a, int64_t, room + 1);
+	map_each (&u->engine->workloads, it) {
+		struct workload *w = it->value;
+		struct keeper_orders root = {0};
+
+		workload_root_orders(w, a, &root);
+		if (w->owner == u->owner && !w->hidden)
+			usage_add(x, w->id, root.upper ? root.upper : root.root_path);
+	}
+	while ((v = volume_next(u->engine->volumes, v)) != NULL)
+		usage_add(x, volume_spec(v)->name, volume_path(v));
+	loop_job(u->engine->loop, usage_work, usage_done, x);
 }

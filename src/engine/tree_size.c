@@ -63,6 +63,22 @@ int64_t tree_size(const char *path)
 	return k.bytes;
 }
 
+int64_t logs_size(const char *containers, const char *id)
+{
+	auto_free char *path = mem_printf("%s/%s", containers, id);
+	auto_closedir DIR *dir = opendir(path);
+	struct dirent *d;
+	struct stat st;
+	int64_t bytes = 0;
+
+	while (dir && (d = readdir(dir)) != NULL)
+		if (text_eq(d->d_name, "log") || text_starts(d->d_name, "log."))
+			bytes += fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0
+					 ? st.st_size
+					 : 0;
+	return bytes;
+}
+
 /* -- what changed
  * ---------------------------------------------------------------------------------- */
 

@@ -12,6 +12,9 @@ enum { CHANGE_MODIFIED, CHANGE_ADDED, CHANGE_DELETED };
 /* Bytes of files below a directory, each inode once; what cannot be read counts 0. */
 int64_t tree_size(const char *path);
 
+/* Bytes of the log files of one container below <root>/container. */
+int64_t logs_size(const char *containers, const char *id);
+
 struct changes {
 	struct change *list;
 	size_t n, room;
