@@ -180,6 +180,42 @@ int blob_hash(struct blob_writer *w, uint64_t upto, struct err *e)
 	return 0;
 }
 
+int blob_filled(struct blob_writer *w, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(w->fd, &st) < 0)
+		return err_sys(e, "cannot look at '%s/tmp/%s'", w->store->path, w->tmp_name);
+	assert((uint64_t)st.st_size >= w->hashed);
+	w->written = (uint64_t)st.st_size;
+	return 0;
+}
+
+int blob_adopt(struct blob_store *s, int fd, struct blob_writer **ret, struct err *e)
+{
+	struct blob_writer *w = mem_new(struct blob_writer);
+	char path[32];
+	int r;
+
+	w->store = s;
+	snprintf(w->tmp_name, sizeof(w->tmp_name), "%ld-%u", (long)getpid(),
+		 atomic_fetch_add(&s->serial, 1));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	w->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (w->fd < 0 || linkat(AT_FDCWD, path, s->tmp_fd, w->tmp_name, AT_SYMLINK_FOLLOW) < 0) {
+		r = err_sys(e, "cannot take a file over into '%s'", s->path);
+		(void)fd_close(w->fd);
+		free(w);
+		return r;
+	}
+	digest_begin(&w->hash);
+	r = blob_filled(w, e);
+	if (r < 0)
+		w = blob_abort(w);
+	*ret = w;
+	return r;
+}
+
 int blob_writer_fd(const struct blob_writer *w)
 {
 	return w->fd;

@@ -41,6 +41,11 @@ int blob_write(struct blob_writer *w, const void *p, size_t n, struct err *e) mu
 int blob_append(struct blob_writer *w, const void *p, size_t n, struct err *e) must_use;
 int blob_hash(struct blob_writer *w, uint64_t upto, struct err *e) must_use;
 
+/* Somebody else wrote to blob_writer_fd: take its size as what was written. */
+int blob_filled(struct blob_writer *w, struct err *e) must_use;
+/* A writer around a whole file on the same file system, which keeps its own name as well. */
+int blob_adopt(struct blob_store *s, int fd, struct blob_writer **ret, struct err *e) must_use;
+
 int blob_writer_fd(const struct blob_writer *w); /* borrowed: readable and writable */
 uint64_t blob_written(const struct blob_writer *w);
 /* Hashes the rest, compares with `expect` (NULL: anything). ERR_INVALID: digest mismatch. */

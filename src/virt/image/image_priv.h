@@ -66,7 +66,8 @@ struct image_store {
 	struct list finishing; /* layer works waiting for the next sync */
 	struct list tasks, holds, children;
 	bool syncing, closing;
-	int overlay; /* -1 not probed, 0 no, 1 yes */
+	unsigned int incoming; /* jobs that publish blobs nobody has pinned yet: none is swept */
+	int overlay;	       /* -1 not probed, 0 no, 1 yes */
 };
 
 int index_load(struct image_store *s, struct err *e) must_use;
@@ -91,6 +92,8 @@ int index_add(struct image_store *s, const struct index_add *add, bool *ret_new,
 void index_forget(struct image_store *s,
 		  const char *id); /* drops the image's entry, names excepted */
 const char *image_holder(struct image_store *s, const char *id); /* who holds it, for messages */
+/* "…tar+gzip" of OCI for any media type a layer came with. */
+const char *index_oci_layer_type(const char *media_type);
 void index_layer_done(struct index_layer *l);
 
 void index_pin_blob(struct image_store *s, const char *digest, int by);
@@ -200,6 +203,10 @@ void layer_fetched(struct layer_work *w, const struct err *e); /* e NULL: whole 
 uint64_t layer_have(const struct layer_work *w);	       /* bytes so far: for resuming */
 const char *layer_blob(const struct layer_work *w);
 int64_t layer_size(const struct layer_work *w);
+
+/* ---- Overlay (tree.c) ---- */
+
+void tree_probe_overlay(struct image_store *s); /* begins; the answer goes to s->overlay */
 
 /* ---- Registries (registry.c, registry_auth.c) ---- */
 

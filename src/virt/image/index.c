@@ -434,6 +434,13 @@ int index_add(struct image_store *s, const struct index_add *add, bool *ret_new,
 	return index_save(s, e);
 }
 
+const char *index_oci_layer_type(const char *media_type)
+{
+	if (!media_type || strstr(media_type, "gzip"))
+		return MEDIA_OCI_LAYER_GZIP;
+	return strstr(media_type, "zstd") ? MEDIA_OCI_LAYER_ZSTD : MEDIA_OCI_LAYER;
+}
+
 void index_forget(struct image_store *s, const char *id)
 {
 	struct index_image *i = map_remove(&s->images, id);
@@ -507,7 +514,8 @@ int64_t index_collect(struct image_store *s, void (*done)(void *arg), void *arg)
 	map_each (&s->images, it)
 		mark_image(s, it->value, &layers, &blobs);
 	freed = hide_layers(s, &layers, &job->names);
-	(void)!blob_each(s->blobs, sweep_blob, &sweep, NULL);
+	if (s->incoming == 0)
+		(void)!blob_each(s->blobs, sweep_blob, &sweep, NULL);
 	map_done(&layers);
 	map_done(&blobs);
 	job->layer_fd = s->layer_fd;

@@ -55,6 +55,8 @@ static int open_all(struct image_store *s, struct err *e)
 		r = http_client_new(s->loop, "hull/0.1", &s->http, e);
 	if (r == 0)
 		r = index_load(s, e);
+	if (r == 0)
+		tree_probe_overlay(s);
 	return r;
 }
 
