@@ -153,6 +153,8 @@ void strbuf_printf(struct strbuf *b, const char *fmt, ...)
 void strbuf_drop_front(struct strbuf *b, size_t n)
 {
 	assert(n <= b->n);
+	if (n == 0)
+		return;
 	memmove(b->p, b->p + n, b->n - n);
 	b->n -= n;
 	if (b->p)
