@@ -6,6 +6,7 @@
  * have drained. It is freed from a timer: never below a callback that still uses it.
  */
 #include <assert.h>
+#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -42,6 +43,9 @@ static void bury(void *ctx)
 	arena_done(&x->arena);
 	x->magic = 0;
 	free(x);
+	/* A burst of execs must not leave its high-water mark behind. */
+	if (list_empty(&s->execs))
+		(void)malloc_trim(0);
 	supervisor_leave_if_done(s);
 }
 
