@@ -385,6 +385,8 @@ static enum MHD_Result access_handler(void *arg, struct MHD_Connection *c, const
 		return resumed(r);
 	if (*n == 0)
 		return whole(r);
+	if (r->resting) /* the library offers the next chunk in spite of it: later */
+		return MHD_YES;
 	if (r->body_mode != HTTP_DRAIN)
 		http_body_piece(r, bytes, *n);
 	*n = 0;
