@@ -23,7 +23,7 @@ row() {
 
 # holds EXPRESSION: 1 if awk finds it true, else 0.
 holds() {
-	awk "BEGIN { print ($1) ? 1 : 0 }"
+	awk "BEGIN { print ($1) ? 1 : 0 }" 2>/dev/null || echo 0
 }
 
 # ms MICROSECONDS

@@ -8,6 +8,7 @@ B=$HULL_BUILD
 export PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 export DOCKER_CONFIG="$T/.docker" DOCKER_CLI_HINTS=false HOME="$T/home" TMPDIR="$T/tmp"
 mkdir -p "$DOCKER_CONFIG" "$HOME" "$TMPDIR"
+echo "{}" >"$DOCKER_CONFIG/config.json"
 export ASAN_OPTIONS=${ASAN_OPTIONS-abort_on_error=0:exitcode=99:detect_leaks=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS-print_stacktrace=1:halt_on_error=1}
 slow=${HULL_SLOW:-1}

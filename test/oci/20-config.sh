@@ -91,7 +91,7 @@ mkdir -p "$T/hooks"
 for stage in prestart createRuntime createContainer startContainer poststart poststop; do
 	hooks="${hooks-}${hooks:+, }$stage: [{path: \"/bin/sh\", args: [\"sh\", \"-c\", \"cat >/dev/null; echo $stage >>$T/hooks/order; true\"]}]"
 done
-sees "hooks do not disturb" done ".hooks = {$hooks} | .mounts += [{destination: \"$T/hooks\", source: \"$T/hooks\", options: [\"bind\"]}]" 'echo done'
+sees "hooks do not disturb" "done" ".hooks = {$hooks} | .mounts += [{destination: \"$T/hooks\", source: \"$T/hooks\", options: [\"bind\"]}]" 'echo done'
 same "... and run in order" "prestart createRuntime createContainer startContainer poststart poststop" \
 	"$(xargs <"$T/hooks/order")"
 bundle "$T/tiny" '.linux.resources.memory = {limit: 1048576, swap: 1048576}' /true
