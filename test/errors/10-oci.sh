@@ -38,7 +38,7 @@ mkdir -p "$root/lib64"
 says "a program that is not there" 127 "'?nosuch'?.*(not found|no such|does not exist)" . nosuch
 says "a path that is not there" 127 "/no/such.*(not found|no such|does not exist|is not)" . /no/such
 says "an interpreter that is not there" '126|127' '/bad-interpreter.*/bin/nosuch' . /bad-interpreter
-says "a script with CRLF lines" '126|127' '/crlf.*(CRLF|carriage return|line ending)' . /crlf
+says "a script with CRLF lines" '126|127' '/crlf.*(CR ?LF|carriage return|line ending)' . /crlf
 says "a program for another machine" 126 '/arm.*(arm64|aarch64)' . /arm
 says "a dynamic program without its loader" '126|127' '/dynamic.*/lib64/ld-linux-x86-64' . /dynamic
 says "a file that is not executable" 126 '/not-executable.*(not executable|permission|mode)' . /not-executable
@@ -58,7 +58,7 @@ says "no arguments" '125|1' 'args' '.process.args = []' /true
 says "a relative working directory" '125|1' 'cwd' '.process.cwd = "x"' /true
 says "a wrong type in the configuration" '125|1' 'config.json.*process.*terminal|terminal.*config.json' '.process.terminal = "yes"' /true
 says "a hook that fails" '125|1' '/bin/false' '.hooks = {createRuntime: [{path: "/bin/false"}]}' /true
-says "a hook that does not end" '125|1' '/bin/sleep.*(time|second)' \
+says "a hook that does not end" '125|1' '/bin/sleep.*(longer|time|second)' \
 	'.hooks = {createRuntime: [{path: "/bin/sleep", args: ["sleep", "60"], timeout: 1}]}' /true
 bundle "$T/c" . /bin/sh -c 'exit 42'
 expect "an exit code of its own is no error" 42 '^$' oci run -b "$T/c" code

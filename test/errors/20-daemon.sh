@@ -33,7 +33,7 @@ says() {
 says "a program that is not there" 127 "nosuch.*(not found|no such|does not exist)" bad:1 nosuch
 says "a path that is not there" 127 "/no/such" bad:1 /no/such
 says "an interpreter that is not there" '126|127' '/bad-interpreter.*/bin/nosuch' bad:1 /bad-interpreter
-says "a script with CRLF lines" '126|127' '/crlf.*(CRLF|carriage return|line ending)' bad:1 /crlf
+says "a script with CRLF lines" '126|127' '/crlf.*(CR ?LF|carriage return|line ending)' bad:1 /crlf
 says "a program for another machine" 126 '/arm.*(arm64|aarch64)' bad:1 /arm
 says "a dynamic program without its loader" '126|127' '/dynamic.*/lib64/ld-linux-x86-64' bad:1 /dynamic
 says "a file that is not executable" 126 '/not-executable.*(executable|permission)' bad:1 /not-executable
