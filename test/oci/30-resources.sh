@@ -65,13 +65,13 @@ holds "pids without end" '{pids: {limit: -1}}' pids/pids.max=max
 	"blkio/blkio.throttle.read_iops_device=7:0 10" "blkio/blkio.throttle.write_iops_device=7:0 20"
 holds "zeros mean not set" '{memory: {limit: 0}, cpu: {shares: 0}, pids: {limit: 0}, blockIO: {weight: 0}}' \
 	cpu/cpu.shares=1024 pids/pids.max=max
-grep -q hugetlb /sys/fs/cgroup/unified/cgroup.controllers 2>/dev/null &&
+echo +hugetlb 2>/dev/null >/sys/fs/cgroup/unified/cgroup.subtree_control &&
 	holds "huge pages, on a hybrid host's v2 side" '{hugepageLimits: [{pageSize: "2MB", limit: 4194304}]}' \
 		unified/hugetlb.2MB.max=4194304
 
 refused "swap below memory" '{memory: {limit: 67108864, swap: 1048576}}' "memory.swap.*1048576.*memory.memsw.limit_in_bytes"
 refused "a processor that is not there" '{cpu: {cpus: "4000"}}' "cpu.cpus.*'4000'.*cpuset.cpus"
-refused "a page size that is none" '{hugepageLimits: [{pageSize: "../x", limit: 1}]}' 'page size'
+refused "a page size that is none" '{hugepageLimits: [{pageSize: "../x", limit: 1}]}' 'page size|hugetlb'
 refused "raw v2 files by path" '{unified: {"../x": "1"}}' "'../x'"
 refused "raw v2 files of a controller that is v1's" '{unified: {"memory.high": "1"}}' 'memory.high'
 [ -d /sys/fs/cgroup/net_cls ] || refused "a controller that the host lacks" '{network: {classID: 5}}' "'net_cls'"
@@ -114,7 +114,7 @@ same "... holds" "300 50000 100000" "$(cat "$(group cpu)"/cpu.{shares,cfs_quota_
 echo '{"memory": {"limit": 1024, "checkBeforeUpdate": true}}' >"$T/u.json"
 expect "update: less than what is in use is refused" '1|125|255' 'in use' oci update -r "$T/u.json" u
 check "events --stats tells the numbers" sh -c "'$B/hull-oci' --root '$T/oci' events --stats u | jq -e '
-	.data.pids.current == 1 and .data.cpu.usage.total > 0 and .data.memory.usage.usage > 0 and
+	.data.pids.current == 1 and .data.cpu.usage.total > 0 and .data.memory.usage.max > 0 and
 	(.data.memory.raw | has(\"total_rss\")) and .data.cpuset.cpus == [0]'"
 oci delete -f u
 same "delete removes the cpuset too" no "$([ -d "$(group cpuset)" ] && echo yes || echo no)"

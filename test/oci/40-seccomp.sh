@@ -53,12 +53,12 @@ wait "$agent" 2>/dev/null
 profile='.linux.seccomp = {defaultAction: "SCMP_ACT_ALLOW", syscalls: [{names: ["mkdir", "mkdirat"], action: "SCMP_ACT_ERRNO", errnoRet: 28}]}'
 bundle "$T/c" "$profile" /bin/sh -c 'mkdir /new 2>&1 | grep -o "No space"'
 same "compiled" "No space" "$(oci run -b "$T/c" c1 2>&1 </dev/null)"
-cache=$T/oci/seccomp-cache
+cache=$T/oci/.seccomp
 [ -d "$cache" ] || give_up "there is a cache in the state directory" "$(ls -a "$T/oci")"
 same "the cache is ours alone" 700 "$(stat -c %a "$cache")"
 same "from the cache, without a compiler" "No space 0" "$(strace -f -e trace=fork,vfork,clone,clone3 -o "$T/trace" \
 	"$B/hull-oci" --root "$T/oci" run -b "$T/c" c2 2>&1 </dev/null) $(($(grep -c clone "$T/trace") > 20))"
-for file in "$T"/oci/seccomp-cache/*; do
+for file in "$T"/oci/.seccomp/*; do
 	[ -f "$file" ] || continue
 	head -c 200 /dev/urandom >"$file"
 done

@@ -365,6 +365,8 @@ static int load_line(struct cgroup *cg, struct str line, struct err *e)
 	memmove(twice, twice + 1, strlen(twice));
 	if (!text_eq(path, clean) || d.mount_n == 0 || d.mount_n + 1 >= strlen(clean))
 		return err_set(e, ERR_INVALID, "the saved cgroup's path '%s' is not clean", path);
+	/* An update may have made it since. */
+	d.lazy = d.lazy && access(clean, F_OK) < 0;
 	cgroup_add_dir(cg, &d, take(clean));
 	return 0;
 }

@@ -86,7 +86,8 @@ struct cgroup *cgroup_none(void);
 
 /*
  * One line per directory ("memory /sys/fs/cgroup/memory/x"), for the state file. cgroup_load trusts
- * its text no further than its shape: absolute clean paths. It opens nothing and makes nothing.
+ * its text no further than its shape: absolute clean paths. It makes nothing, and looks only
+ * whether what was left out has been made since.
  */
 void cgroup_save(const struct cgroup *cg, struct strbuf *out);
 int cgroup_load(struct str text, struct cgroup **ret, struct err *e) must_use;

@@ -19,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	bool relative = false;
 
 	cgroup_host_parse_mounts(&h, text);
+	cgroup_host_settle(&h);
 	cgroup_host_parse_own(&h, text);
 	cgroup_host_done(&h);
 	assert(!clean || (clean[0] == '/' && !strstr(clean, "/../") && !strstr(clean, "//")));

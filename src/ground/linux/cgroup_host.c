@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #include "ground/base/mem.h"
 
@@ -94,16 +96,6 @@ static void parse_mount(struct cgroup_host *h, struct str line)
 	if (h->n == CGROUP_DIRS_MAX || fields[4].n == 0 || fields[4].p[0] != '/')
 		return;
 	path = unescaped(fields[4]);
-	for (size_t i = 0; i < h->n; i++) {
-		if (text_eq(h->dirs[i].path, path)) { /* mounted over: the later one shows */
-			free(h->dirs[i].path);
-			free(h->roots[i]);
-			h->dirs[i] = h->dirs[h->n - 1];
-			h->roots[i] = h->roots[h->n - 1];
-			h->n--;
-			break;
-		}
-	}
 	h->dirs[h->n] = (struct cgroup_dir){
 		.path = path,
 		.mount_n = strlen(path),
@@ -114,36 +106,60 @@ static void parse_mount(struct cgroup_host *h, struct str line)
 	h->roots[h->n++] = unescaped(fields[3]);
 }
 
-/* The same hierarchy mounted twice: the first mount point is enough. */
-static void drop_repeats(struct cgroup_host *h)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < h->n; i++) {
-		bool repeat = false;
-
-		for (size_t k = 0; k < n && !repeat; k++)
-			repeat = h->dirs[k].controllers == h->dirs[i].controllers &&
-				 h->dirs[i].controllers != CGROUP_BIT(CGROUP_NAMED);
-		if (repeat || h->dirs[i].controllers == 0) {
-			free(h->dirs[i].path);
-			free(h->roots[i]);
-			continue;
-		}
-		h->dirs[n] = h->dirs[i];
-		h->roots[n++] = h->roots[i];
-	}
-	h->n = n;
-}
-
 void cgroup_host_parse_mounts(struct cgroup_host *h, struct str mountinfo)
 {
 	struct str line = {0};
-	size_t v1 = 0, v2 = 0;
 
 	while (str_cut(&mountinfo, '\n', &line))
 		parse_mount(h, line);
-	drop_repeats(h);
+}
+
+static void drop(struct cgroup_host *h, size_t i)
+{
+	free(h->dirs[i].path);
+	free(h->roots[i]);
+	h->n--;
+	memmove(h->dirs + i, h->dirs + i + 1, (h->n - i) * sizeof h->dirs[0]);
+	memmove(h->roots + i, h->roots + i + 1, (h->n - i) * sizeof h->roots[0]);
+}
+
+/* A mount point mounted over: the later one shows. A hierarchy mounted twice: the first is enough.
+ */
+static bool is_repeat(const struct cgroup_host *h, size_t i)
+{
+	const struct cgroup_dir *d = &h->dirs[i];
+
+	for (size_t k = 0; k < h->n; k++) {
+		if (k > i && text_eq(h->dirs[k].path, d->path))
+			return true;
+		if (k < i && h->dirs[k].controllers == d->controllers &&
+		    d->controllers != CGROUP_BIT(CGROUP_NAMED))
+			return true;
+	}
+	return d->controllers == 0;
+}
+
+/* mountinfo also lists what lies hidden below a later mount. */
+static void drop_hidden(struct cgroup_host *h)
+{
+	for (size_t i = h->n; i-- > 0;) {
+		struct statfs fs;
+
+		if (statfs(h->dirs[i].path, &fs) < 0 ||
+		    fs.f_type != (h->dirs[i].v2 ? CGROUP2_SUPER_MAGIC : CGROUP_SUPER_MAGIC))
+			drop(h, i);
+	}
+}
+
+void cgroup_host_settle(struct cgroup_host *h)
+{
+	size_t v1 = 0, v2 = 0;
+
+	for (size_t i = 0; i < h->n;)
+		if (is_repeat(h, i))
+			drop(h, i);
+		else
+			i++;
 	for (size_t i = 0; i < h->n; i++)
 		*(h->dirs[i].v2 ? &v2 : &v1) += 1;
 	h->mode = v1 && v2 ? CGROUP_MODE_HYBRID
@@ -202,6 +218,8 @@ int cgroup_host_read(struct cgroup_host *ret, bool want_own, struct err *e)
 		return err_sys(e, "cannot read '/proc/self/mountinfo' to find the cgroups");
 	}
 	cgroup_host_parse_mounts(ret, strbuf_str(&b));
+	drop_hidden(ret);
+	cgroup_host_settle(ret);
 	if (!want_own || ret->n == 0)
 		return 0;
 	strbuf_clear(&b);

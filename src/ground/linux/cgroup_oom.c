@@ -55,23 +55,28 @@ static uint64_t key_in(const char *dir, const char *file, const char *key)
 	return 0;
 }
 
+/* v1 says "no limit" with the largest multiple of the page size; nothing is that large. */
 #define UNLIMITED (UINT64_C(1) << 60)
 
-/* Was the limit of this very directory reached? */
+/* Memory is charged in lots of 64 pages: the peak may stay that much below a limit that was hit. */
+#define LOT_BYTES (64 * 4096)
+
+/*
+ * Was the limit of this very directory reached? Some v1 kernels (6.17 and later) do not count
+ * failures of the limit on memory and swap together: there the peak tells.
+ */
 static bool was_reached(const struct cgroup_dir *d, const char *dir)
 {
-	uint64_t n = 0, limit = UINT64_MAX;
+	uint64_t n = 0, limit = UINT64_MAX, peak = 0;
 
 	if (d->v2)
 		return key_in(dir, "memory.events.local", "oom") > 0;
-	/* Kernels count failures here no more for some charges: a peak at the limit says as much.
-	 */
-	if (number_in(dir, "memory.limit_in_bytes", &limit) && limit < UNLIMITED &&
-	    number_in(dir, "memory.max_usage_in_bytes", &n) && n >= limit)
-		return true;
 	if (number_in(dir, "memory.failcnt", &n) && n > 0)
 		return true;
-	return number_in(dir, "memory.memsw.failcnt", &n) && n > 0;
+	if (number_in(dir, "memory.memsw.failcnt", &n) && n > 0)
+		return true;
+	return number_in(dir, files_v1.limit, &limit) && limit < UNLIMITED &&
+	       number_in(dir, files_v1.peak, &peak) && peak + LOT_BYTES >= limit;
 }
 
 static void add_bytes(struct strbuf *out, uint64_t n)
@@ -88,8 +93,6 @@ static void add_bytes(struct strbuf *out, uint64_t n)
 	else
 		strbuf_printf(out, "%" PRIu64 " %s", n, units[unit]);
 }
-
-/* v1 says "no limit" with the largest multiple of the page size; nothing is that large. */
 
 static void add_limit(const struct cgroup_dir *d, const char *dir, struct strbuf *out)
 {

@@ -50,8 +50,9 @@ struct cgroup_host {
 };
 
 int cgroup_host_read(struct cgroup_host *ret, bool want_own, struct err *e) must_use;
-/* The two parsers alone, over text (fuzzed). */
+/* The two parsers alone, over text (fuzzed); settle drops repeats and finds the mode. */
 void cgroup_host_parse_mounts(struct cgroup_host *h, struct str mountinfo);
+void cgroup_host_settle(struct cgroup_host *h);
 void cgroup_host_parse_own(struct cgroup_host *h, struct str proc_cgroup);
 void cgroup_host_done(struct cgroup_host *h);
 

@@ -37,6 +37,7 @@ static void test_hosts(void **state)
 	struct cgroup_host h = {0};
 
 	cgroup_host_parse_mounts(&h, str_of(hybrid));
+	cgroup_host_settle(&h);
 	assert_int_equal(h.mode, CGROUP_MODE_HYBRID);
 	assert_int_equal(h.n, 4);
 	assert_string_equal(h.dirs[0].path, "/sys/fs/cgroup/cpu,cpuacct");
@@ -51,9 +52,11 @@ static void test_hosts(void **state)
 	assert_string_equal(h.own[3], "/u");
 	cgroup_host_done(&h);
 	cgroup_host_parse_mounts(&h, STR("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"));
+	cgroup_host_settle(&h);
 	assert_int_equal(h.mode, CGROUP_MODE_V2);
 	cgroup_host_done(&h);
 	cgroup_host_parse_mounts(&h, STR("garbage\n1 2 3\n - cgroup\n"));
+	cgroup_host_settle(&h);
 	assert_int_equal(h.mode, CGROUP_MODE_NONE);
 	cgroup_host_done(&h);
 }
@@ -422,7 +425,7 @@ static void test_real_v2(void **state)
 }
 
 /* A process over a limit of 4 MiB is killed and the sentence says why. */
-static void test_real_oom(void **state)
+static void killed_for_memory(bool both)
 {
 	auto_cgroup struct cgroup *cg = make_real("oom", 0);
 	struct cgroup_late late = {.fd = -1};
@@ -438,6 +441,10 @@ static void test_real_oom(void **state)
 		skip();
 	}
 	assert_int_equal(cgroup_write_u64(cg, CGROUP_MEMORY, file, 4 << 20, &e), 0);
+	if (!cgroup_is_v2(cg, CGROUP_MEMORY) && both)
+		assert_int_equal(cgroup_write_u64(cg, CGROUP_MEMORY, "memory.memsw.limit_in_bytes",
+						  4 << 20, &e),
+				 0);
 	assert_false(cgroup_oom_explain(cg, NULL, 0, &b));
 	assert_int_equal(cgroup_oom_open(cg, &fd, &e), 0);
 	assert_int_equal(cgroup_late_open(cg, &late, &e), 0);
@@ -459,6 +466,12 @@ static void test_real_oom(void **state)
 	assert_true(read(fd, &signalled, sizeof signalled) > 0);
 	(void)close(fd);
 	assert_int_equal(cgroup_delete(cg, 2000, &e), 0);
+}
+
+static void test_real_oom(void **state)
+{
+	killed_for_memory(false);
+	killed_for_memory(true);
 }
 
 int main(void)

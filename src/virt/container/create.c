@@ -310,8 +310,18 @@ static int settle(struct job *j, struct container *c, struct err *e)
 	return r;
 }
 
+/* A process that ends without a word was killed: for memory, if its cgroup says so. */
+static int explain_silence(struct container *c, int r, struct err *e)
+{
+	auto_strbuf struct strbuf why = {0};
+
+	if (!c->cgroup || !cgroup_oom_explain(c->cgroup, NULL, 0, &why))
+		return r;
+	return err_set(e, ERR_EXHAUSTED, "the container cannot start: %s", strbuf_text(&why));
+}
+
 /* The inside usually knows better why: its word, if it left one, replaces the outside's. */
-static int prefer_inside(struct job *j, int r, struct err *e)
+static int prefer_inside(struct job *j, struct container *c, int r, struct err *e)
 {
 	struct note *n = arena_new(j->a, struct note);
 	struct err theirs = {0};
@@ -322,7 +332,7 @@ static int prefer_inside(struct job *j, int r, struct err *e)
 	while (got == 0) {
 		got = note_recv(j->sock[0], n, &theirs);
 		if (got == 0 && n->type == NOTE_END)
-			return r;
+			return explain_silence(c, r, e);
 	}
 	if (e)
 		*e = theirs;
@@ -359,7 +369,7 @@ static int create_job(struct job *j, struct container *c, struct err *e)
 		r = settle(j, c, e);
 	if (r < 0 && c->pid > 0) {
 		(void)shutdown(j->sock[0], SHUT_WR);
-		r = prefer_inside(j, r, e);
+		r = prefer_inside(j, c, r, e);
 	}
 	if (r == 0 && (j->o->gate_listen < 0 || j->o->start))
 		c->gate = take_fd(&j->sock[0]);
