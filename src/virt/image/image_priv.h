@@ -137,6 +137,7 @@ void task_set_image(struct image_task *t, struct image *i); /* takes the referen
 __attribute__((format(printf, 3, 4))) void task_say(struct image_task *t, const char *id,
 						    const char *fmt, ...);
 __attribute__((format(printf, 2, 3))) void task_stream(struct image_task *t, const char *fmt, ...);
+void task_aux(struct image_task *t, const char *tag, const char *digest, int64_t size);
 void task_count(struct image_task *t, const char *id, const char *status, int64_t current,
 		int64_t total);
 

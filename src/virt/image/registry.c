@@ -201,7 +201,7 @@ static void call_end(struct registry_call *c, struct http_call *http, const stru
 		reply.content_type = http_call_header(http, "Content-Type");
 		reply.location = http_call_header(http, "Location");
 		reply.digest = http_call_header(http, "Docker-Content-Digest");
-		reply.range = http_call_header(http, "Content-Range");
+		reply.range = http_call_header(http, "Range");
 	}
 	/* Off the list first, and holding the registry: done may let go of it. */
 	list_remove(&c->link);

@@ -128,6 +128,12 @@ void task_stream(struct image_task *t, const char *fmt, ...)
 	tell(t, &(struct image_progress){.stream = strbuf_text(&b)});
 }
 
+void task_aux(struct image_task *t, const char *tag, const char *digest, int64_t size)
+{
+	tell(t,
+	     &(struct image_progress){.push_tag = tag, .push_digest = digest, .push_size = size});
+}
+
 void task_count(struct image_task *t, const char *id, const char *status, int64_t current,
 		int64_t total)
 {
