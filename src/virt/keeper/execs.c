@@ -86,6 +86,20 @@ static void tell_probe(struct exec *x)
 	turn_timer_set(&s->turn, &s->health_timer, health_delay(&s->health, age_ns));
 }
 
+/* Its end, for the states to come. */
+static void keep_end(struct exec *x)
+{
+	char **ends = x->owner->exec_ends;
+	size_t n = mem_count_texts(ends);
+
+	if (n == KEEPER_EXEC_ENDS) {
+		free(ends[0]);
+		memmove(ends, ends + 1, KEEPER_EXEC_ENDS * sizeof(*ends));
+		n--;
+	}
+	ends[n] = mem_printf("%s %u", x->order.id, x->exit_code);
+}
+
 /* The process has ended and its output was read. */
 static void on_streams_ended(void *ctx)
 {
@@ -98,10 +112,12 @@ static void on_streams_ended(void *ctx)
 	assert(x->ended);
 	assert(!x->told);
 	x->told = true;
-	if (x->probe)
+	if (x->probe) {
 		tell_probe(x);
-	else
+	} else {
+		keep_end(x);
 		news_event(x->owner, KEEPER_EXEC_DIED, &d);
+	}
 	streams_finish_clients(&x->io);
 	leave_if_done(x);
 }

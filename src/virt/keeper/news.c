@@ -147,6 +147,7 @@ static void send_state(struct supervisor *s)
 		if (!x->probe && !x->ended)
 			mem_append_text(&ids, x->order.id);
 	state.exec_ids = ids;
+	state.exec_ends = s->exec_ends;
 	message_write(&message, KEEPER_STATE, 0, &state);
 	/* Nothing was sent on this connection yet: the state goes before what waits. */
 	if (fdpass_send(s->news.link.fd, message.p, message.n, NULL, 0, NULL) < 0 || !flush(s))

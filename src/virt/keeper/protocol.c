@@ -176,6 +176,7 @@ static const struct message_field state_fields[] = {
 	F(11, MESSAGE_U32, struct keeper_state, restart),
 	F(12, MESSAGE_U32, struct keeper_state, restart_max),
 	F(13, MESSAGE_I64, struct keeper_state, news_lost),
+	F(14, MESSAGE_TEXTS, struct keeper_state, exec_ends),
 };
 
 static const struct message_shape orders_shape = SHAPE(struct keeper_orders, orders_fields);

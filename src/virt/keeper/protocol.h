@@ -38,6 +38,7 @@
 #define KEEPER_CLIENTS_MAX	64     /* attached clients of one container, execs included */
 #define KEEPER_EXECS_MAX	256    /* execs running at once in one container */
 #define KEEPER_NEWS_MAX		128    /* events kept while no hulld listens; the oldest go first */
+#define KEEPER_EXEC_ENDS	32     /* ends of execs that a state repeats */
 #define KEEPER_HEALTH_LOG	5      /* results kept */
 #define KEEPER_HEALTH_OUTPUT	4096   /* bytes of output kept per result */
 
@@ -281,7 +282,9 @@ struct keeper_state {
 	struct keeper_fault fault; /* why it could not be started */
 	uint32_t health;	   /* enum keeper_health_status */
 	uint32_t health_streak;
-	char **exec_ids; /* running execs */
+	char **exec_ids;  /* running execs */
+	char **exec_ends; /* \"ID CODE\" of the latest ends, oldest first: told already, maybe to a
+			     dying hulld */
 	uint32_t restart, restart_max;
 	int64_t news_lost; /* events dropped because more than KEEPER_NEWS_MAX waited */
 };

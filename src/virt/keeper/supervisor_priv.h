@@ -112,6 +112,7 @@ struct supervisor {
 	char *fault_text;
 
 	struct list execs;
+	char *exec_ends[KEEPER_EXEC_ENDS + 1]; /* "ID CODE", oldest first, NULL behind the last */
 	struct orphan orphans[ORPHANS_MAX];
 	size_t orphans_n;
 

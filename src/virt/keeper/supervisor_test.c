@@ -522,6 +522,46 @@ static void test_exec(void **state)
 	stop_now(f);
 }
 
+static void reconnect(struct fixture *f)
+{
+	char path[128];
+	struct err e = {0};
+
+	(void)snprintf(path, sizeof(path), "%s/sock", f->run);
+	if (fdpass_connect(AT_FDCWD, path, SOCK_SEQPACKET, &f->sock, &e) < 0)
+		fail_msg("%s", e.text);
+}
+
+/* An exec's end that hulld was told while it died is in the next state. */
+static void test_exec_ends(void **state)
+{
+	struct fixture *f = *state;
+	struct keeper_orders o = {0};
+	struct keeper_state *s;
+
+	script(f, "exec sleep 100");
+	start(f, &o);
+	(void)expect(f, KEEPER_STARTED);
+	for (uint32_t i = 0; i < KEEPER_EXEC_ENDS + 3; i++) {
+		char id[16], command[32];
+		struct keeper_exec x = {.id = id,
+					.args = (char *[]){"/bin/sh", "-c", command, NULL}};
+
+		(void)snprintf(id, sizeof(id), "x%u", i);
+		(void)snprintf(command, sizeof(command), "exit %u", i);
+		(void)say(f, KEEPER_EXEC, &x, -1);
+		(void)expect(f, KEEPER_EXEC_STARTED);
+		(void)expect(f, KEEPER_EXEC_DIED);
+	}
+	(void)fd_close(f->sock);
+	reconnect(f);
+	s = expect(f, KEEPER_STATE);
+	assert_int_equal(mem_count_texts(s->exec_ends), KEEPER_EXEC_ENDS);
+	assert_string_equal(s->exec_ends[0], "x3 3");
+	assert_string_equal(s->exec_ends[KEEPER_EXEC_ENDS - 1], "x34 34");
+	stop_now(f);
+}
+
 static void test_health(void **state)
 {
 	struct fixture *f = *state;
@@ -571,16 +611,6 @@ static void test_health_timeout(void **state)
 	assert_int_equal(h->exit_code, UINT32_MAX);
 	assert_string_equal(h->output, "health check took longer than 0.2 s");
 	stop_now(f);
-}
-
-static void reconnect(struct fixture *f)
-{
-	char path[128];
-	struct err e = {0};
-
-	(void)snprintf(path, sizeof(path), "%s/sock", f->run);
-	if (fdpass_connect(AT_FDCWD, path, SOCK_SEQPACKET, &f->sock, &e) < 0)
-		fail_msg("%s", e.text);
 }
 
 /* hulld dies: the container restarts, is told later, and a new hulld hears the state first. */
@@ -680,6 +710,7 @@ int main(void)
 		TEST(test_stop_while_restarting),
 		TEST(test_stop_escalates),
 		TEST(test_exec),
+		TEST(test_exec_ends),
 		TEST(test_health),
 		TEST(test_health_timeout),
 		TEST(test_adoption),
