@@ -7,6 +7,7 @@
 #include <fcntl.h>
 
 #include "engine/engine_priv.h"
+#include "ground/base/parse.h"
 
 #define EXEC_FILE_MAX  (1 << 20)
 #define EXECS_KEPT_MAX 1024 /* per container: the oldest ended one goes first */
@@ -350,8 +351,8 @@ void exec_ended(struct engine *g, const struct keeper_exec_died *d)
 	struct exec *x = d->id ? map_get(&g->execs, d->id) : NULL;
 	auto_free char *code = NULL;
 
-	if (!x)
-		return;
+	if (!x || !x->running)
+		return; /* told twice: by a state, and as news */
 	x->running = false;
 	x->exit_code = (int)d->exit_code;
 	x->pid = 0;
@@ -414,9 +415,27 @@ void exec_read_all(struct engine *g)
 			read_back(g, d->d_name);
 }
 
+/* One "ID CODE" of a state: an end that was told to a daemon that did not live to note it. */
+static void take_end(struct workload *w, const char *text)
+{
+	struct str code = str_of(text), id = {0};
+	auto_free char *copy = NULL;
+	struct exec *x;
+	uint32_t n = 0;
+
+	if (!str_cut(&code, ' ', &id) || parse_u32(code, "exit code", &n, NULL) < 0)
+		return;
+	copy = str_dup(id);
+	x = map_get(&w->engine->execs, copy);
+	if (x && x->running)
+		exec_ended(w->engine, &(struct keeper_exec_died){.id = copy, .exit_code = n});
+}
+
 /* Which still run is the keeper's to say; ends that we missed follow as events. */
 void exec_adopt(struct workload *w, const struct keeper_state *s)
 {
+	for (char *const *end = s->exec_ends; end && *end; end++)
+		take_end(w, *end);
 	list_each (&w->execs, struct exec, link, x) {
 		if (x->running && !text_in(x->id, s->exec_ids))
 			x->running = false;
