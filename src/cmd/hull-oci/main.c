@@ -157,6 +157,19 @@ static void write_log(const struct oci *o, const struct err *e)
 	(void)!write(fd, b.p, b.n);
 }
 
+/* Root of a user namespace only: what rootless engines run us as. */
+static bool is_nested_root(void)
+{
+	auto_close int fd = open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC);
+	char map[128];
+	ssize_t n = fd < 0 ? -1 : read(fd, map, sizeof(map) - 1);
+
+	if (n <= 0)
+		return false;
+	map[n] = '\0';
+	return !strstr(map, " 4294967295\n");
+}
+
 static int default_root(struct oci *o, struct err *e)
 {
 	const char *dir = getenv("XDG_RUNTIME_DIR");
@@ -164,10 +177,11 @@ static int default_root(struct oci *o, struct err *e)
 	if (o->root)
 		return 0;
 	o->root = "/run/hull-oci";
-	if (geteuid() == 0 && !(dir && getenv("_CONTAINERS_USERNS_CONFIGURED")))
+	if (geteuid() == 0 && !(dir && *dir && is_nested_root()))
 		return 0;
-	if (!dir)
-		return err_set(e, ERR_INVALID, "no --root is given and XDG_RUNTIME_DIR is not set");
+	if (!dir || !*dir)
+		return err_set(e, ERR_INVALID,
+			       "no --root is given and XDG_RUNTIME_DIR is not set");
 	o->root = arena_printf(&o->arena, "%s/hull-oci", dir);
 	return 0;
 }
