@@ -180,8 +180,7 @@ static int default_root(struct oci *o, struct err *e)
 	if (geteuid() == 0 && !(dir && *dir && is_nested_root()))
 		return 0;
 	if (!dir || !*dir)
-		return err_set(e, ERR_INVALID,
-			       "no --root is given and XDG_RUNTIME_DIR is not set");
+		return err_set(e, ERR_INVALID, "no --root is given and XDG_RUNTIME_DIR is not set");
 	o->root = arena_printf(&o->arena, "%s/hull-oci", dir);
 	return 0;
 }

@@ -290,6 +290,8 @@ static int finish(struct joining *j, struct err *e)
 		r = launch_privileges(l, e);
 	if (r == 0)
 		r = launch_find(l, j->a, e);
+	if (r == 0)
+		r = launch_descriptors(l, &j->sock, 1, e);
 	return r < 0 ? r : launch_exec(l, e);
 }
 

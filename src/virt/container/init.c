@@ -167,9 +167,12 @@ static int send_console(const struct job *j, struct err *e)
 static int step_gate(struct job *j, struct err *e)
 {
 	bool tell_console = j->console_master >= 0 && j->o->console_socket < 0;
+	const int keep[] = {j->sock[1], j->o->gate_listen, j->console_master};
 	struct note *n = arena_new(j->a, struct note);
 	int r = send_console(j, e);
 
+	if (r == 0)
+		r = launch_descriptors(&j->launch, keep, array_len(keep), e);
 	if (r == 0)
 		r = note_send(j->sock[1], NOTE_READY, NULL, 0, &j->console_master, tell_console, e);
 	if (r < 0)

@@ -20,7 +20,7 @@ struct launch {
 	const char *user; /* looked up inside; NULL: p's ids */
 	uint32_t uid, gid;
 	char **args, **env;
-	const char *path; /* what execve gets; set by launch_find */
+	const char *path;	     /* what execve gets; set by launch_find */
 	uint64_t self_dev, self_ino; /* this runtime's own file: never executed inside */
 	struct seccomp_program seccomp;
 	const char *seccomp_listener, *seccomp_metadata;
@@ -97,5 +97,9 @@ int launch_cwd(const struct launch *l, struct err *e) must_use;
 int launch_privileges(struct launch *l,
 		      struct err *e) must_use; /* seccomp or caps, then the user */
 int launch_find(struct launch *l, struct arena *a, struct err *e) must_use;
+/* Standard streams in place, all else closed but `keep` (-1s allowed) and what is to be preserved.
+ */
+#define LAUNCH_KEEP_MAX 8
+int launch_descriptors(struct launch *l, const int *keep, size_t n, struct err *e) must_use;
 /* The last act: returns only on failure. */
 int launch_exec(struct launch *l, struct err *e) must_use;

@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
@@ -29,10 +30,6 @@
 #include "virt/container/resources.h"
 #include "virt/container/state.h"
 #include "virt/container/user.h"
-
-#ifndef CLOSE_RANGE_CLOEXEC
-#define CLOSE_RANGE_CLOEXEC (1U << 2)
-#endif
 
 static int look_up_caps(struct launch *l, struct err *e)
 {
@@ -530,16 +527,46 @@ static int set_stdio(const struct launch *l, struct err *e)
 	return 0;
 }
 
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/*
+ * Whatever else is open, ours or leaked by who called us, is closed now, not only by exec: callers
+ * wait for the end of pipes that a container waiting at its gate would otherwise hold.
+ */
+int launch_descriptors(struct launch *l, const int *keep, size_t n, struct err *e)
+{
+	unsigned int from = 3 + l->preserve_fds;
+	int sorted[LAUNCH_KEEP_MAX + 1];
+	int r = set_stdio(l, e);
+
+	assert(n < LAUNCH_KEEP_MAX);
+	if (r < 0)
+		return r;
+	l->tty = -1; /* closed below, if it is not 0, 1 or 2 */
+	memcpy(sorted, keep, n * sizeof(*keep));
+	sorted[n++] = l->seccomp_sock;
+	qsort(sorted, n, sizeof(*sorted), by_number);
+	for (size_t i = 0; i <= n; i++) {
+		unsigned int to = i < n ? (unsigned int)sorted[i] - 1 : ~0U;
+
+		if (i < n && sorted[i] < (int)from)
+			continue; /* none, or one that stands below already */
+		if (to >= from && syscall(SYS_close_range, from, to, 0) < 0)
+			return err_sys(e, "cannot close the descriptors");
+		from = to + 2;
+	}
+	l->procfd = -1;
+	return 0;
+}
+
 int launch_exec(struct launch *l, struct err *e)
 {
 	char *none[] = {NULL};
-	int r = set_stdio(l, e);
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	/* Whatever else is open, ours or leaked by who called us, ends with exec. */
-	if (syscall(SYS_close_range, 3 + l->preserve_fds, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
-		return err_sys(e, "cannot close the descriptors");
 	if (l->p->no_new_privileges && (r = install_seccomp(l, e)) < 0)
 		return r;
 	(void)execve(l->path, l->args, l->env ? l->env : none);
