@@ -129,8 +129,10 @@ struct workload {
 	struct keeper *keeper;
 	int pid;
 	int64_t pid_start;
-	bool starting, stopping, removing;
+	bool starting, failing, stopping, removing; /* failing: a start that is being told so */
 	bool recovering, was_running; /* at the daemon's start */
+	void (*remove_when_lost)(struct workload *w);
+	void *removal;
 	bool start_when_lost;	      /* the former run's keeper has to leave first */
 	struct keeper_ready fds;
 	struct plug *plugs;

@@ -154,7 +154,8 @@ struct feed {
 	struct loop_watch *watch;
 	int fd;
 	struct strbuf kept;
-	bool ended; /* by the caller: freed when all is written */
+	bool ended;	/* by the caller: freed when all is written */
+	bool told_full; /* drained() is owed */
 	void (*drained)(void *ctx);
 	void *ctx;
 	void (*cancelled)(void *ctx);
@@ -205,10 +206,12 @@ static void feed_writable(void *arg, unsigned ready)
 		feed_push(f);
 	if (f->kept.n)
 		return;
-	if (f->ended)
+	if (f->ended) {
 		feed_free(f);
-	else if (f->drained)
+	} else if (f->told_full && f->drained) {
+		f->told_full = false;
 		f->drained(f->ctx);
+	}
 }
 
 struct feed *feed_to_fd(struct engine *g, int fd)
@@ -237,7 +240,8 @@ int feed_write(struct feed *f, const void *p, size_t n)
 		return 0;
 	strbuf_add(&f->kept, p, n);
 	feed_push(f);
-	return f->kept.n > FEED_FULL;
+	f->told_full = f->kept.n > FEED_FULL;
+	return f->told_full;
 }
 
 void feed_on_drained(struct feed *f, void (*drained)(void *ctx), void *ctx)

@@ -159,6 +159,13 @@ static void record_gone(void *ctx, const struct err *e)
 	workload_remove_files(r->engine, w->id, files_removed, r);
 }
 
+/* The keeper has left: nobody writes into the container's directory any more. */
+static void remove_record(struct workload *w)
+{
+	w->remove_when_lost = NULL;
+	record_delete(w->engine->records, "container", w->id, record_gone, take(w->removal));
+}
+
 void workload_remove(struct workload *w, bool volumes, engine_done *done, void *ctx)
 {
 	struct removal *r = mem_new(struct removal);
@@ -175,7 +182,12 @@ void workload_remove(struct workload *w, bool volumes, engine_done *done, void *
 		loop_timer_unset(w->restart_timer);
 	attach_drop_all(w);
 	exec_drop_all(w);
-	record_delete(w->engine->records, "container", w->id, record_gone, r);
+	w->removal = r;
+	w->remove_when_lost = remove_record;
+	if (w->keeper)
+		keeper_forget(w->keeper);
+	else
+		remove_record(w);
 }
 
 /* -- the verb ------------------------------------------------------------------------------------

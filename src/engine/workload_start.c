@@ -75,7 +75,7 @@ static void start_recorded(void *ctx, const struct err *e)
 	struct outcome *o = ctx;
 	struct workload *w = o->workload;
 
-	w->starting = false;
+	w->starting = w->failing = false;
 	workload_run_hooks(&w->start_hooks, w, o->error.kind ? &o->error : e);
 	free(o);
 }
@@ -86,6 +86,8 @@ static void start_failed(struct workload *w, const struct err *why, int exit_cod
 {
 	struct outcome *o = mem_new(struct outcome);
 
+	assert(w->starting && !w->failing);
+	w->failing = true;
 	o->workload = w;
 	o->error = *why;
 	say_exit_code(&o->error, exit_code);
@@ -96,7 +98,7 @@ static void start_failed(struct workload *w, const struct err *why, int exit_cod
 	attach_drop_all(w);
 	wait_start_failed(w);
 	workload_save(w, start_recorded, o);
-	if (w->request.host.auto_remove)
+	if (w->request.host.auto_remove && !w->removing)
 		workload_remove(w, true, NULL, NULL);
 }
 
@@ -104,6 +106,9 @@ static void on_ready(void *ctx, struct keeper_ready *ready)
 {
 	struct workload *w = as_workload(ctx);
 	struct err e = {0};
+
+	if (!w->starting || w->failing)
+		return;
 
 	for (size_t i = 0; i < KEEPER_FD_READY_N; i++) {
 		w->fds.fds[i] = fd_close(w->fds.fds[i]);
@@ -171,10 +176,12 @@ static void on_failed(void *ctx, const struct keeper_fault *fault)
 		e.kind = (enum err_kind)fault->kind;
 	if (exit_code != 126 && exit_code != 127)
 		exit_code = exit_code == 128 ? 125 : exit_code;
-	if (w->starting) {
+	if (w->starting && !w->failing) {
 		start_failed(w, &e, exit_code);
 		return;
 	}
+	if (!workload_runs(w))
+		return;
 	/* A restart by the keeper failed: that is its end. */
 	workload_set_error(w, e.text);
 	workload_ended(w, &(struct keeper_died){.exit_code = (uint32_t)exit_code,
@@ -207,7 +214,11 @@ static void on_lost(void *ctx, const struct err *why)
 		spawn_or_fail(w);
 		return;
 	}
-	if (w->starting && !workload_runs(w)) {
+	if (w->remove_when_lost) {
+		w->remove_when_lost(w);
+		return;
+	}
+	if (w->starting && !w->failing && !workload_runs(w)) {
 		struct err e = {0};
 
 		(void)err_set(&e, ERR_UNAVAILABLE,

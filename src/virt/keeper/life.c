@@ -48,7 +48,9 @@ static int create_work(const void *job, struct container *ret, struct err *e)
 	char *prefix[] = {INIT_INSIDE, "--", NULL};
 
 	order.id = o->id;
-	order.bundle = o->container_dir;
+	/* The root is mounted over the bundle: not over what the spec binds from the container
+	 * directory. */
+	order.bundle = o->run_dir;
 	order.config = o->config_path;
 	order.overlay = o->lower ? &overlay : NULL;
 	order.root_path = o->root_path;
