@@ -142,6 +142,7 @@ struct json *shape_container(const struct call *c, const struct container_view *
 struct json *shape_container_row(const struct container_view *v, const struct container_sizes *s,
 				 int64_t now_ns);
 void shape_status(struct strbuf *out, const struct container_view *v, int64_t now_ns);
+struct json *shape_config(const struct container_config *config);
 struct json *shape_ports(const struct container_view *v);
 struct json *shape_endpoint(const struct endpoint_view *v);
 struct json *shape_mounts(const struct container_view *v);

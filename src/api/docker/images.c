@@ -234,7 +234,10 @@ static void loaded(void *ctx, char *const *list, const struct err *e)
 		out_begin(c, TYPE_JSON);
 	for (size_t i = 0; !e && list && list[i]; i++) {
 		struct json *j = json_new_object();
-		auto_free char *line = mem_printf("%s\n", list[i]);
+		auto_free char *line =
+			mem_printf(text_starts(list[i], "sha256:") ? "Loaded image ID: %s\n"
+								   : "Loaded image: %s\n",
+				   list[i]);
 
 		json_set_text(j, "stream", line);
 		out_json(c, j, "\r\n");

@@ -8,6 +8,7 @@
 #include "ground/base/own.h"
 
 #define NS_OF_A_SECOND 1000000000LL
+#define SHM_BYTES      (64LL << 20)
 
 /* -- the words of docker ps -- */
 
@@ -284,6 +285,55 @@ static struct json *state_json(const struct container_view *v)
 	return j;
 }
 
+/* What stands where nothing was asked for: Docker's clients look for values, not for null. */
+static const struct filler {
+	const char *key, *text;
+} config_fillers[] = {{"Hostname", ""},
+		      {"Domainname", ""},
+		      {"User", ""},
+		      {"Image", ""},
+		      {"WorkingDir", ""}},
+  host_fillers[] = {{"IpcMode", "private"}, {"Runtime", "hull"}};
+
+static void fill(struct json *j, const struct filler *list, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const char *text = json_get_text(j, list[i].key);
+
+		if (!text || !text[0])
+			json_set_text(j, list[i].key, list[i].text);
+	}
+}
+
+struct json *shape_config(const struct container_config *config)
+{
+	struct json *j = request_config_json(config);
+
+	fill(j, config_fillers, array_len(config_fillers));
+	return j;
+}
+
+static struct json *host_json(const struct host_config *h)
+{
+	struct json *j = request_host_json(h);
+	struct json *log = json_get(j, "LogConfig");
+	const char *type = json_get_text(log, "Type");
+
+	fill(j, host_fillers, array_len(host_fillers));
+	if (log && (!type || !type[0]))
+		json_set_text(log, "Type", "json-file");
+	if (json_get_i64(j, "ShmSize", 0) == 0)
+		json_set_i64(j, "ShmSize", SHM_BYTES);
+	if (json_kind(json_get(j, "ConsoleSize")) != JSON_ARRAY) {
+		struct json *size = json_new_array();
+
+		json_append(size, json_new_i64(0));
+		json_append(size, json_new_i64(0));
+		json_set(j, "ConsoleSize", size);
+	}
+	return j;
+}
+
 static struct json *graph_json(const struct container_view *v)
 {
 	struct json *j = json_new_object();
@@ -352,14 +402,14 @@ struct json *shape_container(const struct call *c, const struct container_view *
 	json_set_text(j, "ProcessLabel", "");
 	json_set_text(j, "AppArmorProfile", "");
 	json_set(j, "ExecIDs", texts_or_null(v->exec_ids));
-	json_set(j, "HostConfig", request_host_json(v->host));
+	json_set(j, "HostConfig", host_json(v->host));
 	json_set(j, "GraphDriver", graph_json(v));
 	if (s) {
 		json_set_i64(j, "SizeRw", s->rw_bytes);
 		json_set_i64(j, "SizeRootFs", s->root_bytes);
 	}
 	json_set(j, "Mounts", shape_mounts(v));
-	json_set(j, "Config", request_config_json(v->config));
+	json_set(j, "Config", shape_config(v->config));
 	json_set(j, "NetworkSettings", network_settings_json(v));
 	return j;
 }

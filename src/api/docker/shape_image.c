@@ -70,7 +70,7 @@ struct json *shape_image(const struct call *c, const struct image_view *v)
 	json_set_text(j, "Created", shape_time(time, v->created_ns));
 	json_set_text(j, "DockerVersion", "");
 	json_set_text(j, "Author", v->author ? v->author : "");
-	json_set(j, "Config", v->config ? request_config_json(v->config) : NULL);
+	json_set(j, "Config", v->config ? shape_config(v->config) : NULL);
 	json_set_text(j, "Architecture", v->architecture ? v->architecture : "");
 	if (v->variant && v->variant[0])
 		json_set_text(j, "Variant", v->variant);
