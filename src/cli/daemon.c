@@ -29,6 +29,7 @@
 #define AGAIN_FIRST_MS	 100
 #define AGAIN_MOST_MS	 10000
 #define HEALTHY_NS	 (10LL * 1000000000) /* ran this long: the next failure is a first one */
+#define ERROR_MARK	 "hulld error: "
 #define LOG_MODE	 0640
 
 static void wait_ms(int ms)
@@ -89,27 +90,31 @@ static pid_t supervisor_of(const struct context *c)
 	return lock.l_pid;
 }
 
-/* The last line of the daemon's log: why it did not come up. */
+/* The last error in the daemon's log: why it did not come up. The caller's, or NULL. */
 static char *last_words(const struct context *c)
 {
 	auto_free char *path = mem_printf("%s/hulld.log", c->root);
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char tail[2049];
+	char tail[4097];
+	struct str rest, line, last = {0};
 	ssize_t n;
-	char *line;
 
 	if (fd < 0)
 		return NULL;
-	if (lseek(fd, -2048, SEEK_END) < 0)
+	if (lseek(fd, 1 - (off_t)sizeof(tail), SEEK_END) < 0)
 		(void)lseek(fd, 0, SEEK_SET);
 	n = read(fd, tail, sizeof(tail) - 1);
-	while (n > 0 && tail[n - 1] == '\n')
-		n--;
 	if (n <= 0)
 		return NULL;
 	tail[n] = '\0';
-	line = strrchr(tail, '\n');
-	return mem_dup_text(line ? line + 1 : tail);
+	for (rest = str_of(tail); str_cut(&rest, '\n', &line);) {
+		const char *at = memmem(line.p, line.n, ERROR_MARK, strlen(ERROR_MARK));
+
+		if (at)
+			last = (struct str){at + strlen(ERROR_MARK),
+					    line.n - (size_t)(at - line.p) - strlen(ERROR_MARK)};
+	}
+	return last.p ? str_dup(last) : NULL;
 }
 
 /* Turns this child into `hull supervise`, away from the terminal. */
@@ -270,14 +275,18 @@ static pid_t spawn_hulld(const struct context *c)
 		(void)execv(self, argv);
 	}
 	(void)execvp("hulld", argv);
-	log_error("cannot execute hulld: %s; is it installed beside hull?", strerror(errno));
+	log_setup("hulld", STDERR_FILENO, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+	log_error("cannot execute it: %s; is it installed beside hull?", strerror(errno));
 	_exit(127);
 }
 
-/* Waits until hulld ends or somebody asks for the end; returns the signal asked with, or 0. */
-static int watch_hulld(int sfd, pid_t pid)
+enum ending { ENDED_ASKED, ENDED_REFUSING, ENDED_DYING };
+
+/* Waits until hulld ends, passing on what we are asked. Refusing: it left with a message of its
+ * own. */
+static enum ending watch_hulld(int sfd, pid_t pid)
 {
-	int asked = 0;
+	bool asked = false;
 
 	for (;;) {
 		struct signalfd_siginfo info;
@@ -286,15 +295,15 @@ static int watch_hulld(int sfd, pid_t pid)
 		if (read(sfd, &info, sizeof(info)) != sizeof(info))
 			continue;
 		if (info.ssi_signo != SIGCHLD) {
-			asked = (int)info.ssi_signo;
-			(void)kill(pid, asked);
+			asked = true;
+			(void)kill(pid, (int)info.ssi_signo);
 			continue;
 		}
 		if (waitpid(pid, &status, WNOHANG) != pid)
 			continue;
-		if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 127))
-			return asked ? asked : SIGTERM;
-		return asked;
+		if (asked || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
+			return ENDED_ASKED;
+		return WIFEXITED(status) ? ENDED_REFUSING : ENDED_DYING;
 	}
 }
 
@@ -320,14 +329,17 @@ int daemon_supervise(const struct context *c, void *options, int argc, char **ar
 	sfd = signalfd(-1, &mask, SFD_CLOEXEC);
 	if (sfd < 0)
 		return err_sys(e, "cannot watch for signals");
-	for (;;) {
+	for (bool first = true;; first = false) {
 		int64_t begun = world_monotonic_ns(&world_real);
 		pid_t pid = spawn_hulld(c);
+		enum ending ending;
 
 		if (pid < 0)
 			return err_sys(e, "cannot start hulld");
-		if (watch_hulld(sfd, pid) != 0)
-			return 0;
+		ending = watch_hulld(sfd, pid);
+		/* What refuses at its first start (a bad root, a port taken) would refuse again. */
+		if (ending == ENDED_ASKED || (ending == ENDED_REFUSING && first))
+			return ending == ENDED_ASKED ? 0 : 1;
 		if (world_monotonic_ns(&world_real) - begun > HEALTHY_NS)
 			again_ms = AGAIN_FIRST_MS;
 		log_warn("hulld ended unasked; starting it again in %d ms", again_ms);
