@@ -136,32 +136,35 @@ static void pass_signals(int signals, const struct container *c, int master)
 		(void)!pty_resize(master, w.ws_row, w.ws_col, NULL);
 }
 
+enum { AT_END, AT_SIGNALS, AT_OUTPUT, AT_INPUT, AT_COUNT };
+
+static void relay_turn(const struct container *c, struct relay *r, const struct pollfd *p)
+{
+	if (p[AT_OUTPUT].revents && !copy_some(r->master, STDOUT_FILENO))
+		r->master = -1;
+	if (p[AT_INPUT].revents && r->master >= 0 && !copy_some(STDIN_FILENO, r->master))
+		r->input = false;
+	if (p[AT_SIGNALS].revents)
+		pass_signals(p[AT_SIGNALS].fd, c, r->master);
+}
+
 static int relay_loop(const struct container *c, struct relay *r, int signals)
 {
-	enum { END, SIGNALS, OUTPUT, INPUT, COUNT };
-
 	for (bool ended = false;;) {
-		struct pollfd p[COUNT] = {
-			[END] = {.fd = ended ? -1 : c->pidfd, .events = POLLIN},
-			[SIGNALS] = {.fd = signals, .events = POLLIN},
-			[OUTPUT] = {.fd = r->master, .events = POLLIN},
-			[INPUT] = {.fd = r->input ? STDIN_FILENO : -1, .events = POLLIN},
+		struct pollfd p[AT_COUNT] = {
+			[AT_END] = {.fd = ended ? -1 : c->pidfd, .events = POLLIN},
+			[AT_SIGNALS] = {.fd = signals, .events = POLLIN},
+			[AT_OUTPUT] = {.fd = r->master, .events = POLLIN},
+			[AT_INPUT] = {.fd = r->input ? STDIN_FILENO : -1, .events = POLLIN},
 		};
-		/* After the end, what the terminal still holds is shown, and no more is waited for.
-		 */
-		int n = poll(p, COUNT, ended ? 0 : -1);
 
-		if (n < 0 && errno != EINTR)
+		/* After the end, what the terminal still holds is shown, and no more awaited. */
+		if (poll(p, AT_COUNT, ended ? 0 : -1) < 0 && errno != EINTR)
 			return -1;
-		if (p[OUTPUT].revents && !copy_some(r->master, STDOUT_FILENO))
-			r->master = -1;
-		if (p[INPUT].revents && r->master >= 0 && !copy_some(STDIN_FILENO, r->master))
-			r->input = false;
-		if (p[SIGNALS].revents)
-			pass_signals(signals, c, r->master);
-		if (ended && !p[OUTPUT].revents)
+		relay_turn(c, r, p);
+		if (ended && !p[AT_OUTPUT].revents)
 			return 0;
-		ended |= p[END].revents != 0;
+		ended |= p[AT_END].revents != 0;
 		if (ended && r->master < 0)
 			return 0;
 	}

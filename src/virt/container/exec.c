@@ -92,6 +92,20 @@ static void take_fields(struct joining *j)
 	p->console = (struct spec_console){o->rows, o->columns};
 }
 
+static int check_process(const struct joining *j, struct err *e)
+{
+	const struct spec_process *p = j->p;
+
+	if (!p->args || !p->args[0])
+		return err_set(e, ERR_INVALID, "process.args: nothing to run");
+	if (!p->cwd || p->cwd[0] != '/')
+		return err_set(e, ERR_INVALID, "process.cwd: '%s' is not an absolute path",
+			       p->cwd ? p->cwd : "");
+	if (p->terminal && !j->o->want_console && j->o->console_socket < 0)
+		return err_set(e, ERR_INVALID, "a terminal needs a console socket to go to");
+	return 0;
+}
+
 static int decode(struct joining *j, struct err *e)
 {
 	const struct container_exec_order *o = j->o;
@@ -110,14 +124,7 @@ static int decode(struct joining *j, struct err *e)
 		take_fields(j);
 	if (o->adjust && (r = o->adjust(o->adjust_ctx, j->p, j->a, e)) < 0)
 		return r;
-	if (!j->p->args || !j->p->args[0])
-		return err_set(e, ERR_INVALID, "process.args: nothing to run");
-	if (!j->p->cwd || j->p->cwd[0] != '/')
-		return err_set(e, ERR_INVALID, "process.cwd: '%s' is not an absolute path",
-			       j->p->cwd ? j->p->cwd : "");
-	if (j->p->terminal && !o->want_console && o->console_socket < 0)
-		return err_set(e, ERR_INVALID, "a terminal needs a console socket to go to");
-	return 0;
+	return check_process(j, e);
 }
 
 static int prepare(struct joining *j, struct err *e)
@@ -202,19 +209,12 @@ static int join_cgroup(struct joining *j, struct err *e)
 	return r < 0 ? r : cgroup_late_open(j->cgroup, &j->late, e);
 }
 
-/* Everything that needs the host's view, in order; the last line leaves it. */
-static int enter(struct joining *j, struct err *e)
+/* Priorities, limits and the cgroup: while the host's view and rights are still there. */
+static int take_place(struct joining *j, struct err *e)
 {
 	const struct spec_exec_affinity *cpus = j->p->exec_affinity;
-	auto_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	auto_close int pidfd = -1;
-	unsigned int bits = 0;
 	int r = set_affinity(cpus ? cpus->initial : NULL, e);
 
-	if (r == 0)
-		r = process_open(j->o->pid, j->o->start_time, &pidfd, e);
-	if (r == 0)
-		r = namespace_diff(proc, j->o->pid, &bits, e);
 	if (r == 0)
 		r = set_oom_score(j->p, e);
 	if (r == 0)
@@ -223,8 +223,21 @@ static int enter(struct joining *j, struct err *e)
 		r = set_affinity(cpus ? cpus->final : NULL, e);
 	if (r == 0)
 		r = launch_personality(j->s ? j->s->os.personality : NULL, e);
+	return r < 0 ? r : launch_priority(&j->launch, e);
+}
+
+/* From here on this process is among the container's: what it holds must not be reached into. */
+static int enter(struct joining *j, struct err *e)
+{
+	auto_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	auto_close int pidfd = -1;
+	unsigned int bits = 0;
+	int r = process_open(j->o->pid, j->o->start_time, &pidfd, e);
+
 	if (r == 0)
-		r = launch_priority(&j->launch, e);
+		r = namespace_diff(proc, j->o->pid, &bits, e);
+	if (r == 0)
+		r = take_place(j, e);
 	if (r < 0)
 		return r;
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
@@ -261,29 +274,42 @@ static int open_console(struct joining *j, int root, struct err *e)
 	return note_send(j->sock, NOTE_READY, NULL, 0, &master, j->o->console_socket < 0, e);
 }
 
-static int finish(struct joining *j, struct err *e)
+static void reset_signals(void)
 {
-	struct launch *l = &j->launch;
-	auto_close int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct sigaction plain = {.sa_handler = SIG_DFL};
 	sigset_t none;
-	int r;
 
 	for (int sig = 1; sig < NSIG; sig++)
 		(void)sigaction(sig, &plain, NULL);
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	(void)setsid();
+}
+
+/* Inside, by paths of the container: its terminal, its users, its working directory. */
+static int settle_in(struct joining *j, struct err *e)
+{
+	struct launch *l = &j->launch;
+	auto_close int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
 	if (root < 0)
 		return err_sys(e, "cannot open '/'");
 	r = open_console(j, root, e);
 	if (r == 0)
 		r = launch_user(l, root, j->a, e);
-	if (r == 0 && l->tty >= 0 && fchown(l->tty, l->uid, (gid_t)-1) < 0 && errno != EPERM &&
-	    errno != EINVAL)
-		r = err_sys(e, "cannot give the terminal to user %u", l->uid);
 	if (r == 0)
-		r = launch_cwd(l, e);
+		r = launch_own_terminal(l, e);
+	return r < 0 ? r : launch_cwd(l, e);
+}
+
+static int finish(struct joining *j, struct err *e)
+{
+	struct launch *l = &j->launch;
+	int r;
+
+	reset_signals();
+	(void)setsid();
+	r = settle_in(j, e);
 	if (r == 0 && j->late.fd >= 0)
 		r = cgroup_join_late(&j->late, e);
 	if (r == 0)

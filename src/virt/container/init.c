@@ -130,9 +130,8 @@ static int step_user(struct job *j, struct err *e)
 	struct launch *l = &j->launch;
 	int r = launch_user(l, j->root, j->a, e);
 
-	if (r == 0 && l->tty >= 0 && fchown(l->tty, l->uid, (gid_t)-1) < 0 && errno != EPERM &&
-	    errno != EINVAL)
-		r = err_sys(e, "cannot give the terminal to user %u", l->uid);
+	if (r == 0)
+		r = launch_own_terminal(l, e);
 	return r < 0 ? r : launch_cwd(l, e);
 }
 

@@ -93,6 +93,7 @@ void launch_done(struct launch *l);
 int launch_priority(const struct launch *l, struct err *e) must_use; /* while still privileged */
 int launch_personality(const struct spec_personality *p, struct err *e) must_use;
 int launch_user(struct launch *l, int root, struct arena *a, struct err *e) must_use;
+int launch_own_terminal(const struct launch *l, struct err *e) must_use;
 int launch_cwd(const struct launch *l, struct err *e) must_use;
 int launch_privileges(struct launch *l,
 		      struct err *e) must_use; /* seccomp or caps, then the user */

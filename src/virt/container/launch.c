@@ -309,6 +309,16 @@ int launch_user(struct launch *l, int root, struct arena *a, struct err *e)
 	return 0;
 }
 
+int launch_own_terminal(const struct launch *l, struct err *e)
+{
+	/* EPERM and EINVAL: a user namespace that does not map the id; the terminal stays root's.
+	 */
+	if (l->tty >= 0 && fchown(l->tty, l->uid, (gid_t)-1) < 0 && errno != EPERM &&
+	    errno != EINVAL)
+		return err_sys(e, "cannot give the terminal to user %u", l->uid);
+	return 0;
+}
+
 int launch_cwd(const struct launch *l, struct err *e)
 {
 	char now[PATH_MAX];
