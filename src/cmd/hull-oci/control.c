@@ -126,9 +126,7 @@ static int delete_record(struct oci *o, struct record *rec, bool force, struct e
 	if (alive)
 		r = end_process(rec, e);
 	if (r == 0)
-		r = cgroup_kill(rec->cgroup, e);
-	if (r == 0)
-		r = cgroup_delete(rec->cgroup, DELETE_TIMEOUT_MS, e);
+		r = cgroup_end(rec->cgroup, DELETE_TIMEOUT_MS, e);
 	if (r == 0)
 		r = record_hooks(o, rec, "poststop", e);
 	/* What a hook says does not keep a dead container. */

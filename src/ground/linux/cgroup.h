@@ -180,6 +180,8 @@ int cgroup_signal(struct cgroup *cg, int signal, struct err *e) must_use;
 /* Removes the directories and those below; waits up to timeout_ms for dying processes. Gone is
  * fine. */
 int cgroup_delete(struct cgroup *cg, int timeout_ms, struct err *e) must_use;
+/* Both: kills what is left and removes. One that is empty, as most are, costs its rmdirs alone. */
+int cgroup_end(struct cgroup *cg, int timeout_ms, struct err *e) must_use;
 
 /*
  * Out of memory. cgroup_oom_open answers a descriptor that polls readable (v1 eventfd) or with

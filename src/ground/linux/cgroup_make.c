@@ -48,9 +48,10 @@ static int fill_cpuset(char *path, size_t mount_n, const char *file)
 	return cgroup_spit(path, file, strbuf_text(&b), b.n);
 }
 
-static int mkdir_parents(char *path, size_t mount_n)
+static int mkdir_parents(char *path, size_t mount_n, bool *ret_fresh)
 {
-	if (mkdir(path, 0755) == 0 || errno == EEXIST)
+	*ret_fresh = mkdir(path, 0755) == 0;
+	if (*ret_fresh || errno == EEXIST)
 		return 0;
 	if (errno != ENOENT)
 		return -errno;
@@ -123,7 +124,7 @@ static void v2_controllers(struct cgroup_dir *d, unsigned int wanted)
 
 static int make_dir(struct cgroup_dir *d, unsigned int wanted)
 {
-	int r = mkdir_parents(d->path, d->mount_n);
+	int r = mkdir_parents(d->path, d->mount_n, &d->fresh);
 
 	d->lazy = false;
 	if (r == 0 && d->v2)

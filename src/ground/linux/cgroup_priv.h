@@ -12,7 +12,8 @@ struct cgroup_dir {
 	char *path;		  /* "<mount>/<path within>": clean, absolute */
 	size_t mount_n;		  /* length of <mount> in path */
 	bool v2;
-	bool lazy; /* not made, as nobody asked for its controllers */
+	bool lazy;  /* not made, as nobody asked for its controllers */
+	bool fresh; /* made by this process just now: its files hold what the kernel puts there */
 };
 
 struct cgroup_ops {

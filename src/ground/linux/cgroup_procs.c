@@ -204,3 +204,13 @@ int cgroup_delete(struct cgroup *cg, int timeout_ms, struct err *e)
 	}
 	return worst;
 }
+
+int cgroup_end(struct cgroup *cg, int timeout_ms, struct err *e)
+{
+	int r = cgroup_delete(cg, 0, NULL);
+
+	if (r == 0)
+		return 0;
+	r = r == -ERR_BUSY ? cgroup_kill(cg, e) : 0;
+	return r < 0 ? r : cgroup_delete(cg, timeout_ms, e);
+}

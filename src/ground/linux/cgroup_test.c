@@ -313,10 +313,10 @@ static void live_through(struct cgroup *cg)
 		assert_int_equal(cgroup_freeze(cg, true, 2000, &e), 0);
 	}
 	assert_int_equal(cgroup_delete(cg, 0, &e), -ERR_BUSY);
-	assert_int_equal(cgroup_kill(cg, &e), 0);
+	assert_int_equal(cgroup_end(cg, 2000, &e), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(WTERMSIG(status), SIGKILL);
-	assert_int_equal(cgroup_delete(cg, 2000, &e), 0);
+	assert_int_equal(cgroup_end(cg, 0, &e), 0);
 	for (size_t i = 0; i < cg->n; i++)
 		assert_int_equal(access(cg->dirs[i].path, F_OK), -1);
 }

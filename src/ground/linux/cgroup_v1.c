@@ -105,7 +105,7 @@ static bool v1_is_frozen(struct cgroup *cg)
 
 	if (d && d->v2)
 		return cgroup_ops_v2.is_frozen(cg);
-	return d && (freezer_is(d, "FROZEN") || freezer_is(d, "FREEZING"));
+	return d && !freezer_is(d, "THAWED") && access(d->path, F_OK) == 0;
 }
 
 static int v1_kill(struct cgroup *cg, struct err *e)
@@ -318,7 +318,7 @@ static int v1_devices(struct cgroup *cg, const struct cgroup_device *rules, size
 		return devices_bpf_replace(d->path, rules, n, e);
 	x = mem_new(struct exceptions);
 	r = fold_rules(rules, n, x, e);
-	if (r == 0)
+	if (r == 0 && !d->fresh)
 		r = replace_listed(d, x, &done, e);
 	if (r < 0 || done)
 		return r;

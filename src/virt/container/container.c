@@ -84,9 +84,7 @@ int container_resume(struct container *c, struct err *e)
 
 int container_delete(struct container *c, int timeout_ms, struct err *e)
 {
-	int r = cgroup_kill(c->cgroup, e);
-
-	return r < 0 ? r : cgroup_delete(c->cgroup, timeout_ms, e);
+	return cgroup_end(c->cgroup, timeout_ms, e);
 }
 
 int container_exit_code(const struct err *e)
