@@ -61,6 +61,12 @@ int engine_new(const struct engine_options *o, engine_done *ready, void *ctx, st
  * NULL. */
 struct engine *engine_free(struct engine *e);
 
+/*
+ * Stops every container of every owner, side by side, and takes bridges, rules and hull-net off the
+ * host; then done(). For `hull down`: the daemon ends after it.
+ */
+void engine_shutdown(struct engine *e, engine_done *done, void *ctx);
+
 /* The engine as `owner` sees it; lives as long as the engine. */
 struct user *engine_user(struct engine *e, enum owner owner);
 

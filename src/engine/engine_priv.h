@@ -131,6 +131,7 @@ struct workload {
 	int64_t pid_start;
 	bool starting, failing, stopping, removing; /* failing: a start that is being told so */
 	bool recovering, was_running; /* at the daemon's start */
+	bool shut_down;		      /* stopped with the whole Hull, not by its user */
 	void (*remove_when_lost)(struct workload *w);
 	void *removal;
 	bool start_when_lost;	      /* the former run's keeper has to leave first */
