@@ -108,7 +108,10 @@ static void explain(const struct http_call *c, struct err *e)
 	const char *why = c->why[0] ? c->why : curl_easy_strerror(c->result);
 	enum err_kind kind = ERR_UNAVAILABLE;
 	const char *url = http_call_url(c);
+	long sys = 0;
 
+	if (c->result == CURLE_COULDNT_CONNECT)
+		(void)curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &sys);
 	for (size_t i = 0; i < array_len(failures); i++)
 		if (failures[i].code == c->result)
 			kind = failures[i].kind;
@@ -116,7 +119,9 @@ static void explain(const struct http_call *c, struct err *e)
 		(void)err_set(e, ERR_TIMEOUT, "%s: nothing came for %lld seconds", url,
 			      (long long)(c->stall_ms / 1000));
 	else
-		(void)err_set(e, kind, "%s: %s", url, why);
+		(void)err_set(e, kind, "%s: %s%s%s", url, why, sys ? ": " : "",
+			      sys ? strerror((int)sys) : "");
+	e->sys = (int)sys;
 }
 
 static void call_ended(void *arg)
@@ -173,12 +178,28 @@ static void check_ended(struct http_client *cl)
 	}
 }
 
+/*
+ * libcurl tells its timer only when it thinks it changed, and now and then thinks wrong (a handle
+ * added while another's expiry has the same moment waits a second): ask it each time.
+ */
+static void rearm(struct http_client *cl)
+{
+	long ms = -1;
+
+	(void)curl_multi_timeout(cl->multi, &ms);
+	if (ms < 0)
+		loop_timer_unset(cl->timer);
+	else
+		loop_timer_set(cl->timer, ms, 0);
+}
+
 static void act(struct http_client *cl, curl_socket_t fd, int what)
 {
 	int running = 0;
 
 	(void)curl_multi_socket_action(cl->multi, fd, what, &running);
 	check_ended(cl);
+	rearm(cl);
 }
 
 /* libcurl's side: sockets and timer. */
@@ -504,6 +525,7 @@ static void begin(void *arg)
 		return;
 	if (curl_multi_add_handle(c->client->multi, c->easy) == CURLM_OK) {
 		c->started = true;
+		rearm(c->client);
 		return;
 	}
 	c->result = CURLE_FAILED_INIT;

@@ -12,6 +12,7 @@
 #include "virt/image/registry.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,7 +29,7 @@ struct endpoint {
 	char *url; /* "https://host[:port]" without a slash at the end */
 	bool insecure;
 	bool origin; /* gets credentials */
-	bool https;
+	bool https, tried_other;
 };
 
 struct registry {
@@ -52,7 +53,7 @@ struct registry_call {
 	struct loop_timer *timer;
 	struct strbuf body; /* collected reply, or an error's */
 	int status, tries;
-	bool challenged, overflow;
+	bool challenged, overflow, sent_https;
 	struct registry_challenge challenge;
 };
 
@@ -75,6 +76,12 @@ static void add_endpoint(struct registry *r, const char *url, bool origin)
 	ep->url = arena_printf(&r->arena, "%s://%.*s", ep->https ? "https" : "http", (int)n, host);
 	ep->insecure = registry_insecure(set, arena_dup(&r->arena, (struct str){host, n}));
 	ep->origin = origin;
+	/* On loopback plain http is the rule, and a TLS attempt costs the loading of all trusted
+	 * roots. */
+	if (ep->https && !strstr(url, "://") && registry_loopback(host)) {
+		ep->https = false;
+		ep->url = arena_printf(&r->arena, "http://%.*s", (int)n, host);
+	}
 	if (ep->insecure && ep->https && map_get(&set->plain, strstr(ep->url, "://") + 3)) {
 		ep->https = false;
 		ep->url = arena_printf(&r->arena, "http://%.*s", (int)n, host);
@@ -233,6 +240,20 @@ static void explain_status(struct registry_call *c, struct err *e)
 	else
 		(void)err_set(e, ERR_INVALID, "registry %s refused with status %d%s%s",
 			      registry_endpoint(r), c->status, colon, text);
+}
+
+static void explain_failure(struct registry_call *c, const struct err *failure, struct err *e)
+{
+	const char *endpoint = registry_endpoint(c->registry);
+
+	*e = *failure;
+	if (failure->sys == ECONNREFUSED)
+		(void)err_set(e, ERR_UNAVAILABLE,
+			      "registry %s: connection refused by %s; is it running, and is the "
+			      "port right?",
+			      c->registry->host, strstr(endpoint, "://") + 3);
+	else
+		(void)err_wrap(e, "registry %s", c->registry->host);
 }
 
 static void resend(void *arg)
@@ -397,17 +418,25 @@ static bool answer_challenge(struct registry_call *c, const char *header)
 
 /* ---- Sending ---- */
 
-/* https failed on a host where plain http is allowed. */
-static bool fall_to_http(struct registry_call *c)
+/* Where plain http is allowed, the other scheme is tried once when the first brings nothing. */
+static bool other_scheme(struct registry_call *c)
 {
 	struct registry *r = c->registry;
 	struct endpoint *ep = &r->endpoints[r->at];
 
-	if (!ep->insecure || !ep->https)
+	if (!ep->insecure || ep->tried_other)
 		return false;
-	ep->https = false;
-	ep->url = arena_printf(&r->arena, "http%s", ep->url + strlen("https"));
+	ep->tried_other = true;
+	ep->https = !ep->https;
+	ep->url = arena_printf(&r->arena, "%s%s", ep->https ? "https" : "http",
+			       strstr(ep->url, "://"));
 	return true;
+}
+
+/* A call that began before another one of the registry found the right scheme. */
+static bool scheme_moved(const struct registry_call *c)
+{
+	return c->sent_https != c->registry->endpoints[c->registry->at].https;
 }
 
 static void on_done(void *arg, struct http_call *http, int status, const struct err *failure)
@@ -417,7 +446,8 @@ static void on_done(void *arg, struct http_call *http, int status, const struct 
 	struct err e = {0};
 
 	c->http = NULL;
-	if (failure && c->status == 0 && fall_to_http(c)) {
+	if ((failure ? c->status == 0 && failure->sys != ECONNREFUSED : status == 400) &&
+	    (scheme_moved(c) || other_scheme(c))) {
 		loop_defer(r->store->loop, resend, c);
 		return;
 	}
@@ -425,8 +455,7 @@ static void on_done(void *arg, struct http_call *http, int status, const struct 
 		/* A refused connection will be refused again; anything else may pass. */
 		if (!c->q.data && failure->kind == ERR_TIMEOUT && again_later(c))
 			return;
-		e = *failure;
-		(void)err_wrap(&e, "registry %s", registry_endpoint(r));
+		explain_failure(c, failure, &e);
 		call_end(c, NULL, &e);
 		return;
 	}
@@ -504,6 +533,7 @@ static int send_call(struct registry_call *c, struct err *e)
 	if (is_own(r, url))
 		o.authorization = r->authorization;
 	c->status = 0;
+	c->sent_https = r->endpoints[r->at].https;
 	return http_call_start(r->store->http, &o, &c->http, e);
 }
 

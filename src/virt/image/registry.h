@@ -67,6 +67,7 @@ struct registry_settings {
 	struct json *mirrors; /* host → list of texts */
 	struct map plain;     /* hosts that turned out to speak http */
 };
+bool registry_loopback(const char *host); /* "localhost:5000", "127.…", "[::1]…" */
 bool registry_insecure(const struct registry_settings *s, const char *host);
 
 struct registry_challenge {

@@ -73,15 +73,18 @@ void registry_settings_free(struct registry_settings *r)
 	free(r);
 }
 
-bool registry_insecure(const struct registry_settings *s, const char *host)
+bool registry_loopback(const char *host)
 {
-	size_t name = strcspn(host, ":");
+	size_t name = strcspn(host, ":/");
 
 	if ((name == 9 && memcmp(host, "localhost", 9) == 0) || text_starts(host, "[::1]"))
 		return true;
-	if (text_starts(host, "127.") && strspn(host, "0123456789.") >= name)
-		return true;
-	return text_in(host, s->insecure);
+	return text_starts(host, "127.") && strspn(host, "0123456789.") >= name;
+}
+
+bool registry_insecure(const struct registry_settings *s, const char *host)
+{
+	return registry_loopback(host) || text_in(host, s->insecure);
 }
 
 /* ---- Challenges ---- */
