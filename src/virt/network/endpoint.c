@@ -334,7 +334,7 @@ int network_attach(struct network_host *h, struct network *n, const struct netwo
 		r = plug(ep, ns, e);
 	if (r < 0) {
 		endpoint_free(ep);
-		return err_wrap(e, "network '%s'", n->spec.name);
+		return r;
 	}
 	if (n->driver == DRIVER_BRIDGE) {
 		for (size_t i = 0; i < ep->published_n; i++)

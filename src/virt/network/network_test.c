@@ -354,7 +354,7 @@ static void published_ports_are_reached_from_everywhere(void **state)
 		.container = c.id, .name = "late", .gateway = true, .ports = &again, .ports_n = 1};
 
 	assert_int_equal(network_attach(h, n2, &ns, &j, &bad, &e), -ERR_CONFLICT);
-	assert_non_null(strstr(e.text, "port in use"));
+	assert_non_null(strstr(e.text, "port 0.0.0.0:8080/tcp is in use"));
 	assert_non_null(strstr(e.text, "container 'web'"));
 	assert_int_equal(n2->endpoints_n, 0);
 	again.host_port_last = 8090;

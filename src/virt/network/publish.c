@@ -124,14 +124,14 @@ static int in_use(struct network_endpoint *ep, const struct network_port *p, int
 
 	if (holder)
 		return err_set(e, ERR_CONFLICT,
-			       "port in use: %s%s%s:%u/%s is published by container '%s' already: "
+			       "port %s%s%s:%u/%s is in use: container '%s' publishes it already: "
 			       "choose another host port",
 			       six ? "[" : "", p->host_ip, six ? "]" : "", p->host_port, proto,
 			       holder->name);
 	if (sys == EADDRINUSE)
 		return err_set(
 			e, ERR_CONFLICT,
-			"port in use: another program of this host has %s%s%s:%u/%s: stop it "
+			"port %s%s%s:%u/%s is in use by another program of this host: stop it "
 			"or choose another host port",
 			six ? "[" : "", p->host_ip, six ? "]" : "", p->host_port, proto);
 	errno = sys;
