@@ -19,6 +19,7 @@
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/base/rfc3339.h"
 #include "ground/base/str.h"
 #include "ground/format/json.h"
 #include "ground/linux/process.h"
@@ -118,31 +119,20 @@ static void print_version(void)
 	(void)printf("hull-oci version " HULL_VERSION "\nspec: " SPEC_VERSION "\n");
 }
 
-/* "2026-01-02T03:04:05.678901234Z" */
-static void print_time(char *out, size_t size)
-{
-	struct timespec now;
-	struct tm tm;
-	size_t n;
-
-	(void)clock_gettime(CLOCK_REALTIME, &now);
-	(void)gmtime_r(&now.tv_sec, &tm);
-	n = strftime(out, size, "%Y-%m-%dT%H:%M:%S", &tm);
-	(void)snprintf(out + n, size - n, ".%09ldZ", now.tv_nsec);
-}
-
 static void write_log(const struct oci *o, const struct err *e)
 {
 	auto_close int fd = -1;
 	auto_strbuf struct strbuf b = {0};
-	char now[64];
+	char now[RFC3339_CHARS + 1];
+	struct timespec t;
 
 	if (!o->log || !*o->log)
 		return;
 	fd = open(o->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
 	if (fd < 0)
 		return;
-	print_time(now, sizeof(now));
+	(void)clock_gettime(CLOCK_REALTIME, &t);
+	(void)rfc3339_text((int64_t)t.tv_sec * 1000000000 + t.tv_nsec, now);
 	if (o->log_format && !strcmp(o->log_format, "json")) {
 		auto_json struct json *j = json_new_object();
 

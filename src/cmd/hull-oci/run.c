@@ -17,6 +17,7 @@
 #include "cmd/hull-oci/oci.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/base/rfc3339.h"
 #include "ground/linux/cgroup.h"
 #include "ground/linux/fdpass.h"
 #include "virt/container/spec.h"
@@ -117,22 +118,13 @@ static char *rootfs_of(const struct making *m)
 			    : arena_printf(&m->o->arena, "%s/%s", m->bundle, path);
 }
 
-static char *format_time(struct arena *a, const struct timespec *t)
-{
-	char text[64];
-	struct tm tm;
-
-	(void)gmtime_r(&t->tv_sec, &tm);
-	(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	return arena_printf(a, "%s.%09ldZ", text, t->tv_nsec);
-}
-
 /* The record is written while the container's process makes its root: both cores work. */
 static int write_record(void *ctx, const struct container *c, struct err *e)
 {
 	struct making *m = ctx;
 	auto_strbuf struct strbuf cgroup = {0};
 	char boot[BOOT_ID_SIZE];
+	char created[RFC3339_CHARS + 1];
 	struct timespec now;
 	struct state st = {.id = (char *)m->id,
 			   .pid = c->pid,
@@ -149,8 +141,8 @@ static int write_record(void *ctx, const struct container *c, struct err *e)
 	if (r < 0)
 		return r;
 	(void)clock_gettime(CLOCK_REALTIME, &now);
-	st.created = format_time(&m->o->arena, &now);
 	st.created_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+	st.created = rfc3339_text(st.created_ns, created);
 	cgroup_save(c->cgroup, &cgroup);
 	st.cgroup = strbuf_text(&cgroup);
 	return state_write(m->dir, &st, e);

@@ -194,6 +194,29 @@ static int walk_all(struct walk *w, const char *path, bool directory, mode_t mod
 	return bad ? err_set(e, ERR_INVALID, "a name in '%s' is longer than 255 bytes", path) : 0;
 }
 
+/*
+ * The frequent case: only the last name is missing. Its directory was resolved in the root, the
+ * name is made and opened there without following anything. -1: not that case.
+ */
+static int make_last(int root, const char *path, bool directory, mode_t mode)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+	char parent[INROOT_PATH_MAX], target[1];
+	size_t n = slash ? (size_t)(slash - path) : 0;
+	auto_close int dir = -1;
+
+	if (!*name || !strcmp(name, ".") || !strcmp(name, "..") || n >= sizeof(parent))
+		return -1;
+	memcpy(parent, path, n);
+	parent[n] = '\0';
+	dir = open2(root, n ? parent : "/", O_PATH | O_DIRECTORY, 0, 0);
+	if (dir < 0 || readlinkat(dir, name, target, sizeof(target)) >= 0 || errno != ENOENT ||
+	    make_one(dir, name, directory, mode, NULL) < 0)
+		return -1;
+	return openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+}
+
 int inroot_make(int root, const char *path, bool directory, mode_t mode, int *ret, struct err *e)
 {
 	struct walk w = {.root = root};
@@ -203,6 +226,8 @@ int inroot_make(int root, const char *path, bool directory, mode_t mode, int *re
 	fd = open2(root, path, O_PATH, 0, 0);
 	if (fd < 0 && errno != ENOENT)
 		return err_sys(e, "cannot open '%s' in the root", path);
+	if (fd < 0)
+		fd = make_last(root, path, directory, mode);
 	if (fd < 0) {
 		r = walk_all(&w, path, directory, mode, e);
 		if (r < 0)

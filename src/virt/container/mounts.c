@@ -192,34 +192,56 @@ static int make_new(struct job *j, const struct spec_mount *m, struct mount_opti
 	return r < 0 ? r : apply_propagation(o, mnt, e);
 }
 
-static int cgroup_step(struct job *j, const struct spec_mount *m, const struct mount_options *o,
-		       const struct cgroup_mount *step, int *ret_top, struct err *e)
+/* The tmpfs of a v1 layout. It is new and nobody else's: its entries are made by plain name. */
+static int cgroup_top(struct job *j, const struct spec_mount *m, const struct mount_options *o,
+		      int *ret, struct err *e)
 {
 	static const struct mount_option small[] = {{"mode", "755"}};
-	const char *path = *step->name ? arena_printf(j->a, "%s/%s", m->destination, step->name)
-				       : m->destination;
+	auto_close int target = -1;
+	int r = open_target(j, m, true, &target, e);
+
+	if (r == 0)
+		r = mount_new("tmpfs", "tmpfs", small, array_len(small),
+			      o->set & ~(uint64_t)MOUNT_ATTR_RDONLY, ret, e);
+	return r < 0 ? r : mount_attach(*ret, target, e);
+}
+
+static int cgroup_bind(struct job *j, const struct spec_mount *m, const struct mount_options *o,
+		       const struct cgroup_mount *step, int top, struct err *e)
+{
 	auto_close int mnt = -1;
 	auto_close int target = -1;
-	int r;
+	int r = 0;
 
-	if (step->kind == CGROUP_MOUNT_SYMLINK) {
-		if (symlinkat(step->source, *ret_top, step->name) < 0 && errno != EEXIST)
-			return err_sys(e, "cannot link '%s'", path);
+	if (!*step->name) {
+		r = open_target(j, m, true, &target, e);
+	} else {
+		if (mkdirat(top, step->name, 0755) == 0)
+			target = openat(top, step->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		if (target < 0)
+			r = err_sys(e, "cannot make '%s/%s'", m->destination, step->name);
+	}
+	if (r == 0)
+		r = mount_clone(AT_FDCWD, step->source, false, true, &mnt, e);
+	if (r == 0)
+		r = apply_attributes(o, mnt, true, e);
+	return r < 0 ? r : mount_attach(mnt, target, e);
+}
+
+static int cgroup_step(struct job *j, const struct spec_mount *m, const struct mount_options *o,
+		       const struct cgroup_mount *step, int *top, struct err *e)
+{
+	switch (step->kind) {
+	case CGROUP_MOUNT_TMPFS:
+		return cgroup_top(j, m, o, top, e);
+	case CGROUP_MOUNT_BIND:
+		return cgroup_bind(j, m, o, step, *top, e);
+	case CGROUP_MOUNT_SYMLINK:
+		if (symlinkat(step->source, *top, step->name) < 0 && errno != EEXIST)
+			return err_sys(e, "cannot link '%s'", step->name);
 		return 0;
 	}
-	r = inroot_make(j->root, path, true, 0755, &target, e);
-	if (r == 0 && step->kind == CGROUP_MOUNT_TMPFS)
-		r = mount_new("tmpfs", "tmpfs", small, array_len(small),
-			      o->set & ~(uint64_t)MOUNT_ATTR_RDONLY, &mnt, e);
-	else if (r == 0)
-		r = mount_clone(AT_FDCWD, step->source, false, true, &mnt, e);
-	if (r == 0 && step->kind == CGROUP_MOUNT_BIND)
-		r = apply_attributes(o, mnt, true, e);
-	if (r == 0)
-		r = mount_attach(mnt, target, e);
-	if (r == 0 && step->kind == CGROUP_MOUNT_TMPFS)
-		*ret_top = take_fd(&mnt);
-	return r;
+	return err_set(e, ERR_INTERNAL, "unknown step %d", (int)step->kind);
 }
 
 static int make_cgroup(struct job *j, const struct spec_mount *m, const struct mount_options *o,
