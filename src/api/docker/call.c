@@ -24,6 +24,7 @@ void call_release(struct call *c)
 {
 	assert(c->magic == CALL_MAGIC);
 	c->body = json_free(c->body);
+	c->held = json_free(c->held);
 	arena_done(&c->arena);
 	c->magic = 0;
 	free(c);

@@ -123,6 +123,8 @@ void out_fail(struct call *c,
 	      const struct err *e); /* a status if nothing was sent, else in the stream */
 void out_watch(struct call *c);	    /* the client leaving cancels the call's work */
 void out_progress(void *ctx, const struct progress *p); /* fits engine_progress */
+/* The same for pull: what fails at once fails with a status of its own. */
+void out_pull_progress(void *ctx, const struct progress *p);
 void out_progress_done(void *ctx, const struct err *e); /* fits engine_done */
 
 /* Bodies that flow in: everything goes into the feed, which is in c->feed. */

@@ -177,7 +177,7 @@ static void pull(struct call *c, const char *name)
 	if (o.platform && !o.platform[0])
 		o.platform = NULL;
 	out_watch(c);
-	c->job = engine_pull(c->user, &o, out_progress, out_progress_done, c);
+	c->job = engine_pull(c->user, &o, out_pull_progress, out_progress_done, c);
 }
 
 void images_create(struct call *c)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "api/docker/docker_priv.h"
+#include "ground/base/own.h"
 
 struct out_state {
 	const char *content_type;
@@ -120,38 +121,62 @@ struct sink out_sink(struct call *c, const char *content_type)
 
 /* Progress of pull, push, load: JSON values, each on its line. */
 
-void out_progress(void *ctx, const struct progress *p)
+static struct json *aux_json(const struct progress *p)
 {
-	struct call *c = call_of(ctx);
 	struct json *j = json_new_object();
-	struct json *detail = json_new_object();
+	struct json *aux = json_new_object();
 
-	if (!c->begun)
-		out_begin(c, TYPE_JSON);
-	if (p->aux_digest) {
-		struct json *aux = json_new_object();
+	json_set_text(aux, "Tag", p->aux_tag);
+	json_set_text(aux, "Digest", p->aux_digest);
+	json_set_i64(aux, "Size", p->aux_size);
+	json_set(j, "progressDetail", json_new_object());
+	json_set(j, "aux", aux);
+	return j;
+}
 
-		json_set_text(aux, "Tag", p->aux_tag);
-		json_set_text(aux, "Digest", p->aux_digest);
-		json_set_i64(aux, "Size", p->aux_size);
-		json_set(j, "progressDetail", detail);
-		json_set(j, "aux", aux);
-		out_json(c, j, "\r\n");
-		return;
-	}
+static struct json *progress_json(const struct progress *p)
+{
+	struct json *j = json_new_object();
+	struct json *detail;
+
 	if (p->status)
 		json_set_text(j, "status", p->status);
+	if (!p->id)
+		return j;
+	detail = json_new_object();
 	if (p->current || p->total) {
 		json_set_i64(detail, "current", p->current);
 		json_set_i64(detail, "total", p->total);
 	}
-	if (p->id)
-		json_set(j, "progressDetail", detail);
+	json_set(j, "progressDetail", detail);
+	json_set_text(j, "id", p->id);
+	return j;
+}
+
+static void out_held(struct call *c)
+{
+	if (!c->begun)
+		out_begin(c, TYPE_JSON);
+	if (c->held)
+		out_json(c, take(c->held), "\r\n");
+}
+
+void out_progress(void *ctx, const struct progress *p)
+{
+	struct call *c = call_of(ctx);
+
+	out_held(c);
+	out_json(c, p->aux_digest ? aux_json(p) : progress_json(p), "\r\n");
+}
+
+void out_pull_progress(void *ctx, const struct progress *p)
+{
+	struct call *c = call_of(ctx);
+
+	if (!c->begun && !c->held)
+		c->held = progress_json(p);
 	else
-		(void)json_free(detail);
-	if (p->id)
-		json_set_text(j, "id", p->id);
-	out_json(c, j, "\r\n");
+		out_progress(ctx, p);
 }
 
 void out_progress_done(void *ctx, const struct err *e)
@@ -163,8 +188,7 @@ void out_progress_done(void *ctx, const struct err *e)
 		call_reply_err(c, e);
 		return;
 	}
-	if (!c->begun)
-		out_begin(c, TYPE_JSON);
+	out_held(c);
 	if (e) {
 		struct json *j = json_new_object();
 		struct json *detail = json_new_object();
