@@ -74,9 +74,10 @@ struct call {
 	struct feed *feed;
 	struct waiter *waiter;
 	struct image_job *job;
-	bool begun;  /* the reply's headers are out */
-	bool ended;  /* the engine has said its last word */
-	void *state; /* the handler's own, in the arena */
+	bool begun;	   /* the reply's headers are out */
+	struct json *held; /* the first word of a pull, until it is sure that there is a second */
+	bool ended;	   /* the engine has said its last word */
+	void *state;	   /* the handler's own, in the arena */
 };
 
 /* Route: finds the row for a path without version; *ret_params in the arena. */
