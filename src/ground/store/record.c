@@ -47,6 +47,7 @@ struct value {
 
 struct batch {
 	struct records *records;
+	struct batch *next; /* in records.posted, newest first */
 	struct write *first;
 	struct err error; /* kind ERR_NONE: committed */
 };
@@ -63,8 +64,7 @@ struct records {
 	pthread_mutex_t lock; /* rank 1: guards what follows */
 	pthread_cond_t wake;
 	struct write *queued, **queued_end;
-	struct batch *finished; /* given to the loop and not yet applied; freed at close */
-	size_t posted;
+	struct batch *posted; /* given to the loop and not yet applied; freed at close */
 	bool stop;
 };
 
@@ -291,6 +291,29 @@ static void apply_to_memory(struct records *r, struct write *w)
 		free(map_remove(m, w->key));
 }
 
+static void unlink_batch(struct records *r, const struct batch *b)
+{
+	struct batch **at = &r->posted;
+
+	pthread_mutex_lock(&r->lock);
+	while (*at != b)
+		at = &(*at)->next;
+	*at = b->next;
+	pthread_mutex_unlock(&r->lock);
+}
+
+static struct batch *batch_free(struct batch *b)
+{
+	while (b->first) {
+		struct write *w = b->first;
+
+		b->first = w->next;
+		(void)write_free(w);
+	}
+	free(b);
+	return NULL;
+}
+
 static void batch_finished(void *ctx)
 {
 	struct batch *b = ctx;
@@ -298,19 +321,16 @@ static void batch_finished(void *ctx)
 	bool failed = b->error.kind != ERR_NONE;
 
 	assert(r->magic == RECORDS_MAGIC);
+	unlink_batch(r, b);
 	for (struct write *w = b->first; w && !failed; w = w->next)
 		apply_to_memory(r, w);
-	while (b->first) {
-		struct write *w = b->first;
-
-		b->first = w->next;
+	for (const struct write *w = b->first; w; w = w->next) {
 		if (w->done)
 			w->done(w->ctx, failed ? &b->error : NULL);
 		else if (failed)
 			log_error("%s", b->error.text);
-		(void)write_free(w);
 	}
-	free(b);
+	(void)batch_free(b);
 }
 
 static void *writer_main(void *arg)
@@ -335,6 +355,10 @@ static void *writer_main(void *arg)
 			return NULL;
 		}
 		(void)commit(r, b->first, &b->error);
+		pthread_mutex_lock(&r->lock);
+		b->next = r->posted;
+		r->posted = b;
+		pthread_mutex_unlock(&r->lock);
 		loop_post(r->loop, batch_finished, b);
 	}
 }
@@ -425,6 +449,13 @@ struct records *records_close(struct records *r)
 		pthread_cond_signal(&r->wake);
 		pthread_mutex_unlock(&r->lock);
 		pthread_join(r->writer, NULL);
+	}
+	while (r->posted) {
+		struct batch *b = r->posted;
+
+		r->posted = b->next;
+		loop_post_cancel(r->loop, batch_finished, b);
+		(void)batch_free(b);
 	}
 	(void)sqlite3_finalize(r->put);
 	(void)sqlite3_finalize(r->remove);

@@ -284,6 +284,19 @@ void loop_post(struct loop *l, loop_fn *fn, void *arg)
 	(void)uv_async_send(&l->posted);
 }
 
+void loop_post_cancel(struct loop *l, loop_fn *fn, void *arg)
+{
+	(void)pthread_mutex_lock(&l->lock);
+	for (size_t i = 0; i < l->posts.n; i++) {
+		struct call *c = &l->posts.items[i];
+
+		if (c->fn == fn && c->arg == arg)
+			c->fn = NULL;
+	}
+	(void)pthread_mutex_unlock(&l->lock);
+	loop_defer_cancel(l, fn, arg); /* what was taken over already */
+}
+
 void loop_turn_end(struct loop *l, loop_fn *fn, void *arg)
 {
 	calls_add(&l->hooks, fn, arg);

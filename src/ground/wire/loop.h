@@ -52,6 +52,8 @@ void loop_defer_cancel(struct loop *l, loop_fn *fn, void *arg);
 
 /* From any thread: fn(arg) is called on the loop's thread soon, in order of posting. */
 void loop_post(struct loop *l, loop_fn *fn, void *arg);
+/* On the loop's thread: forgets all posts of fn with arg that were not called yet. */
+void loop_post_cancel(struct loop *l, loop_fn *fn, void *arg);
 
 /* Calls fn(arg) once at the end of each turn, after all deferred calls, before sleeping; what it
  * defers is still called before the sleep. There is no way to take it back: hooks live as long as
