@@ -35,8 +35,7 @@ holds() {
 refused() {
 	n=$((n + 1))
 	bundle "$T/c" ".linux.resources += $2"
-	oci create -b "$T/c" "x$n" >"$T/out" 2>&1 </dev/null
-	if [ $? = 0 ]; then
+	if oci create -b "$T/c" "x$n" >"$T/out" 2>&1 </dev/null; then
 		not_ok "$1" "it succeeded"
 		oci delete -f "x$n"
 		return

@@ -8,7 +8,7 @@ n=0
 for size in 8388608 4194304 2097152 1048576; do
 	bad=0
 	bundle "$T/c" ".linux.resources.memory = {limit: $size, swap: $size}" /true
-	for try in 1 2 3 4 5; do
+	for _ in 1 2 3 4 5; do
 		n=$((n + 1))
 		oci run -b "$T/c" "x$n" >"$T/out" 2>&1 </dev/null || bad=$((bad + 1))
 	done

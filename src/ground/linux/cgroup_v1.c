@@ -19,6 +19,7 @@
 #include <sys/eventfd.h>
 
 #include "ground/base/mem.h"
+#include "ground/base/parse.h"
 #include "ground/linux/devices_bpf.h"
 
 static int v1_join_self(struct cgroup *cg, bool in_clone_fd, struct err *e)
@@ -246,23 +247,27 @@ static int write_rules(const struct cgroup_dir *d, const char *file,
 	return 0;
 }
 
+static bool parse_number(struct str text, int64_t *ret)
+{
+	*ret = -1;
+	return str_is(text, "*") || parse_i64(text, "device number", ret, NULL) == 0;
+}
+
 /* "c 1:3 rwm" of devices.list. */
 static bool parse_listed(struct str line, struct cgroup_device *ret)
 {
-	char type = 0, major[24] = "", minor[24] = "", access[8] = "";
-	auto_free char *text = str_dup(line);
+	struct str type = {0}, major = {0}, minor = {0};
 
-	if (sscanf(text, "%c %23[0-9*]:%23[0-9*] %7[rwm]", &type, major, minor, access) != 4)
+	if (!str_cut(&line, ' ', &type) || type.n != 1 || !str_cut(&line, ':', &major) ||
+	    !str_cut(&line, ' ', &minor) || line.n == 0)
 		return false;
 	*ret = (struct cgroup_device){
-		.type = type,
-		.major = major[0] == '*' ? -1 : (int64_t)strtoll(major, NULL, 10),
-		.minor = minor[0] == '*' ? -1 : (int64_t)strtoll(minor, NULL, 10),
-		.read = strchr(access, 'r'),
-		.write = strchr(access, 'w'),
-		.mknod = strchr(access, 'm'),
+		.type = type.p[0],
+		.read = memchr(line.p, 'r', line.n),
+		.write = memchr(line.p, 'w', line.n),
+		.mknod = memchr(line.p, 'm', line.n),
 	};
-	return true;
+	return parse_number(major, &ret->major) && parse_number(minor, &ret->minor);
 }
 
 /*

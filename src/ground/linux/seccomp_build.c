@@ -10,6 +10,7 @@
  */
 #include "ground/linux/seccomp_priv.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <linux/audit.h>
@@ -170,6 +171,7 @@ static int add_rule(scmp_filter_ctx ctx, uint32_t action, int number,
 	int r = 0;
 
 	for (unsigned int i = 0; i < n; i++) {
+		assert(cmps[i].arg < array_len(seen));
 		twice |= seen[cmps[i].arg];
 		seen[cmps[i].arg] = true;
 	}

@@ -1,4 +1,7 @@
-/* Inside of seccomp*.c: the canonical text, the compiler proper, the check of a program. */
+/*
+ * Inside of seccomp*.c: the canonical text that names a filter, the compiler proper, the check of a
+ * program, and the cache. Not for other rooms.
+ */
 #pragma once
 
 #include "ground/linux/seccomp.h"

@@ -96,6 +96,17 @@ static bool is_set_u64(const uint64_t *n)
 	return n && *n != 0;
 }
 
+/* For chains of settings: the next one is written when all before went well and it is set. */
+static int then_limit(int r, struct cgroup *cg, enum setting_id id, const int64_t *n, struct err *e)
+{
+	return r == 0 && is_set(n) ? put_limit(cg, id, *n, e) : r;
+}
+
+static int then_text(int r, struct cgroup *cg, enum setting_id id, const char *text, struct err *e)
+{
+	return r == 0 && text && *text ? resources_put(cg, id, text, e) : r;
+}
+
 /* What is asked for. */
 
 static unsigned int cpu_need(const struct spec_cpu *c)
@@ -143,22 +154,33 @@ static unsigned int unified_need(const struct json_pair *p)
 	return need;
 }
 
+static unsigned int network_need(const struct spec_net_classes *n)
+{
+	unsigned int need = n->class_id && *n->class_id ? CGROUP_BIT(CGROUP_NET_CLS) : 0;
+
+	return need | (n->priorities_n ? CGROUP_BIT(CGROUP_NET_PRIO) : 0);
+}
+
 unsigned int resources_need(const struct spec_resources *r)
 {
 	unsigned int need = 0;
 
 	if (!r)
 		return 0;
-	need |= r->cpu ? cpu_need(r->cpu) : 0;
-	need |= r->memory && memory_asked(r->memory) ? CGROUP_BIT(CGROUP_MEMORY) : 0;
-	need |= r->block_io && block_asked(r->block_io) ? CGROUP_BIT(CGROUP_BLKIO) : 0;
-	need |= r->hugepages_n ? CGROUP_BIT(CGROUP_HUGETLB) : 0;
-	need |= r->network && r->network->class_id && *r->network->class_id
-			? CGROUP_BIT(CGROUP_NET_CLS)
-			: 0;
-	need |= r->network && r->network->priorities_n ? CGROUP_BIT(CGROUP_NET_PRIO) : 0;
-	need |= r->pids && is_set(r->pids->limit) ? CGROUP_BIT(CGROUP_PIDS) : 0;
-	need |= json_len(r->rdma) ? CGROUP_BIT(CGROUP_RDMA) : 0;
+	if (r->cpu)
+		need |= cpu_need(r->cpu);
+	if (r->memory && memory_asked(r->memory))
+		need |= CGROUP_BIT(CGROUP_MEMORY);
+	if (r->block_io && block_asked(r->block_io))
+		need |= CGROUP_BIT(CGROUP_BLKIO);
+	if (r->hugepages_n)
+		need |= CGROUP_BIT(CGROUP_HUGETLB);
+	if (r->network)
+		need |= network_need(r->network);
+	if (r->pids && is_set(r->pids->limit))
+		need |= CGROUP_BIT(CGROUP_PIDS);
+	if (json_len(r->rdma))
+		need |= CGROUP_BIT(CGROUP_RDMA);
 	return need | unified_need(r->unified);
 }
 
@@ -242,29 +264,34 @@ static int put_bandwidth(struct cgroup *cg, const struct spec_cpu *c, struct err
 	return r;
 }
 
+static int put_realtime(struct cgroup *cg, const struct spec_cpu *c, struct err *e)
+{
+	int64_t period = is_set_u64(c->realtime_period) ? (int64_t)*c->realtime_period : 0;
+	int64_t runtime = is_set(c->realtime_runtime) ? *c->realtime_runtime : 0;
+
+	return put_pair(cg, SET_RT_PERIOD, period, SET_RT_RUNTIME, runtime, e);
+}
+
+/* An idle group takes no shares. */
+static int put_share(struct cgroup *cg, const struct spec_cpu *c, struct err *e)
+{
+	if (is_set(c->idle))
+		return resources_put_i64(cg, SET_IDLE, *c->idle, e);
+	if (c->idle) /* 0: fine where the kernel does not know it */
+		(void)!resources_put_i64(cg, SET_IDLE, 0, NULL);
+	return is_set_u64(c->shares) ? put_shares(cg, *c->shares, e) : 0;
+}
+
 static int put_cpu(struct cgroup *cg, const struct spec_cpu *c, struct err *e)
 {
-	bool idle = is_set(c->idle);
-	int r = 0;
+	int r = put_share(cg, c, e);
 
-	if (idle)
-		r = resources_put_i64(cg, SET_IDLE, *c->idle, e);
-	else if (c->idle) /* 0: fine where the kernel does not know it */
-		(void)!resources_put_i64(cg, SET_IDLE, 0, NULL);
-	if (r == 0 && is_set_u64(c->shares) && !idle)
-		r = put_shares(cg, *c->shares, e);
 	if (r == 0)
 		r = put_bandwidth(cg, c, e);
 	if (r == 0)
-		r = put_pair(cg, SET_RT_PERIOD,
-			     is_set_u64(c->realtime_period) ? (int64_t)*c->realtime_period : 0,
-			     SET_RT_RUNTIME, is_set(c->realtime_runtime) ? *c->realtime_runtime : 0,
-			     e);
-	if (r == 0 && c->cpus && *c->cpus)
-		r = resources_put(cg, SET_CPUS, c->cpus, e);
-	if (r == 0 && c->mems && *c->mems)
-		r = resources_put(cg, SET_MEMS, c->mems, e);
-	return r;
+		r = put_realtime(cg, c, e);
+	r = then_text(r, cg, SET_CPUS, c->cpus, e);
+	return then_text(r, cg, SET_MEMS, c->mems, e);
 }
 
 /* Memory. */
@@ -314,7 +341,7 @@ static int put_memory_v1(struct cgroup *cg, int64_t limit, int64_t swap, struct 
 }
 
 /* v2: swap is counted apart: what the configuration calls swap, less the memory limit. */
-static int put_memory_v2(struct cgroup *cg, int64_t limit, int64_t swap, struct err *e)
+static int put_swap_v2(struct cgroup *cg, int64_t limit, int64_t swap, struct err *e)
 {
 	struct err why = {0};
 	uint64_t now = 0;
@@ -329,32 +356,36 @@ static int put_memory_v2(struct cgroup *cg, int64_t limit, int64_t swap, struct 
 			"linux.resources.memory.swap is %" PRId64
 			": it counts memory and swap together, and the memory limit is %" PRId64,
 			swap, limit);
+	r = put_limit(cg, SET_SWAP, swap < 0 ? -1 : swap - limit, &why);
+	if (r < 0 && (swap < 0 || swap == limit) && why.kind == ERR_UNSUPPORTED)
+		return 0; /* a kernel without swap keeps that limit anyway */
+	if (r < 0 && e)
+		*e = why;
+	return r;
+}
+
+static int put_memory_v2(struct cgroup *cg, int64_t limit, int64_t swap, struct err *e)
+{
+	int r = 0;
+
 	if (limit == -1 && swap == 0)
 		swap = -1;
-	if (swap) {
-		r = put_limit(cg, SET_SWAP, swap < 0 ? -1 : swap - limit, &why);
-		if (r < 0 && (swap < 0 || swap == limit) && why.kind == ERR_UNSUPPORTED)
-			r = 0; /* a kernel without swap keeps that limit anyway */
-		if (r < 0 && e)
-			*e = why;
-	}
-	return r == 0 && limit ? put_limit(cg, SET_LIMIT, limit, e) : r;
+	if (swap)
+		r = put_swap_v2(cg, limit, swap, e);
+	return then_limit(r, cg, SET_LIMIT, &limit, e);
 }
 
 static int put_memory(struct cgroup *cg, const struct spec_memory *m, struct err *e)
 {
 	int64_t limit = m->limit ? *m->limit : 0, swap = m->swap ? *m->swap : 0;
-	int r = 0;
+	bool check = m->check_before_update && *m->check_before_update;
+	int r = check ? check_usage(cg, limit, e) : 0;
 
-	if (m->check_before_update && *m->check_before_update)
-		r = check_usage(cg, limit, e);
 	if (r == 0 && (limit || swap))
 		r = cgroup_is_v2(cg, CGROUP_MEMORY) ? put_memory_v2(cg, limit, swap, e)
 						    : put_memory_v1(cg, limit, swap, e);
-	if (r == 0 && is_set(m->reservation))
-		r = put_limit(cg, SET_RESERVATION, *m->reservation, e);
-	if (r == 0 && is_set(m->kernel_tcp))
-		r = put_limit(cg, SET_KERNEL_TCP, *m->kernel_tcp, e);
+	r = then_limit(r, cg, SET_RESERVATION, m->reservation, e);
+	r = then_limit(r, cg, SET_KERNEL_TCP, m->kernel_tcp, e);
 	if (r == 0 && m->swappiness)
 		r = put_u64(cg, SET_SWAPPINESS, *m->swappiness, e);
 	if (r == 0 && m->disable_oom_killer && *m->disable_oom_killer)

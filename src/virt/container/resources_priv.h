@@ -1,4 +1,7 @@
-/* Inside of resources*.c: the settings that are one row each, and the parts of apply. */
+/*
+ * Inside of resources*.c: the settings that are one row of a table each, and the parts of
+ * resources_apply that have a file of their own. Not for other files of the room.
+ */
 #pragma once
 
 #include "ground/linux/cgroup.h"

@@ -236,7 +236,7 @@ static void test_v1_others(void **state)
 static void test_devices_list(void **state)
 {
 	auto_arena struct arena a = {0};
-	auto_json struct json *tree = NULL, *all = NULL;
+	auto_json struct json *tree = NULL, *all = NULL, *other = NULL;
 	struct err e = {0};
 	auto_cgroup struct cgroup *cg = NULL;
 	auto_strbuf struct strbuf b = {0};
@@ -259,6 +259,21 @@ static void test_devices_list(void **state)
 	assert_non_null(strstr(strbuf_text(&b), "c 1:3 rwm\n"));
 	assert_non_null(strstr(strbuf_text(&b), "c *:* m\n"));
 	assert_null(strstr(strbuf_text(&b), "a *:*"));
+	/* New rules for one that runs: what is no more wanted is taken back, the rest stays. */
+	strbuf_clear(&b);
+	assert_int_equal(
+		resources_update(
+			cg,
+			decode(&a,
+			       "{\"devices\":[{\"allow\":false},{\"allow\":true,"
+			       "\"type\":\"c\",\"major\":10,\"minor\":200,\"access\":\"r\"}]}",
+			       &other),
+			&e),
+		0);
+	assert_int_equal(cgroup_read(cg, CGROUP_DEVICES, "devices.list", &b, &e), 0);
+	assert_non_null(strstr(strbuf_text(&b), "c 10:200 r\n"));
+	assert_non_null(strstr(strbuf_text(&b), "c 1:3 rwm\n"));
+	assert_null(strstr(strbuf_text(&b), "10:229"));
 	strbuf_clear(&b);
 	assert_int_equal(
 		resources_update(cg, decode(&a, "{\"devices\":[{\"allow\":true}]}", &all), &e), 0);
