@@ -489,14 +489,17 @@ static void heard(void *arg, unsigned int ready)
 
 int rules_watch(struct network_host *h, struct err *e)
 {
+	/* bound: the kernel tells a socket without an address nothing */
+	struct sockaddr_nl self = {.nl_family = AF_NETLINK};
 	int group = NFNLGRP_NFTABLES, r;
 
 	assert(h->loop && h->nft_events < 0);
 	r = nft_socket_open(&h->nft_events, e);
 	if (r < 0)
 		return r;
-	if (setsockopt(h->nft_events, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) <
-	    0)
+	if (bind(h->nft_events, (struct sockaddr *)&self, sizeof(self)) < 0 ||
+	    setsockopt(h->nft_events, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) <
+		    0)
 		return err_sys(e, "cannot listen to changes of nftables");
 	h->nft_settle = loop_timer_new(h->loop, settled, h);
 	return loop_watch_new(h->loop, h->nft_events, LOOP_READ, heard, h, &h->nft_watch, e);

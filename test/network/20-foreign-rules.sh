@@ -1,0 +1,31 @@
+#!/bin/bash
+# Rules of others: a forward chain that drops by policy, and a firewall that is reloaded under us.
+# time: 60
+# shellcheck source=test/lib.sh disable=SC2016
+. "$HULL_TOP/test/lib.sh"
+outside_up || give_up "a network with an outside"
+up
+serve='while :; do hostname | nc -l -p 80; done'
+from_outside() {
+	ip netns exec out timeout 5 socat -t 3 - TCP:10.99.0.1:8080 </dev/null
+}
+dk run -d --name web -h web -p 8080:80 busybox sh -c "$serve" >/dev/null
+check "a published port answers" within 5 sh -c "timeout 5 socat -t 3 - TCP:127.0.0.1:8080 </dev/null | grep -q web"
+same "... from outside" web "$(from_outside)"
+
+nft add table ip firewall
+nft 'add chain ip firewall forward { type filter hook forward priority 0; policy drop; }'
+before=$(nft list table ip firewall)
+same "a forward chain that drops does not stop it" web "$(from_outside)"
+same "... and is left as it was" "$before" "$(nft list table ip firewall)"
+matches "the log says what it means for the way out" "chain 'forward' of nftables table 'firewall' drops" "$(cat "$T/hull/log")"
+nft delete table ip firewall
+out_again() { [ "$(from_outside)" = web ] && nft list map inet "$(table)" publish4 | grep -q 8080; }
+table() { nft list tables inet | sed -n 's/table inet \(hull-.*\)/\1/p'; }
+check "without it the rules carry the port again" within 5 out_again
+
+nft flush ruleset
+check "a flushed ruleset is laid again" within 5 out_again
+matches "... and NAT with it" '0% packet loss' "$(dk run --rm busybox ping -c 1 -W 2 10.99.0.2)"
+dk rm -f web >/dev/null
+same "the port is free again" "" "$(from_outside 2>/dev/null)"
