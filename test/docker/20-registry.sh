@@ -27,7 +27,7 @@ same "the pulled one is the pushed one" "$(dk inspect -f '{{.Id}}' busybox)" "$(
 matches "it has a digest" "^$REGISTRY/a/box@sha256:[0-9a-f]{64}" "$(dk inspect -f '{{index .RepoDigests 0}}' "$REGISTRY/a/box:1")"
 dk logout "$REGISTRY" >/dev/null
 expect "push without credentials" 1 'unauthorized|authentication|denied|no basic auth' dk push "$REGISTRY/a/box:1"
-same "... which is a status of its own" 404 "$(api POST "/images/create?fromImage=$REGISTRY/none&tag=1" | tail -n 1)"
+same "... which is a status of its own" 403 "$(api POST "/images/create?fromImage=$REGISTRY/none&tag=1" | tail -n 1)"
 expect "pull of what is not there" 1 'resolve host' dk pull busybox.invalid/none
 dk login -u user -p password "$REGISTRY" >/dev/null 2>&1
 expect "pull of an unknown tag" 1 'not found|manifest unknown' dk pull "$REGISTRY/a/box:nosuch"
