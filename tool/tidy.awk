@@ -79,7 +79,7 @@ function check_include(line,    what, top) {
 	if (what ~ /^"[^"]*\.\./) offence("'..' in an include")
 	if (what ~ THIRD && FILENAME !~ /^src\/ground\//)
 		offence("a third-party header outside ground: " what)
-	if (what ~ /^<cmocka/ && FILENAME !~ /_test\.c$/) offence("cmocka outside a test")
+	if (what ~ /^<cmocka/ && FILENAME !~ /_(test\.c|fixture\.h)$/) offence("cmocka outside a test")
 }
 
 function check_calls(code,    rest, name) {
