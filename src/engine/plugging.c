@@ -169,6 +169,15 @@ int plug_all(struct workload *w, struct err *e)
 	return 0;
 }
 
+/* What a later daemon need not know any more. The keeper removes the directory, if it is later. */
+static void plug_forget(const struct workload *w)
+{
+	auto_free char *path = mem_printf("%s/network.json", w->run_dir);
+
+	(void)unlink(path);
+	(void)rmdir(w->run_dir);
+}
+
 void unplug_all(struct workload *w)
 {
 	for (size_t i = 0; i < w->plugs_n; i++) {
@@ -185,6 +194,7 @@ void unplug_all(struct workload *w)
 	free(w->plugs);
 	w->plugs = NULL;
 	w->plugs_n = 0;
+	plug_forget(w);
 }
 
 /* -- across a restart of the daemon */

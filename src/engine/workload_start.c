@@ -227,8 +227,11 @@ static void on_lost(void *ctx, const struct err *why)
 		start_failed(w, &e, 125);
 		return;
 	}
-	if (workload_runs(w))
-		adopt_bury(w);
+	if (!workload_runs(w))
+		return;
+	/* Execs ended with the container: their clients ask for the code before the burial is over. */
+	exec_drop_all(w);
+	adopt_bury(w);
 }
 
 const struct keeper_events workload_keeper_events = {
