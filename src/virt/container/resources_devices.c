@@ -5,6 +5,7 @@
 #include "virt/container/resources_priv.h"
 
 #include <inttypes.h>
+#include <unistd.h>
 
 #include "ground/base/mem.h"
 
@@ -91,10 +92,11 @@ int resources_put_devices(struct cgroup *cg, const struct spec_resources *r, str
 		return 0;
 	bad = cgroup_devices(cg, rules, n, &why);
 	/*
-	 * In a user namespace no device node can be made or opened that its owner could not open
-	 * outside, and the kernel lets nobody attach rules there: they are not missed.
+	 * Without privilege, or in a user namespace, no device node can be made or opened that its
+	 * owner could not open outside, and the kernel lets nobody attach rules there: they are not
+	 * missed.
 	 */
-	if (bad == 0 || !asked || in_user_namespace())
+	if (bad == 0 || !asked || geteuid() != 0 || in_user_namespace())
 		return 0;
 	if (e)
 		*e = why;
