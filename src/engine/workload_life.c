@@ -252,6 +252,11 @@ void engine_kill(struct user *u, const char *ref, const char *signal, engine_don
 	v->wait_end = number == SIGKILL;
 	if (number == SIGKILL || number == own)
 		v->workload->stopped_by_user = true;
+	if (v->workload->state == WORKLOAD_RESTARTING && v->wait_end) {
+		keeper_stop(v->workload->keeper, &(struct keeper_stop){.signal = SIGKILL},
+			    (struct keeper_done){kill_answered, v});
+		return;
+	}
 	keeper_signal(v->workload->keeper,
 		      &(struct keeper_signal){.signal = (uint32_t)number,
 					      .last = number == SIGKILL || number == own},

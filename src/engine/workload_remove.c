@@ -223,8 +223,8 @@ static void kill_first(struct removal *r)
 	w->stopped_by_user = true;
 	workload_on_end(w, killed_then_remove, r);
 	if (w->keeper)
-		keeper_signal(w->keeper, &(struct keeper_signal){.signal = SIGKILL, .last = true},
-			      (struct keeper_done){kill_sent, NULL});
+		keeper_stop(w->keeper, &(struct keeper_stop){.signal = SIGKILL, .timeout_s = 0},
+			    (struct keeper_done){kill_sent, NULL});
 }
 
 /* A start under way has to come to its end first, whichever. */
