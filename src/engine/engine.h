@@ -62,8 +62,8 @@ int engine_new(const struct engine_options *o, engine_done *ready, void *ctx, st
 struct engine *engine_free(struct engine *e);
 
 /*
- * Stops every container of every owner, side by side, and takes bridges, rules and hull-net off the
- * host; then done(). For `hull down`: the daemon ends after it.
+ * Stops every container and takes off the host what is ours there, then done(). Restart policies
+ * are kept for the next daemon. Nothing should be asked of the engine in the meantime.
  */
 void engine_shutdown(struct engine *e, engine_done *done, void *ctx);
 

@@ -59,7 +59,7 @@ struct engine {
 	const struct world *world;
 	char *root, *run, *libexec;
 	char **dns, **insecure, **mirrors, **pools;
-	bool debug, closing;
+	bool debug, closing, shutting_down;
 	int run_lock, root_lock;
 	char id[33]; /* stable per root */
 	struct records *records;
@@ -130,11 +130,10 @@ struct workload {
 	int pid;
 	int64_t pid_start;
 	bool starting, failing, stopping, removing; /* failing: a start that is being told so */
-	bool recovering, was_running; /* at the daemon's start */
-	bool shut_down;		      /* stopped with the whole Hull, not by its user */
+	bool recovering, was_running;		    /* at the daemon's start */
 	void (*remove_when_lost)(struct workload *w);
 	void *removal;
-	bool start_when_lost;	      /* the former run's keeper has to leave first */
+	bool start_when_lost; /* the former run's keeper has to leave first */
 	struct keeper_ready fds;
 	struct plug *plugs;
 	size_t plugs_n;

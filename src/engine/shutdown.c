@@ -1,69 +1,104 @@
 /*
- * The end of a whole Hull (`hull down`): every running container of every owner is stopped, side by
- * side, then bridges, rules and hull-net leave the host. A container whose restart policy says so
- * starts again with the next daemon, as after a reboot: being stopped here is not the user's wish
- * for that container.
+ * The end of a Hull that is asked to stop everything (`hull down`, SIGQUIT): every container is
+ * stopped, in its own time, then what is on the host for us (bridges, rules, hull-net, cgroup
+ * parents) is taken away. What the containers are is kept: a restart policy brings them back with
+ * the next daemon.
  */
-#include <assert.h>
-
 #include "engine/engine_priv.h"
+#include "ground/linux/cgroup.h"
+
+#define STOP_TIMEOUT_S	10
+#define CGROUP_LEAVE_MS 1000
 
 struct shutdown {
 	struct engine *engine;
 	engine_done *done;
 	void *ctx;
-	size_t waited; /* for that many containers */
+	size_t awaited;
 };
 
-/* Remembers that the user did not ask, once the stop is recorded. */
-static void keep_wanted(struct workload *w)
+/* The parent of our containers' cgroups, in every hierarchy. */
+static void remove_cgroups(struct engine *g)
 {
-	w->stopped_by_user = false;
-	workload_save(w, NULL, NULL);
+	auto_free char *path = mem_printf("/hull-%s", network_host_tag(g->net));
+	const unsigned int needs[] = {CGROUP_BIT(CGROUP_CPUSET), 0};
+
+	for (size_t i = 0; i < array_len(needs); i++) {
+		struct cgroup_want want = {.path = path, .need = needs[i]};
+		auto_cgroup struct cgroup *cg = NULL;
+		struct err e = {0};
+
+		if (cgroup_make(&want, &cg, &e) < 0)
+			continue;
+		if (cgroup_delete(cg, CGROUP_LEAVE_MS, &e) < 0)
+			log_warn("%s", e.text);
+		return;
+	}
 }
 
 static void all_stopped(struct shutdown *s)
 {
-	struct engine *g = s->engine;
 	struct err e = {0};
+	struct engine_done_args {
+		engine_done *done;
+		void *ctx;
+	} then = {s->done, s->ctx};
 
-	map_each (&g->workloads, it) {
-		struct workload *w = it->value;
-
-		if (w->shut_down && !workload_runs(w))
-			keep_wanted(w);
-	}
-	if (network_host_clear(g->net, &e) < 0)
-		log_warn("something of the network stays on the host: %s", e.text);
-	s->done(s->ctx, NULL);
+	if (network_host_clear(s->engine->net, &e) < 0)
+		log_warn("%s", e.text);
+	remove_cgroups(s->engine);
 	free(s);
+	then.done(then.ctx, NULL);
 }
 
-static void one_stopped(void *ctx, bool changed, const struct err *e)
+static void one_awaited(struct shutdown *s)
 {
-	struct shutdown *s = ctx;
-
-	if (e)
-		log_warn("a container was not stopped: %s", e->text);
-	assert(s->waited > 0);
-	if (--s->waited == 0)
+	assert(s->awaited > 0);
+	if (--s->awaited == 0)
 		all_stopped(s);
+}
+
+static void one_stopped(void *ctx, struct workload *w, const struct err *e)
+{
+	one_awaited(ctx);
+}
+
+static void stop_one(struct shutdown *s, struct workload *w)
+{
+	const int64_t *own = w->request.config.stop_timeout_s;
+	int signal = 0;
+	struct err ignored = {0};
+
+	if (w->restart_timer)
+		loop_timer_unset(w->restart_timer);
+	if (!workload_runs(w) || !w->keeper)
+		return;
+	if (w->request.config.stop_signal && *w->request.config.stop_signal)
+		(void)!signal_of(w->request.config.stop_signal, &signal, &ignored);
+	s->awaited++;
+	workload_on_end(w, one_stopped, s);
+	keeper_stop(w->keeper,
+		    &(struct keeper_stop){.signal = (uint32_t)signal,
+					  .timeout_s = own ? (int32_t)*own : STOP_TIMEOUT_S},
+		    (struct keeper_done){0});
+}
+
+static void begun(void *arg)
+{
+	one_awaited(arg);
 }
 
 void engine_shutdown(struct engine *g, engine_done *done, void *ctx)
 {
-	static const struct stop_options gently = {.timeout_s = -1};
 	struct shutdown *s = mem_new(struct shutdown);
 
-	*s = (struct shutdown){g, done, ctx, 1};
-	map_each (&g->workloads, it) {
-		struct workload *w = it->value;
-
-		if (!workload_runs(w))
-			continue;
-		w->shut_down = !w->stopped_by_user;
-		s->waited++;
-		engine_stop(&g->users[w->owner], w->id, &gently, one_stopped, s);
-	}
-	one_stopped(s, false, NULL);
+	assert(g->magic == ENGINE_MAGIC && done);
+	g->shutting_down = true;
+	s->engine = g;
+	s->done = done;
+	s->ctx = ctx;
+	s->awaited = 1; /* this function itself */
+	map_each (&g->workloads, it)
+		stop_one(s, it->value);
+	loop_defer(g->loop, begun, s);
 }

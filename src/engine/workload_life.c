@@ -61,7 +61,7 @@ void workload_ended(struct workload *w, const struct keeper_died *d)
 		workload_save(w, NULL, NULL);
 		return;
 	}
-	w->stopped_by_user = w->stopped_by_user || d->stopped;
+	w->stopped_by_user = w->stopped_by_user || (d->stopped && !w->engine->shutting_down);
 	w->state = WORKLOAD_EXITED;
 	workload_release(w);
 	health_forget(w);

@@ -3,9 +3,8 @@
  * <run>/docker.sock.
  *
  * It may be killed at any instant: containers go on, and the next hulld finds them. SIGTERM and
- * SIGINT end it in order (what is queued becomes durable); containers go on then, too. SIGQUIT
- * stops them first and takes our network off the host (`hull down`). Not here: anything that
- * decides.
+ * SIGINT end it in order (what is queued becomes durable); containers go on then, too. Not here:
+ * anything that decides.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -158,20 +157,20 @@ static void end(void *arg)
 	loop_stop(d->loop);
 }
 
-static void shut_down(void *ctx, const struct err *e)
+static void all_stopped(void *ctx, const struct err *e)
 {
 	struct hulld *d = ctx;
 
-	log_info("everything is stopped; ending");
+	log_info("ending; nothing runs");
 	loop_stop(d->loop);
 }
 
-static void quit(void *arg)
+static void end_all(void *arg)
 {
 	struct hulld *d = arg;
 
 	log_info("stopping every container");
-	engine_shutdown(d->engine, shut_down, d);
+	engine_shutdown(d->engine, all_stopped, d);
 }
 
 static int run(struct hulld *d, struct err *e)
@@ -192,7 +191,7 @@ static int run(struct hulld *d, struct err *e)
 		return -ERR_SYSTEM;
 	if (loop_signal_new(d->loop, SIGTERM, end, d, &d->term, e) < 0 ||
 	    loop_signal_new(d->loop, SIGINT, end, d, &d->interrupt, e) < 0 ||
-	    loop_signal_new(d->loop, SIGQUIT, quit, d, &d->quit, e) < 0)
+	    loop_signal_new(d->loop, SIGQUIT, end_all, d, &d->quit, e) < 0)
 		return -ERR_SYSTEM;
 	o.loop = d->loop;
 	if (engine_new(&o, engine_ready, d, &d->engine, e) < 0)
