@@ -86,7 +86,7 @@ static int make_dirs(struct engine *g, struct err *e)
 		{false, "", 0710},     {false, "/container", 0710},
 		{false, "/tmp", 0700}, {false, "/seccomp", 0700},
 		{true, "", 0711},      {true, "/keeper", 0700},
-		{true, "/exec", 0700},
+		{true, "/exec", 0700}, {true, "/endpoint", 0700},
 	};
 
 	for (size_t i = 0; i < array_len(dirs); i++) {
@@ -111,8 +111,8 @@ static int lock_dir(const char *dir, const char *what, int *ret, struct err *e)
 			return err_sys(e, "cannot lock '%s'", path);
 		return err_set(
 			e, ERR_BUSY,
-			"another hulld uses the %s directory '%s'; stop it, or choose another "
-			"with --%s",
+			"another hulld is already running on the %s directory '%s'; stop it, or "
+			"choose another with --%s",
 			what, dir, what);
 	}
 	*ret = take_fd(&fd);

@@ -8,6 +8,7 @@
 
 #include "engine/engine_priv.h"
 #include "ground/base/parse.h"
+#include "ground/linux/process.h"
 
 #define EXEC_FILE_MAX  (1 << 20)
 #define EXECS_KEPT_MAX 1024 /* per container: the oldest ended one goes first */
@@ -324,6 +325,20 @@ void engine_exec_resize(struct user *u, const char *exec_id, unsigned int rows,
 		      (struct keeper_done){resize_answered, r});
 }
 
+/* A client that saw its stream break asks at once, before the loss of the keeper was noticed here.
+ */
+static bool keeper_is_dead(const struct workload *w)
+{
+	uint64_t start;
+	char state = 'Z';
+	struct err ignored = {0};
+
+	if (!w->keeper)
+		return true;
+	return process_start_time(keeper_pid(w->keeper), &start, &state, &ignored) < 0 ||
+	       state == 'Z';
+}
+
 int engine_exec_inspect(struct user *u, const char *exec_id, struct arena *a,
 			struct exec_view **ret, struct err *e)
 {
@@ -332,6 +347,10 @@ int engine_exec_inspect(struct user *u, const char *exec_id, struct arena *a,
 
 	if (find(u, exec_id, &x, e) < 0)
 		return -ERR_NOT_FOUND;
+	if (x->running && keeper_is_dead(x->workload)) {
+		x->running = false;
+		x->exit_code = 137;
+	}
 	v = arena_new(a, struct exec_view);
 	*v = (struct exec_view){
 		.id = x->id,

@@ -191,6 +191,11 @@ void unplug_all(struct workload *w)
 		if (network_detach(w->engine->net, w->plugs[i].endpoint, NULL, &e) < 0)
 			log_warn("container %.12s: %s", w->id, e.text);
 	}
+	if (w->plugs) {
+		auto_free char *path = mem_printf("%s/endpoint/%s", w->engine->run, w->id);
+
+		(void)unlink(path);
+	}
 	free(w->plugs);
 	w->plugs = NULL;
 	w->plugs_n = 0;
@@ -203,8 +208,8 @@ void plug_save(struct workload *w)
 {
 	auto_json struct json *all = json_new_array();
 	auto_strbuf struct strbuf text = {0};
-	auto_free char *path = mem_printf("%s/network.json", w->run_dir);
-	auto_free char *fresh = mem_printf("%s/network.json.new", w->run_dir);
+	auto_free char *path = mem_printf("%s/endpoint/%s", w->engine->run, w->id);
+	auto_free char *fresh = mem_printf("%s/endpoint/%s.new", w->engine->run, w->id);
 	auto_close int fd = -1;
 
 	for (size_t i = 0; i < w->plugs_n; i++)
@@ -226,7 +231,7 @@ static struct endpoint_request *request_for(struct workload *w, const char *netw
 
 void plug_load(struct workload *w)
 {
-	auto_free char *path = mem_printf("%s/network.json", w->run_dir);
+	auto_free char *path = mem_printf("%s/endpoint/%s", w->engine->run, w->id);
 	auto_json struct json *all = NULL;
 	struct err e = {0};
 

@@ -206,8 +206,12 @@ static int begin(struct user *u, const struct container_request *r, struct creat
 	}
 	c->workload = w;
 	map_put(&g->workloads, w->id, w);
-	if (fill(w, r, c, e) < 0)
+	if (fill(w, r, c, e) < 0) {
+		/* "Not found" makes clients pull: only the image may be that. */
+		if (c->image && e->kind == ERR_NOT_FOUND)
+			e->kind = ERR_INVALID;
 		return -ERR_INVALID;
+	}
 	if (!image_overlay_works(g->images))
 		return copy_root(c, e);
 	workload_save(w, recorded, c);
