@@ -212,7 +212,7 @@ int plug_all(struct workload *w, struct err *e) must_use;
 void unplug_all(struct workload *w);
 int plug_normalise(struct workload *w, struct err *e) must_use;
 int plug_one(struct workload *w, struct endpoint_request *r, bool gateway, struct err *e) must_use;
-void plug_save(struct workload *w);				  /* <run>/keeper/ID/network.json */
+void plug_save(struct workload *w);				  /* <run>/endpoint/ID */
 void plug_load(struct workload *w);				  /* takes it back at adoption */
 int plug_write_files(struct workload *w, struct err *e) must_use; /* hosts, hostname, resolv.conf */
 bool workload_has_own_net(const struct workload *w);

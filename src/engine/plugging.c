@@ -1,6 +1,6 @@
 /*
  * A container and its networks: which it joins, plugging it in between the keeper's `ready` and
- * `go`, taking it out, and keeping what a later daemon must know in <run>/keeper/ID/network.json
+ * `go`, taking it out, and keeping what a later daemon must know in <run>/endpoint/ID
  * (it dies with the boot, as the endpoints do, so it needs no sync).
  */
 #include <fcntl.h>
