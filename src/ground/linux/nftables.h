@@ -3,8 +3,8 @@
  *
  * An `nft` gathers changes; nft_commit() sends them as one batch, which the kernel takes whole or
  *not at all, inside the system call. Rules are built from expressions in the order in which the
- *kernel runs them, over 4-byte registers that are addressed as offsets in 32-bit words (NFT_R(0) …
- *NFT_R(15)), so that concatenated keys ("protocol . port") are written side by side.
+ *kernel runs them, over 4-byte registers that are addressed as offsets in 32-bit words (NFT_R(0)
+ *... NFT_R(15)), so that concatenated keys ("protocol . port") are written side by side.
  *
  *	struct nft *t = nft_new(NFPROTO_INET, "hull-1a2b");
  *	nft_add_table(t);
@@ -51,7 +51,7 @@ struct nft_chain {
 	const char *name;
 	bool base;
 	const char *type; /* "filter", "nat", "route" */
-	uint32_t hook;	  /* NF_INET_… */
+	uint32_t hook;	  /* NF_INET_... */
 	int32_t priority;
 };
 void nft_add_chain(struct nft *t, const struct nft_chain *c);

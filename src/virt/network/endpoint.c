@@ -30,6 +30,7 @@ static struct network_endpoint *endpoint_new(struct network *n, const char *cont
 
 static void endpoint_enter(struct network_endpoint *ep)
 {
+	assert(list_empty(&ep->link));
 	list_append(&ep->network->host->endpoints, &ep->link);
 	ep->network->endpoints_n++;
 }
@@ -39,6 +40,7 @@ void endpoint_free(struct network_endpoint *ep)
 	if (!ep)
 		return;
 	if (!list_empty(&ep->link)) {
+		assert(ep->network->endpoints_n > 0);
 		list_remove(&ep->link);
 		ep->network->endpoints_n--;
 	}
@@ -147,28 +149,35 @@ static int choose_ifname(struct network_endpoint *ep, const char *wanted, struct
 	return err_set(e, ERR_EXHAUSTED, "a container has %d interfaces at most", IFNAMES_MAX);
 }
 
+static int read_wanted(const struct network *n, bool v4, const char *wanted, struct ip *ret,
+		       struct err *e)
+{
+	int r;
+
+	if (!wanted || !*wanted)
+		return 0;
+	r = ip_parse(str_of(wanted), v4 ? "IPv4 address" : "IPv6 address", ret, e);
+	if (r < 0)
+		return r;
+	if (ret->n != (v4 ? 4 : 16))
+		return err_set(e, ERR_INVALID, "'%s' is no %s address", wanted,
+			       v4 ? "IPv4" : "IPv6");
+	if (!ip_is(v4 ? &n->net4.ip : &n->net6.ip))
+		return err_set(e, ERR_INVALID, "network '%s' has no IPv6 subnet for address '%s'",
+			       n->spec.name, wanted);
+	return 0;
+}
+
 static int choose_address(struct network_endpoint *ep, bool v4, const char *wanted, struct err *e)
 {
 	struct network *n = ep->network;
 	struct ip ask = {0}, *slot = v4 ? &ep->ip4 : &ep->ip6;
 	char *text = v4 ? ep->info.ipv4 : ep->info.ipv6;
 	char *gateway = v4 ? ep->info.gateway4 : ep->info.gateway6;
-	int r = 0;
+	int r = read_wanted(n, v4, wanted, &ask, e);
 
-	if (wanted && *wanted)
-		r = ip_parse(str_of(wanted), v4 ? "IPv4 address" : "IPv6 address", &ask, e);
-	if (r < 0)
+	if (r < 0 || !ip_is(v4 ? &n->net4.ip : &n->net6.ip))
 		return r;
-	if (ip_is(&ask) && ask.n != (v4 ? 4 : 16))
-		return err_set(e, ERR_INVALID, "'%s' is no %s address", wanted,
-			       v4 ? "IPv4" : "IPv6");
-	if (!ip_is(v4 ? &n->net4.ip : &n->net6.ip)) {
-		if (ip_is(&ask))
-			return err_set(e, ERR_INVALID,
-				       "network '%s' has no IPv6 subnet for address '%s'",
-				       n->spec.name, wanted);
-		return 0;
-	}
 	r = pool_take(n, v4 ? 4 : 16, &ask, arena_printf(&ep->arena, "container '%s'", ep->name),
 		      slot, e);
 	if (r < 0)

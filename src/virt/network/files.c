@@ -53,22 +53,29 @@ static int check_words(char *const *words, const char *what, struct err *e)
 	return 0;
 }
 
+static int check_resolv(const struct network_files *f, struct err *e)
+{
+	int r = check_words(f->dns_search, "DNS search domain", e);
+	struct ip ip;
+
+	if (r == 0)
+		r = check_words(f->dns_options, "DNS option", e);
+	for (char *const *s = f->dns; r == 0 && s && *s; s++)
+		r = ip_parse(str_of(*s), "DNS server", &ip, e);
+	return r;
+}
+
 int network_resolv_text(const struct network_files *f, struct str host_text, struct strbuf *out,
 			struct err *e)
 {
 	static char *const dot[] = {".", NULL};
 	struct str rest = host_text, line;
-	struct ip ip;
 	int r;
 
 	if (host_text.n > RESOLV_BYTES_MAX)
 		return err_set(e, ERR_INVALID, "the host's resolv.conf is longer than %d bytes",
 			       RESOLV_BYTES_MAX);
-	r = check_words(f->dns_search, "DNS search domain", e);
-	if (r == 0)
-		r = check_words(f->dns_options, "DNS option", e);
-	for (char *const *s = f->dns; r == 0 && s && *s; s++)
-		r = ip_parse(str_of(*s), "DNS server", &ip, e);
+	r = check_resolv(f, e);
 	if (r < 0)
 		return r;
 	if (f->embedded_dns)

@@ -84,6 +84,7 @@ static void look_at_resolv(struct server *s)
 
 static void question_free(struct question *q)
 {
+	assert(q->who.member->questions_n > 0);
 	list_remove(&q->link);
 	q->who.member->server->questions_n--;
 	q->who.member->questions_n--;
@@ -220,6 +221,7 @@ static int ask_server(struct question *q, const struct ip *server)
 
 static void try_next(struct question *q)
 {
+	assert(q->servers.n > 0 && q->servers.n <= UPSTREAMS_MAX);
 	while (q->tries < q->servers.n * ROUNDS) {
 		const struct ip *server = &q->servers.at[q->tries++ % q->servers.n];
 

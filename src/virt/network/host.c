@@ -55,7 +55,9 @@ int network_host_open(const struct network_host_options *o, struct network_host 
 	h->netlink.fd = -1;
 	list_init(&h->networks);
 	list_init(&h->endpoints);
-	r = netlink_open(&h->netlink, e);
+	r = pool_read(o->pools, &h->pools, &h->pools_n, e);
+	if (r == 0)
+		r = netlink_open(&h->netlink, e);
 	if (r == 0)
 		r = nft_socket_open(&h->nft_fd, e);
 	if (r == 0 && h->loop)
@@ -93,6 +95,7 @@ struct network_host *network_host_free(struct network_host *h)
 		network_free(n);
 	netlink_close(&h->netlink);
 	(void)fd_close(h->nft_fd);
+	free(h->pools);
 	free(h->root);
 	free(h->run);
 	free(h);

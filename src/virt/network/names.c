@@ -6,9 +6,10 @@
  *an answer. hull-net lives on when the daemon goes; on each (re)connection it is greeted, answers
  *what it holds, and is then told the difference:
  *
- *	-> {"op":"hello","version":1}            <- {"op":"have","containers":[ID…],"relays":[KEY…]}
- *	-> {"op":"container","id":ID,"upstream":B,"dns":[…]|null,"links":[[target,alias]…],
- *	    "endpoints":[{"network":NID,"names":[…],"ip4":A,"ip6":A}…]}      with [udp, tcp] or
+ *	-> {"op":"hello","version":1}            <-
+ *{"op":"have","containers":[ID...],"relays":[KEY...]}
+ *	-> {"op":"container","id":ID,"upstream":B,"dns":[...]|null,"links":[[target,alias]...],
+ *	    "endpoints":[{"network":NID,"names":[...],"ip4":A,"ip6":A}...]}      with [udp, tcp] or
  *nothing
  *	-> {"op":"forget","id":ID}
  *	-> {"op":"relay","key":KEY,"proto":P,"to":A,"port":N}                with [socket] or
@@ -278,6 +279,7 @@ void names_tell_port(struct network_endpoint *ep, struct published *p)
 	auto_free char *key = port_key(&p->port);
 	struct json *j;
 
+	assert(p->port.host_port);
 	if (!t || !t->packet || p->port.proto == NETWORK_SCTP)
 		return;
 	j = op("relay");

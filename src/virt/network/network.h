@@ -11,9 +11,9 @@
  *names what they should be, whatever the host looks like, and removes what carries our tag and
  *belongs to nobody.
  *
- * Names on the host carry a tag made from the root's path (bridge "hl-TAG-…", veth "hv-TAG-…", nft
- *table "hull-TAG"), so that several Hulls and a dockerd live side by side; no rule, chain or sysctl
- *of another is touched, but for ip_forward (and, with the first v6 network, its v6 sibling).
+ * Names on the host carry a tag made from the root's path (bridge "hl-TAG-...", veth "hv-TAG-...",
+ *nft table "hull-TAG"), so that several Hulls and a dockerd live side by side; no rule, chain or
+ *sysctl of another is touched, but for ip_forward (and, with the first v6 network, its v6 sibling).
  *
  * What needs a process (DNS on 127.0.0.11, relays for connections that rules cannot reach, such as
  * 127.0.0.1 of the host) is hull-net's: this room starts it, tells it tables and hands it sockets.
@@ -140,7 +140,7 @@ struct network_join {
 	const char *ipv4;	       /* NULL: chosen; must lie in the subnet */
 	const char *ipv6;
 	const char *mac;
-	const char *ifname; /* NULL: "eth0", "eth1", …: the first free one of this container */
+	const char *ifname; /* NULL: "eth0", "eth1", ...: the first free one of this container */
 	bool gateway;	    /* put the default route here (the engine picks one network) */
 	const struct network_port *ports; /* published through this endpoint */
 	size_t ports_n;
@@ -155,6 +155,7 @@ struct network_host_options {
 	struct loop *loop;	 /* where the connection to hull-net lives; NULL with net_program */
 	const char *net_program; /* hull-net; NULL: no names, no relays (tests) */
 	const struct world *world;
+	char *const *pools; /* "172.30.0.0/16:24": where default subnets come from; NULL: ours */
 	/*
 	 * hull-net has lost (or never had) this container's DNS sockets: get new ones from its
 	 * keeper and give them to network_names_serve(). May be NULL. Never called from inside a

@@ -28,6 +28,8 @@ struct network_host {
 	struct loop *loop;
 	void (*names_wanted)(void *ctx, const char *container);
 	void *ctx;
+	struct pool *pools; /* where default subnets come from */
+	size_t pools_n;
 	struct netlink netlink;
 	int nft_fd;
 	bool laid;	   /* our table is on the host */
@@ -95,6 +97,16 @@ struct json *spec_encode(const struct network_spec *s);
 const char *spec_option(const struct network *n, const char *key);
 
 /* ---- pool.c ---- */
+
+/* Default subnets: those of `bits` bits within `net`, from the `first` on. */
+struct pool {
+	struct ip_net net;
+	uint8_t bits;
+	uint16_t first;
+};
+
+/* Reads "172.30.0.0/16:24"; NULL gives the built-in ones. */
+int pool_read(char *const *texts, struct pool **ret, size_t *ret_n, struct err *e) must_use;
 
 /* Completes and checks the subnets of a bridge network; writes them back into n->spec. */
 int pool_choose(struct network *n, struct err *e) must_use;

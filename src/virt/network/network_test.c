@@ -37,6 +37,20 @@
 #define ANSWER_MS    3000
 #define NO_ANSWER_MS 300
 
+/* Runs a line of shell; its exit code. */
+static int shell(const char *line)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
 /* ---- a little world ---- */
 
 struct box {
@@ -389,7 +403,7 @@ static void a_restart_finds_and_mends(void **state)
 	s = serve(a.s.netns, "0.0.0.0", 80);
 	(void)make(h, "forgotten");
 	h = network_host_free(h);
-	assert_int_equal(system("nft flush ruleset"), 0);
+	assert_int_equal(shell("nft flush ruleset"), 0);
 
 	h = open_host();
 	ok(network_load(h, net_record, &n, &e));
@@ -403,11 +417,11 @@ static void a_restart_finds_and_mends(void **state)
 	assert_int_equal(bridges, 1);
 	assert_int_equal(netlink_link(&h->netlink, n->bridge, &l, &e), 0);
 	auto_free char *gone = mem_printf("ip -o link | grep -c ': hl-%s-' | grep -qx 1", h->tag);
-	assert_int_equal(system(gone), 0);
+	assert_int_equal(shell(gone), 0);
 	end(s);
 	ok(network_host_clear(h, &e));
 	auto_free char *left = mem_printf("ip -o link | grep 'h[lv]-%s-'", h->tag);
-	assert_int_not_equal(system(left), 0);
+	assert_int_not_equal(shell(left), 0);
 	h = network_host_free(h);
 }
 
@@ -431,7 +445,7 @@ static void ipv6_works_and_refuses_advertisements(void **state)
 	server = serve(b.s.netns, "::", 80);
 	assert_string_equal(ask(a.s.netns, network_endpoint_info(eb)->ipv6, 80), "v6");
 	assert_int_equal(setns(a.s.netns, CLONE_NEWNET), 0);
-	assert_int_equal(system("grep -qx 0 /proc/sys/net/ipv6/conf/eth0/accept_ra"), 0);
+	assert_int_equal(shell("grep -qx 0 /proc/sys/net/ipv6/conf/eth0/accept_ra"), 0);
 	back_to_host();
 	end(server);
 	ok(network_host_clear(h, &e));
@@ -486,13 +500,13 @@ static void a_foreign_drop_is_seen(void **state)
 	(void)state;
 	(void)make(h, "one");
 	assert_false(h->foreign_drop);
-	assert_int_equal(system("nft add table ip filter; nft 'add chain ip filter FORWARD { type "
-				"filter hook forward priority 0; policy drop; }'"),
+	assert_int_equal(shell("nft add table ip filter; nft 'add chain ip filter FORWARD { type "
+			       "filter hook forward priority 0; policy drop; }'"),
 			 0);
 	assert_true(rules_look_around(h));
 	assert_true(h->foreign_drop);
 	ok(network_host_clear(h, &e));
-	assert_int_equal(system("nft list chain ip filter FORWARD | grep -q 'policy drop'"), 0);
+	assert_int_equal(shell("nft list chain ip filter FORWARD | grep -q 'policy drop'"), 0);
 	h = network_host_free(h);
 }
 

@@ -8,20 +8,64 @@
 #include <string.h>
 
 #include "ground/base/mem.h"
+#include "ground/base/parse.h"
 #include "virt/network/network_priv.h"
 
 #define SEARCH_MAX (1 << 20) /* addresses looked at for one free one */
 
-/* Where default subnets come from, in order. */
-static const struct {
-	uint8_t base[4];
-	uint8_t bits; /* of one subnet */
-	uint16_t first, count;
-} defaults[] = {
-	{{172, 16, 0, 0}, 16, 1, 15},	/* 172.17 to 172.31 */
-	{{192, 168, 0, 0}, 20, 0, 16},	/* 192.168.0 to 192.168.240 */
-	{{10, 128, 0, 0}, 20, 0, 2048}, /* the upper half of 10/8 */
+/* Where default subnets come from, in order: as Docker's, and then the upper half of 10/8. */
+static const struct pool defaults[] = {
+	{{{4, {172, 16, 0, 0}}, 12}, 16, 1}, /* 172.17 to 172.31 */
+	{{{4, {192, 168, 0, 0}}, 16}, 20, 0},
+	{{{4, {10, 128, 0, 0}}, 9}, 20, 0},
 };
+
+static int read_one(const char *text, struct pool *ret, struct err *e)
+{
+	const char *colon = strrchr(text, ':');
+	uint32_t bits = 0;
+	int r;
+
+	*ret = (struct pool){.first = 0};
+	if (!colon)
+		return err_set(e, ERR_INVALID, "invalid address pool '%.80s': expected NET/LEN:LEN",
+			       text);
+	r = ip_net_parse((struct str){text, (size_t)(colon - text)}, "address pool", &ret->net, e);
+	if (r == 0)
+		r = parse_u32(str_of(colon + 1), "prefix length of an address pool", &bits, e);
+	if (r < 0)
+		return r;
+	if (ret->net.ip.n != 4 || bits < ret->net.bits || bits > 30 || ret->net.bits == 0)
+		return err_set(e, ERR_INVALID,
+			       "invalid address pool '%.80s': an IPv4 net, cut into smaller ones",
+			       text);
+	ret->net.ip = ip_net_base(&ret->net);
+	ret->bits = (uint8_t)bits;
+	return 0;
+}
+
+int pool_read(char *const *texts, struct pool **ret, size_t *ret_n, struct err *e)
+{
+	size_t n = mem_count_texts(texts);
+	struct pool *pools = mem_new_array(struct pool, n ? n : array_len(defaults));
+
+	if (n == 0) {
+		memcpy(pools, defaults, sizeof(defaults));
+		n = array_len(defaults);
+		texts = NULL;
+	}
+	for (size_t i = 0; texts && i < n; i++) {
+		int r = read_one(texts[i], &pools[i], e);
+
+		if (r < 0) {
+			free(pools);
+			return r;
+		}
+	}
+	*ret = pools;
+	*ret_n = n;
+	return 0;
+}
 
 /* ---- what is taken already ---- */
 
@@ -111,17 +155,18 @@ static int choose_net4(struct network *n, struct ip_net *ret, struct err *e)
 	nets = all.nets;
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < array_len(defaults); i++) {
-		struct ip_net net = {.ip.n = 4, .bits = defaults[i].bits};
+	for (size_t i = 0; i < n->host->pools_n; i++) {
+		const struct pool *p = &n->host->pools[i];
+		struct ip_net net = {p->net.ip, p->bits};
+		uint64_t step = 1ULL << (32 - p->bits), count = 1ULL << (p->bits - p->net.bits);
 
-		memcpy(net.ip.b, defaults[i].base, 4);
-		net.ip = ip_plus(net.ip, (uint64_t)defaults[i].first << (32 - net.bits));
-		for (unsigned int k = 0; k < defaults[i].count; k++) {
+		net.ip = ip_plus(net.ip, p->first * step);
+		for (uint64_t k = p->first; k < count && k < SEARCH_MAX; k++) {
 			if (is_free(&all, &net) && check_networks(n, &net, NULL) == 0) {
 				*ret = net;
 				return 0;
 			}
-			net.ip = ip_plus(net.ip, 1ULL << (32 - net.bits));
+			net.ip = ip_plus(net.ip, step);
 		}
 	}
 	return err_set(e, ERR_EXHAUSTED,

@@ -203,11 +203,25 @@ static int reserve_number(struct network_endpoint *ep, const struct network_port
 	return 0;
 }
 
+/* The first free number of the range, or any free one; p says in the end which was tried last. */
+static int reserve_range(struct network_endpoint *ep, struct network_port *p,
+			 const struct ip *addresses, bool any)
+{
+	uint32_t last = p->host_port_last > p->host_port ? p->host_port_last : p->host_port;
+	int tries = p->host_port ? 1 : RANDOM_TRIES, r = -EADDRINUSE;
+
+	for (uint32_t port = p->host_port; port <= last && r == -EADDRINUSE; port++) {
+		p->host_port = (uint16_t)port;
+		for (int i = 0; i < tries && r == -EADDRINUSE; i++)
+			r = reserve_number(ep, p, addresses, any ? 2 : 1, any);
+	}
+	return r;
+}
+
 static int reserve(struct network_endpoint *ep, const struct network_port *p, struct err *e)
 {
 	struct ip addresses[2] = {{.n = 4}, {.n = 16}};
 	bool any = !p->host_ip[0] && !ip_is(&ep->network->binding);
-	uint32_t last = p->host_port_last > p->host_port ? p->host_port_last : p->host_port;
 	struct network_port said = *p;
 	int r = 0;
 
@@ -220,20 +234,7 @@ static int reserve(struct network_endpoint *ep, const struct network_port *p, st
 	if (r < 0)
 		return r;
 	(void)snprintf(said.host_ip, sizeof(said.host_ip), "%s", ip_text(addresses).t);
-	if (p->host_port == 0) {
-		for (int i = 0; i < RANDOM_TRIES; i++) {
-			r = reserve_number(ep, &said, addresses, any ? 2 : 1, any);
-			if (r != -EADDRINUSE)
-				break;
-		}
-		return r < 0 ? in_use(ep, &said, -r, e) : 0;
-	}
-	for (uint32_t port = p->host_port; port <= last; port++) {
-		said.host_port = (uint16_t)port;
-		r = reserve_number(ep, &said, addresses, any ? 2 : 1, any);
-		if (r != -EADDRINUSE)
-			break;
-	}
+	r = reserve_range(ep, &said, addresses, any);
 	return r < 0 ? in_use(ep, &said, -r, e) : 0;
 }
 
@@ -268,7 +269,7 @@ int publish_rebind(struct network_endpoint *ep, struct published *p, struct err 
 	struct ip at;
 	int fd, r;
 
-	assert(p->fd < 0);
+	assert(p->fd < 0 && p->port.host_port);
 	r = ip_parse(str_of(p->port.host_ip), "host address of a published port", &at, e);
 	if (r < 0)
 		return r;

@@ -156,39 +156,59 @@ static int flow_open(struct flow *f, int from, int to, struct err *e)
 	return 0;
 }
 
+enum step { STEP_STOOD, STEP_MOVED, STEP_BROKE };
+
+/* From the sender into the pipe. */
+static enum step flow_take(struct flow *f)
+{
+	ssize_t n;
+
+	if (f->ended || f->full)
+		return STEP_STOOD;
+	n = splice(f->from, NULL, f->pipe[1], NULL, SPLICE_BYTES,
+		   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	if (n > 0) {
+		f->held += (size_t)n;
+		return STEP_MOVED;
+	}
+	if (n < 0 && errno != EAGAIN)
+		return STEP_BROKE;
+	if (n == 0)
+		f->ended = true;
+	else
+		f->full =
+			f->held > 0; /* or the sender is empty: looked at again once some went on */
+	return STEP_STOOD;
+}
+
+/* From the pipe to the receiver. */
+static enum step flow_give(struct flow *f)
+{
+	ssize_t n;
+
+	assert(!f->shut || !f->held);
+	if (!f->held)
+		return STEP_STOOD;
+	n = splice(f->pipe[0], NULL, f->to, NULL, f->held, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	if (n <= 0)
+		return n < 0 && errno == EAGAIN ? STEP_STOOD : STEP_BROKE;
+	assert((size_t)n <= f->held);
+	f->held -= (size_t)n;
+	f->full = false;
+	return STEP_MOVED;
+}
+
 /* Moves what can be moved; false: the connection is broken. */
 static bool flow_pump(struct flow *f)
 {
-	for (bool moved = true; moved;) {
-		ssize_t n;
+	enum step taken, given;
 
-		moved = false;
-		n = f->ended || f->full ? -1
-					: splice(f->from, NULL, f->pipe[1], NULL, SPLICE_BYTES,
-						 SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-		if (n > 0) {
-			f->held += (size_t)n;
-			moved = true;
-		} else if (n == 0) {
-			f->ended = true;
-		} else if (!f->ended && !f->full && errno != EAGAIN) {
+	do {
+		taken = flow_take(f);
+		given = taken == STEP_BROKE ? STEP_BROKE : flow_give(f);
+		if (given == STEP_BROKE)
 			return false;
-		} else if (!f->ended && f->held) {
-			f->full =
-				true; /* perhaps only the sender is empty: looked at again below */
-		}
-		if (!f->held)
-			continue;
-		n = splice(f->pipe[0], NULL, f->to, NULL, f->held,
-			   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-		if (n < 0 && errno != EAGAIN)
-			return false;
-		if (n > 0) {
-			f->held -= (size_t)n;
-			f->full = false;
-			moved = true;
-		}
-	}
+	} while (taken == STEP_MOVED || given == STEP_MOVED);
 	if (f->ended && f->held == 0 && !f->shut) {
 		f->shut = true;
 		(void)shutdown(f->to, SHUT_WR);
@@ -200,6 +220,7 @@ static bool flow_pump(struct flow *f)
 
 static void stream_free(struct stream *t)
 {
+	assert(t->relay->server->connections_n > 0);
 	list_remove(&t->link);
 	t->relay->server->connections_n--;
 	if (t->client_watch)

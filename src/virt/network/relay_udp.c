@@ -41,6 +41,7 @@ static void session_free(struct session *n)
 {
 	struct relay *r = n->relay;
 
+	assert(r->sessions_n > 0 && map_get(&r->sessions, n->key) == n);
 	(void)map_remove(&r->sessions, n->key);
 	list_remove(&n->link);
 	r->sessions_n--;

@@ -16,10 +16,10 @@
 #include "ground/base/mem.h"
 #include "virt/network/server_priv.h"
 
-#define TTL_S	       600
-#define DATAGRAMS_TURN 32 /* read of one socket before others have their turn */
-#define STREAM_IDLE_MS 10000
-#define LABELS_MAX     256
+#define TTL_S		  600
+#define DATAGRAMS_TURN	  32 /* read of one socket before others have their turn */
+#define STREAM_READ_BYTES 4096
+#define STREAM_IDLE_MS	  10000
 
 /* A TCP client: one message at a time, length before it. */
 struct dns_stream {
@@ -170,6 +170,7 @@ static int take_sockets(struct member *m, int *udp, int *tcp, struct err *e)
 {
 	int r;
 
+	assert(*udp >= 0 && *tcp >= 0);
 	drop_sockets(m);
 	m->udp = take_fd(udp);
 	m->tcp = take_fd(tcp);
@@ -433,6 +434,7 @@ static bool stream_next(struct dns_stream *t)
 /* One question after the other; answers that come at once do not stack up. */
 static void stream_pump(struct dns_stream *t)
 {
+	assert(t->in.n <= DNS_MESSAGE_MAX + 2 + STREAM_READ_BYTES);
 	if (t->pumping)
 		return;
 	t->pumping = true;
@@ -445,7 +447,7 @@ static void stream_pump(struct dns_stream *t)
 static void stream_ready(void *arg, unsigned ready)
 {
 	struct dns_stream *t = arg;
-	char buf[4096];
+	char buf[STREAM_READ_BYTES];
 	ssize_t n;
 
 	if (ready & LOOP_ERROR) {

@@ -213,6 +213,7 @@ static void put_network(struct nft *t, const struct network *n, bool add)
 		{"nat", n->masquerade && !n->spec.internal},
 	};
 
+	assert(n->driver == DRIVER_BRIDGE && strlen(n->bridge) < sizeof(key));
 	memcpy(key, n->bridge, strlen(n->bridge));
 	memcpy(same, key, sizeof(key));
 	memcpy(same + sizeof(key), key, sizeof(key));
@@ -277,6 +278,7 @@ static void put_port(struct nft *t, const struct network_endpoint *ep, const str
 	data[to->n] = (uint8_t)(p->port >> 8);
 	data[to->n + 1] = (uint8_t)p->port;
 	data_n = to->n + 4U;
+	assert(key_n <= sizeof(key) && data_n <= sizeof(data));
 	if (add)
 		nft_add_element(t, map, key, key_n, data, data_n);
 	else

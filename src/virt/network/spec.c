@@ -66,8 +66,9 @@ static int check_name(const char *name, struct err *e)
 	if (n == 0)
 		return err_set(e, ERR_INVALID, "a network needs a name");
 	if (n > NETWORK_NAME_MAX)
-		return err_set(e, ERR_INVALID, "network name '%.40s…' is longer than %d characters",
-			       name, NETWORK_NAME_MAX);
+		return err_set(e, ERR_INVALID,
+			       "network name '%.40s...' is longer than %d characters", name,
+			       NETWORK_NAME_MAX);
 	for (size_t i = 0; i < n; i++)
 		if (!name_char(name[i], i == 0))
 			return err_set(e, ERR_INVALID,

@@ -114,10 +114,32 @@ static int read_bind_option(struct str option, struct arena *a, struct volume_mo
 	return 0;
 }
 
+static int read_bind_source(struct str source, struct arena *a, struct volume_mount *m,
+			    struct err *e)
+{
+	if (source.n == 0)
+		return err_set(e, ERR_INVALID, "invalid volume specification: an empty source");
+	if (m->kind == VOLUME_BIND)
+		return clean_path(source, "bind source", a, &m->source, e);
+	m->source = arena_dup(a, source);
+	return 0;
+}
+
+static int read_bind_options_text(struct str rest, struct arena *a, struct volume_mount *m,
+				  struct err *e)
+{
+	struct str option;
+	int r = 0;
+
+	while (r == 0 && str_cut(&rest, ',', &option))
+		r = read_bind_option(option, a, m, e);
+	return r;
+}
+
 int volume_parse_bind(struct str text, struct arena *a, struct volume_mount *ret, struct err *e)
 {
 	struct volume_mount m = {0};
-	struct str rest = text, part[4] = {{0}}, option;
+	struct str rest = text, part[4] = {{0}};
 	size_t n = 0;
 	int r;
 
@@ -127,23 +149,15 @@ int volume_parse_bind(struct str text, struct arena *a, struct volume_mount *ret
 		return err_set(e, ERR_INVALID, "invalid volume specification: '%.*s'",
 			       (int)(text.n > 400 ? 400 : text.n), text.p);
 	m.kind = n > 1 && part[0].n && part[0].p[0] == '/' ? VOLUME_BIND : VOLUME_NAMED;
-	r = read_target(part[n == 1 ? 0 : 1], a, &m, e);
-	if (r == 0 && n > 1) {
-		if (part[0].n == 0)
-			r = err_set(e, ERR_INVALID, "invalid volume specification: '%.*s'",
-				    (int)text.n, text.p);
-		else if (m.kind == VOLUME_BIND)
-			r = clean_path(part[0], "bind source", a, &m.source, e);
-		else
-			m.source = arena_dup(a, part[0]);
-	}
 	m.create_source = m.kind == VOLUME_BIND;
-	while (r == 0 && n == 3 && str_cut(&part[2], ',', &option))
-		r = read_bind_option(option, a, &m, e);
-	if (r < 0)
-		return r;
-	*ret = m;
-	return 0;
+	r = read_target(part[n == 1 ? 0 : 1], a, &m, e);
+	if (r == 0 && n > 1)
+		r = read_bind_source(part[0], a, &m, e);
+	if (r == 0 && n == 3)
+		r = read_bind_options_text(part[2], a, &m, e);
+	if (r == 0)
+		*ret = m;
+	return r;
 }
 
 /* ---- --mount ---- */

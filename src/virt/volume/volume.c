@@ -96,8 +96,9 @@ static int check_name(const char *name, struct err *e)
 	size_t n = strlen(name);
 
 	if (n > VOLUME_NAME_MAX)
-		return err_set(e, ERR_INVALID, "volume name '%.40s…' is longer than %d characters",
-			       name, VOLUME_NAME_MAX);
+		return err_set(e, ERR_INVALID,
+			       "volume name '%.40s...' is longer than %d characters", name,
+			       VOLUME_NAME_MAX);
 	for (size_t i = 0; i < n; i++)
 		if (!name_char(name[i], i == 0))
 			return err_set(

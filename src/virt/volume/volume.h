@@ -109,14 +109,14 @@ int volume_parse_bind(struct str text, struct arena *a, struct volume_mount *ret
  */
 int volume_parse_mount(const struct json *j, struct arena *a, struct volume_mount *ret,
 		       struct err *e) must_use;
-/* HostConfig.Tmpfs: target and "rw,size=64m,…". */
+/* HostConfig.Tmpfs: target and "rw,size=64m,...". */
 int volume_parse_tmpfs(const char *target, const char *options, struct arena *a,
 		       struct volume_mount *ret, struct err *e) must_use;
 
 /*
  * The OCI mount {destination, type, source, options}. For a named volume `v` is given; for a bind
  * the source is checked (and made when create_source): ERR_INVALID "bind source path does not
- * exist: …".
+ * exist: ...".
  */
 int volume_oci_mount(const struct volume_mount *m, const struct volume *v, struct json **ret,
 		     struct err *e) must_use;
