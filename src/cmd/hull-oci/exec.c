@@ -158,7 +158,7 @@ static int fill_order(struct oci *o, const struct record *rec, const struct exec
 	xo->cwd = x->cwd;
 	xo->terminal = x->tty;
 	xo->want_console = !x->console_socket && !x->detach;
-	xo->seccomp_dir = arena_printf(&o->arena, "%s/seccomp-cache", o->root);
+	xo->seccomp_dir = arena_printf(&o->arena, "%s/.seccomp", o->root);
 	xo->adjust = adjust;
 	xo->adjust_ctx = (void *)x;
 	if (x->preserve_fds < 0 || x->preserve_fds > CONTAINER_PRESERVE_MAX)

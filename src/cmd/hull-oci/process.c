@@ -128,7 +128,7 @@ static void pass_signals(int signals, const struct container *c, int master)
 
 	if (read(signals, &s, sizeof(s)) != (ssize_t)sizeof(s))
 		return;
-	if (s.ssi_signo == SIGCHLD)
+	if (s.ssi_signo == SIGCHLD || s.ssi_signo == SIGPIPE)
 		return;
 	if (s.ssi_signo != SIGWINCH)
 		(void)!process_signal(c->pidfd, (int)s.ssi_signo, NULL);

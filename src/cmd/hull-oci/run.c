@@ -177,7 +177,7 @@ static int fill_order(struct making *m, struct container_order *co, bool foregro
 	co->no_new_keyring = a->no_new_keyring;
 	co->cgroup_systemd = m->o->systemd_cgroup || text_eq(m->o->cgroup_manager, "systemd");
 	co->cgroup_disabled = text_eq(m->o->cgroup_manager, "disabled");
-	co->seccomp_dir = arena_printf(&m->o->arena, "%s/seccomp-cache", m->o->root);
+	co->seccomp_dir = arena_printf(&m->o->arena, "%s/.seccomp", m->o->root);
 	co->adjust = look_at_spec;
 	co->made = write_record;
 	co->adjust_ctx = co->made_ctx = m;

@@ -136,12 +136,27 @@ static int plan_namespaces(struct job *j, struct err *e)
 	return sysctls_check(j->s, all, e);
 }
 
+/* What is asked for and cannot be had here is an error, never silently left out. */
+static int refuse_unsupported(const struct spec *s, struct err *e)
+{
+	const char *key = NULL;
+
+	if (json_len(s->os.net_devices))
+		key = "linux.netDevices";
+	else if (s->os.rdt)
+		key = "linux.intelRdt";
+	else if (s->os.mount_label && *s->os.mount_label)
+		key = "linux.mountLabel";
+	return key ? err_set(e, ERR_UNSUPPORTED, "%s is not supported", key) : 0;
+}
+
 static int prepare(struct job *j, struct err *e)
 {
 	struct launch *l = &j->launch;
+	const char *groups;
 	int r = read_config(j, e);
 
-	if (r < 0 || (r = plan_namespaces(j, e)) < 0)
+	if (r < 0 || (r = refuse_unsupported(j->s, e)) < 0 || (r = plan_namespaces(j, e)) < 0)
 		return r;
 	name_rootfs(j);
 	r = launch_init(l, j->s->process, j->a, e);
@@ -149,6 +164,10 @@ static int prepare(struct job *j, struct err *e)
 		return r;
 	l->id = j->o->id;
 	l->user = j->o->user;
+	l->bundle = j->o->bundle;
+	l->annotations = j->s->annotations;
+	groups = spec_annotation(j->s, "run.oci.keep_original_groups");
+	l->keep_groups = groups && text_eq(groups, "1");
 	l->no_new_keyring = j->o->no_new_keyring;
 	l->preserve_fds = j->o->preserve_fds;
 	memcpy(l->stdio, j->o->stdio, sizeof(l->stdio));

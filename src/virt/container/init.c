@@ -23,6 +23,7 @@
 
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/base/parse.h"
 #include "ground/linux/cgroup.h"
 #include "ground/linux/fdpass.h"
 #include "ground/linux/mount.h"
@@ -45,6 +46,18 @@ static void reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* The host's procfs is still the one at /proc, and calls us by the host's number. */
+static pid_t host_pid(void)
+{
+	char text[16];
+	uint32_t pid;
+	ssize_t n = readlink("/proc/self", text, sizeof(text));
+
+	if (n <= 0 || parse_u32((struct str){text, (size_t)n}, "pid", &pid, NULL) < 0)
+		return 0;
+	return (pid_t)pid;
+}
+
 static int step_begin(struct job *j, struct err *e)
 {
 	struct note *n;
@@ -60,11 +73,14 @@ static int step_begin(struct job *j, struct err *e)
 		if (r < 0)
 			return r;
 		/* EPERM: setgroups is denied here; EINVAL: 0 is not mapped. Both are legitimate. */
-		(void)syscall(SYS_setgroups, 0, NULL);
+		if (!j->launch.keep_groups)
+			(void)syscall(SYS_setgroups, 0, NULL);
 		if ((syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0) &&
 		    errno != EINVAL)
 			return err_sys(e, "cannot become root of the user namespace");
 	}
+	if (j->launch.seccomp.notifies)
+		j->launch.host_pid = host_pid();
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	return 0;
 }

@@ -30,7 +30,10 @@ struct launch {
 	unsigned int preserve_fds;
 	int procfd; /* a private procfs, -1 until needed */
 	bool no_new_keyring;
-	const char *id;
+	bool keep_groups; /* the caller's additional groups stay (podman's keep-groups) */
+	const char *id, *bundle;
+	struct json_pair *annotations;
+	pid_t host_pid; /* as the caller sees it; 0: not known */
 };
 
 struct job {

@@ -373,7 +373,12 @@ static int set_labels(struct launch *l, struct err *e)
 
 static int install_seccomp(struct launch *l, struct err *e)
 {
-	struct state st = {.id = (char *)l->id, .status = "running", .pid = getpid()};
+	pid_t pid = l->host_pid ? l->host_pid : getpid();
+	struct state st = {.id = (char *)l->id,
+			   .status = "creating",
+			   .pid = pid,
+			   .bundle = l->bundle ? (char *)l->bundle : (char *)"",
+			   .annotations = l->annotations};
 	auto_close int listener = -1;
 	auto_json struct json *state = NULL;
 	auto_strbuf struct strbuf text = {0};
@@ -383,8 +388,7 @@ static int install_seccomp(struct launch *l, struct err *e)
 		return 0;
 	if (!l->seccomp.notifies)
 		return seccomp_install(&l->seccomp, NULL, e);
-	st.bundle = (char *)"";
-	state = resources_seccomp_state(getpid(), l->seccomp_metadata, state_oci(&st));
+	state = resources_seccomp_state(pid, l->seccomp_metadata, state_oci(&st));
 	json_write(state, &text);
 	r = seccomp_install(&l->seccomp, &listener, e);
 	if (r == 0)
@@ -397,7 +401,8 @@ static int set_ids(const struct launch *l, struct err *e)
 {
 	/* Where setgroups is denied (a user's own namespace) the caller's groups stay: nothing
 	 * asked. */
-	if (syscall(SYS_setgroups, l->gids_n, l->gids) < 0 && !(errno == EPERM && !l->gids_n))
+	if (!l->keep_groups && syscall(SYS_setgroups, l->gids_n, l->gids) < 0 &&
+	    !(errno == EPERM && !l->gids_n))
 		return err_sys(e, "cannot set the additional groups");
 	if (syscall(SYS_setresgid, l->gid, l->gid, l->gid) < 0)
 		return err_sys(e, "cannot become group %u%s", l->gid,

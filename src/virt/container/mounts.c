@@ -58,6 +58,28 @@ static int check_proc(const struct spec_mount *m, int target, struct err *e)
 		       m->destination);
 }
 
+/* A volume that poses as /proc would receive what is written to /proc later. */
+static int check_source(const struct spec_mount *m, int source, struct err *e)
+{
+	struct statfs s;
+
+	if (!text_eq(m->destination, "/proc") && !text_eq(m->destination, "/proc/"))
+		return 0;
+	if (fstatfs(source, &s) < 0 || s.f_type != PROC_SUPER_MAGIC)
+		return err_set(e, ERR_FORBIDDEN, "only a procfs may be mounted on /proc");
+	return 0;
+}
+
+/* These two are what others trust by name: the name must be a directory, not a link to one. */
+static int check_plain(const struct job *j, const struct spec_mount *m, struct err *e)
+{
+	auto_close int fd = -1;
+
+	if (!text_eq(m->type, "proc") && !text_eq(m->type, "sysfs"))
+		return 0;
+	return inroot_open_nolinks(j->root, m->destination, O_PATH | O_DIRECTORY, &fd, e);
+}
+
 static int open_target(const struct job *j, const struct spec_mount *m, bool directory, int *ret,
 		       struct err *e)
 {
@@ -121,6 +143,9 @@ static int make_bind(struct job *j, size_t i, const struct mount_options *o, str
 		return r;
 	if (fstat(mnt, &s) < 0)
 		return err_sys(e, "cannot look at '%s'", m->source);
+	r = check_source(m, mnt, e);
+	if (r < 0)
+		return r;
 	r = open_target(j, m, S_ISDIR(s.st_mode), &target, e);
 	if (r == 0)
 		r = apply_attributes(o, mnt, true, e);
@@ -180,7 +205,11 @@ static int make_new(struct job *j, const struct spec_mount *m, struct mount_opti
 	if (late_readonly)
 		o->set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 	if (r == 0)
+		r = check_plain(j, m, e);
+	if (r == 0)
 		r = make_detached(j, m, o, &mnt, e);
+	if (r == 0)
+		r = check_source(m, mnt, e);
 	if (r == 0 && o->copy_up)
 		r = copy_up(target, mnt, e);
 	if (r == 0 && late_readonly)
@@ -216,7 +245,7 @@ static int cgroup_bind(struct job *j, const struct spec_mount *m, const struct m
 	if (!*step->name) {
 		r = open_target(j, m, true, &target, e);
 	} else {
-		if (mkdirat(top, step->name, 0755) == 0)
+		if (mkdirat(top, step->name, 0755) == 0 || errno == EEXIST)
 			target = openat(top, step->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 		if (target < 0)
 			r = err_sys(e, "cannot make '%s/%s'", m->destination, step->name);
