@@ -179,7 +179,8 @@ struct layer_source {
 	 */
 	int (*begin)(void *arg, struct layer_work *w, struct err *e);
 	void (*stop)(void *arg, struct layer_work *w);
-	void (*release)(void *arg); /* once, when the work needs it no more; may be NULL */
+	void (*pause)(void *arg, bool on); /* back-pressure; a few more pieces may still come */
+	void (*release)(void *arg);	   /* once, when the work needs it no more; may be NULL */
 	void *arg;
 };
 

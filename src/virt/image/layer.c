@@ -1,8 +1,8 @@
 /*
  * Theory of operation
  *
- * One layer on its way in: bytes → blob file → (hash job) → verified; at the same time blob file →
- *hull-unpack → temporary directory. The child follows the growing file and is told "that is all"
+ * One layer on its way in: bytes → (job: blob file and hash) → verified; at the same time blob file
+ *→ hull-unpack → temporary directory. The child follows the growing file and is told "that is all"
  *only after the digest was right, so a wrong digest never becomes a layer.
  *
  *	WAITING --place free--> RUNNING --verified and unpacked--> SYNCING --synced, renamed--> DONE
@@ -25,9 +25,9 @@
 #include "ground/store/folder.h"
 #include "virt/image/image_priv.h"
 
-#define ANNOUNCE_BYTES (256u << 10)
-#define HASH_BYTES     (1u << 20)
-#define TELL_MS	       100
+#define DRAIN_BYTES (512u << 10) /* worth a job */
+#define PAUSE_BYTES (4u << 20)	 /* waiting for the disk: the network shall wait as well */
+#define TELL_MS	    100
 #define LOSSY_REST_MAX \
 	(64u << 20) /* after a damaged stream: fetch this much more to name the cause */
 
@@ -39,15 +39,16 @@ struct layer_work {
 	char key[DIGEST_ROOM], diff_id[DIGEST_ROOM], blob[DIGEST_ROOM];
 	int64_t size;
 	struct layer_source source;
-	bool fetching, fetched, hashing, verified, unpacked, failed, cleaning;
+	bool fetching, fetched, draining_now, paused, verified, unpacked, failed, cleaning;
 	struct blob_writer *writer;
-	uint64_t told, hash_upto, hash_asked;
+	struct strbuf filling, draining;
+	uint64_t got; /* bytes the source gave */
 	struct child *child;
 	uint64_t child_at;
 	char tmp[32]; /* below <root>/layer; "" none */
 	uint64_t unpacked_bytes, entries;
 	struct json *implicit;
-	struct err err, hash_err;
+	struct err err, drain_err;
 	int64_t last_tell_ms;
 };
 
@@ -88,9 +89,11 @@ static void fail_deferred(void *arg);
 
 static void work_free(struct layer_work *w)
 {
-	assert(!w->child && !w->hashing);
+	assert(!w->child && !w->draining_now);
 	loop_defer_cancel(w->store->loop, fail_deferred, w);
 	list_remove(&w->link);
+	strbuf_done(&w->filling);
+	strbuf_done(&w->draining);
 	(void)blob_abort(w->writer);
 	if (w->source.release)
 		w->source.release(w->source.arg);
@@ -167,7 +170,7 @@ static void fail_further(struct layer_work *w)
 {
 	struct clean_job *j;
 
-	if (w->child || w->hashing || w->cleaning)
+	if (w->child || w->draining_now || w->cleaning)
 		return;
 	w->cleaning = true;
 	if (!w->tmp[0]) {
@@ -348,16 +351,16 @@ static void sync_next(struct image_store *s)
 	loop_job(s->loop, sync_run, sync_done, j);
 }
 
-/* ---- Hashing ---- */
+/* ---- Writing and hashing, in a job ---- */
 
-static void hash_on(struct layer_work *w);
+static void drain_on(struct layer_work *w);
 
-static void hash_run(void *arg)
+static void drain_run(void *arg)
 {
 	struct layer_work *w = arg;
 
-	w->hash_err.kind = ERR_NONE;
-	(void)!blob_hash(w->writer, w->hash_asked, &w->hash_err);
+	w->drain_err.kind = ERR_NONE;
+	(void)!blob_write(w->writer, w->draining.p, w->draining.n, &w->drain_err);
 }
 
 static void verify(struct layer_work *w)
@@ -381,42 +384,55 @@ static void verify(struct layer_work *w)
 	complete(w);
 }
 
-static void hash_done(void *arg)
+static void drain_done(void *arg)
 {
 	struct layer_work *w = arg;
 
-	w->hashing = false;
-	w->hash_upto = w->hash_asked;
-	if (w->failed)
+	w->draining_now = false;
+	strbuf_clear(&w->draining);
+	if (w->failed) {
 		fail_further(w);
-	else if (w->hash_err.kind != ERR_NONE)
-		fail_explained(w, &w->hash_err);
-	else
-		hash_on(w);
-}
-
-static void hash_on(struct layer_work *w)
-{
-	uint64_t have = blob_written(w->writer);
-
-	if (w->hashing || w->failed || w->verified)
-		return;
-	if (w->fetched && w->hash_upto == have) {
-		verify(w);
 		return;
 	}
-	if (!w->fetched && have - w->hash_upto < HASH_BYTES)
+	if (w->drain_err.kind != ERR_NONE) {
+		fail_explained(w, &w->drain_err);
 		return;
-	w->hashing = true;
-	w->hash_asked = have;
-	loop_job(w->store->loop, hash_run, hash_done, w);
+	}
+	if (w->child && !w->fetched)
+		child_more(w->child, blob_written(w->writer), false);
+	if (w->paused && w->fetching) {
+		w->paused = false;
+		w->source.pause(w->source.arg, false);
+	}
+	drain_on(w);
+}
+
+/* The loop fills one buffer while a job writes and hashes the other: a slow disk never holds the
+ * loop. */
+static void drain_on(struct layer_work *w)
+{
+	struct strbuf swap = w->draining;
+
+	if (w->draining_now || w->failed || w->verified)
+		return;
+	if (w->filling.n == 0) {
+		if (w->fetched)
+			verify(w);
+		return;
+	}
+	if (!w->fetched && w->filling.n < DRAIN_BYTES && w->got < (uint64_t)w->size)
+		return;
+	w->draining = w->filling;
+	w->filling = swap;
+	w->draining_now = true;
+	loop_job(w->store->loop, drain_run, drain_done, w);
 }
 
 /* ---- Bytes from the source ---- */
 
 uint64_t layer_have(const struct layer_work *w)
 {
-	return w->writer ? blob_written(w->writer) : 0;
+	return w->got;
 }
 
 const char *layer_blob(const struct layer_work *w)
@@ -432,29 +448,24 @@ int64_t layer_size(const struct layer_work *w)
 void layer_bytes(struct layer_work *w, const void *p, size_t n)
 {
 	struct err e = {0};
-	uint64_t have;
 
 	if (w->failed || w->fetched)
 		return;
-	have = blob_written(w->writer);
-	if (n > (uint64_t)w->size - have) {
+	if (n > (uint64_t)w->size - w->got) {
 		(void)err_set(&e, ERR_INVALID,
 			      "the registry sends more than the %lld bytes announced",
 			      (long long)w->size);
 		fail_explained(w, &e);
 		return;
 	}
-	if (blob_append(w->writer, p, n, &e) < 0) {
-		fail_explained(w, &e);
-		return;
+	strbuf_add(&w->filling, p, n);
+	w->got += n;
+	if (w->filling.n >= PAUSE_BYTES && !w->paused) {
+		w->paused = true;
+		w->source.pause(w->source.arg, true);
 	}
-	have += n;
-	if (w->child && have - w->told >= ANNOUNCE_BYTES) {
-		child_more(w->child, have, false);
-		w->told = have;
-	}
-	hash_on(w);
-	tell_slowly(w, "Downloading", have);
+	drain_on(w);
+	tell_slowly(w, "Downloading", w->got);
 }
 
 void layer_fetched(struct layer_work *w, const struct err *e)
@@ -469,15 +480,15 @@ void layer_fetched(struct layer_work *w, const struct err *e)
 		fail_explained(w, &why);
 		return;
 	}
-	if (blob_written(w->writer) != (uint64_t)w->size) {
+	if (w->got != (uint64_t)w->size) {
 		(void)err_set(&why, ERR_INVALID,
 			      "the registry sent %llu of the %lld bytes announced",
-			      (unsigned long long)blob_written(w->writer), (long long)w->size);
+			      (unsigned long long)w->got, (long long)w->size);
 		fail_explained(w, &why);
 		return;
 	}
 	w->fetched = true;
-	hash_on(w);
+	drain_on(w);
 }
 
 /* ---- The child ---- */
@@ -524,7 +535,7 @@ static void on_child_done(void *arg, const struct unpack_answer *a, const struct
 		/* A damaged stream has a cause: when little is missing, let the digest say whose
 		 * fault it is. */
 		if (w->fetching && !w->verified && e.kind == ERR_INVALID &&
-		    (uint64_t)w->size - blob_written(w->writer) <= LOSSY_REST_MAX) {
+		    (uint64_t)w->size - w->got <= LOSSY_REST_MAX) {
 			w->err = e;
 			return;
 		}

@@ -191,6 +191,14 @@ struct registry_call *registry_cancel(struct registry_call *c)
 	return NULL;
 }
 
+void registry_pause(struct registry_call *c, bool on)
+{
+	if (c->http && on)
+		http_call_pause(c->http);
+	else if (c->http)
+		http_call_resume(c->http);
+}
+
 int registry_call_status(const struct registry_call *c)
 {
 	return c->status;

@@ -52,6 +52,7 @@ struct registry_request {
 int registry_ask(struct registry *r, const struct registry_request *q, struct registry_call **ret,
 		 struct err *e) must_use;
 struct registry_call *registry_cancel(struct registry_call *c); /* NULL allowed; returns NULL */
+void registry_pause(struct registry_call *c, bool on);
 int registry_call_status(const struct registry_call *c);
 /* The next mirror, or the origin after the last; false when there is none left. */
 bool registry_next_endpoint(struct registry *r);

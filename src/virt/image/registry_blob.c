@@ -145,6 +145,14 @@ static void stop(void *arg, struct layer_work *w)
 		loop_timer_unset(b->timer);
 }
 
+static void hold_back(void *arg, bool on)
+{
+	struct registry_blob *b = arg;
+
+	if (b->call)
+		registry_pause(b->call, on);
+}
+
 static void release(void *arg)
 {
 	struct registry_blob *b = arg;
@@ -160,5 +168,5 @@ void registry_blob_source(struct registry *r, struct layer_source *ret)
 	struct registry_blob *b = mem_new(struct registry_blob);
 
 	b->registry = registry_ref(r);
-	*ret = (struct layer_source){begin, stop, release, b};
+	*ret = (struct layer_source){begin, stop, hold_back, release, b};
 }
