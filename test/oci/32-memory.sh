@@ -22,6 +22,9 @@ bundle "$T/c" ".linux.resources.memory = {limit: 8388608, swap: 8388608}" /bin/s
 	'x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done'
 oci run -b "$T/c" hog >"$T/out" 2>&1 </dev/null
 same "one that eats more than its limit ends with 137" 137 $?
+matches "... and the reason is told: which limit, how much, the peak" 'limit 8 MiB .*, peak 8 MiB' "$(cat "$T/out")"
+[ ! -r /dev/kmsg ] || ! dmesg >/dev/null 2>&1 ||
+	matches "... and who it was" "process 'sh' \([0-9]+\)" "$(cat "$T/out")"
 oci run -d -b "$T/c" hog2 >/dev/null 2>&1 </dev/null
 bundle "$T/w" ".linux.resources.memory = {limit: 16777216, swap: 16777216}" /bin/sh -c \
 	'while [ ! -e /go ]; do sleep 0.05; done; (x=xxxxxxxxxxxxxxxx; while :; do x=$x$x; done); sleep 1000'

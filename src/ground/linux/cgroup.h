@@ -196,8 +196,8 @@ uint64_t cgroup_oom_kills(struct cgroup *cg);
 /*
  * Says in one sentence whether memory killed something here: which limit, how much, the peak, which
  * process ("killed for memory: limit 1 MiB of cgroup '/x' (memory.limit_in_bytes), peak 1 MiB,
- * process 'sh' (12)"). `who` is the process's name or NULL. False, and nothing added, when memory
- * killed nobody.
+ * process 'sh' (12)"). `who` is the process's name; NULL: the kernel's log is asked, if it may be
+ * read. False, and nothing added, when memory killed nobody.
  */
 bool cgroup_oom_explain(struct cgroup *cg, const char *who, pid_t pid, struct strbuf *out);
 

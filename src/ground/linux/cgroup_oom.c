@@ -5,6 +5,8 @@
  */
 #include "ground/linux/cgroup_priv.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sys/inotify.h>
 
@@ -118,6 +120,66 @@ static void add_limit(const struct cgroup_dir *d, const char *dir, struct strbuf
 	}
 }
 
+/* Who was killed, as the kernel's log names it. */
+struct victim {
+	char name[64];
+	int pid; /* as the host numbers it; 0: not known */
+};
+
+/* "...oom-kill:constraint=...,oom_memcg=/x,task_memcg=/x/y,task=sh,pid=12,uid=0" */
+static void look_at_record(const char *record, const char *within, struct victim *ret)
+{
+	const char *memcg = strstr(record, ",task_memcg="), *at = NULL, *task = NULL;
+	size_t n = strlen(within);
+	struct victim v = {0};
+
+	if (!strstr(record, ";oom-kill:") || !memcg)
+		return;
+	memcg += strlen(",task_memcg=");
+	task = strstr(memcg, ",task=");
+	/* Seen from a cgroup namespace our path is the end of theirs; deeper cgroups are ours too.
+	 */
+	at = strstr(memcg, within);
+	if (!task || !at || at >= task || (at[n] != ',' && at[n] != '/'))
+		return;
+	if (sscanf(task, ",task=%63[^,],pid=%d", v.name, &v.pid) == 2)
+		*ret = v;
+}
+
+#define RECORDS_MAX 200000
+
+/* The last one that the log tells of; needs the right to read it. One read is one record. */
+static struct victim find_victim(const char *within)
+{
+	struct victim v = {0};
+	char record[8192];
+	auto_close int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	for (int i = 0; fd >= 0 && i < RECORDS_MAX; i++) {
+		ssize_t n = read(fd, record, sizeof record - 1);
+
+		if (n < 0 && (errno == EPIPE || errno == EINTR)) /* EPIPE: overwritten meanwhile */
+			continue;
+		if (n <= 0)
+			break;
+		record[n] = '\0';
+		look_at_record(record, within, &v);
+	}
+	return v;
+}
+
+static void add_victim(const struct cgroup_dir *d, const char *who, pid_t pid, struct strbuf *out)
+{
+	struct victim v = who ? (struct victim){.pid = pid} : find_victim(d->path + d->mount_n);
+
+	if (!who && v.pid)
+		who = v.name;
+	if (who && v.pid > 0)
+		strbuf_printf(out, ", process '%s' (%d)", who, v.pid);
+	else if (who)
+		strbuf_printf(out, ", process '%s'", who);
+}
+
 bool cgroup_oom_explain(struct cgroup *cg, const char *who, pid_t pid, struct strbuf *out)
 {
 	const struct cgroup_dir *d = cgroup_dir_made(cg, CGROUP_MEMORY);
@@ -136,10 +198,7 @@ bool cgroup_oom_explain(struct cgroup *cg, const char *who, pid_t pid, struct st
 		add_limit(d, dir, out);
 	else
 		strbuf_add_text(out, ": the host itself had none left");
-	if (who && pid > 0)
-		strbuf_printf(out, ", process '%s' (%d)", who, (int)pid);
-	else if (who)
-		strbuf_printf(out, ", process '%s'", who);
+	add_victim(d, who, pid, out);
 	if (kills > 1)
 		strbuf_printf(out, ", %" PRIu64 " processes in all", kills);
 	return true;
