@@ -50,6 +50,27 @@ same "run: read-only root" 1 \
 same "run: privileged has all devices' rights" ok \
 	"$(pod run --rm --privileged "${common[@]}" "$img" sh -c 'mknod /n b 7 0 && echo ok' 2>&1)"
 
+sees() {
+	local name=$1 wanted=$2
+	shift 2
+	same "run: $name" "$wanted" "$(pod run --rm "${common[@]}" "$@" 2>&1 | tr -d '\r' | xargs)"
+}
+sees "a user namespace" "0 0 100000 65536" --uidmap 0:100000:65536 --gidmap 0:100000:65536 "$img" \
+	sh -c 'echo $(id -u) $(cat /proc/self/uid_map)'
+sees "no capabilities" 0000000000000000 --cap-drop all "$img" sh -c 'sed -n "s/CapEff:.//p" /proc/self/status'
+sees "the host's processes" yes --pid host "$img" sh -c 'test $$ != 1 && echo yes'
+sees "sysctl" 77 --sysctl kernel.msgmax=77 "$img" cat /proc/sys/kernel/msgmax
+sees "tmpfs and shm" "1048576 2097152" --tmpfs /t:size=1m --shm-size 2m "$img" sh -c \
+	'for d in /t /dev/shm; do stat -f -c "%s %b" $d | { read s b; echo $((s * b)); }; done'
+sees "hostname" box --hostname box "$img" hostname
+sees "masked paths" 0 "$img" sh -c 'wc -c </proc/timer_list'
+[ ! -e /dev/net/tun ] || sees "a device" yes --device /dev/net/tun "$img" sh -c 'test -c /dev/net/tun && (: </dev/net/tun) && echo yes'
+sees "an unconfined process" 0 --security-opt seccomp=unconfined "$img" sh -c 'sed -n "s/Seccomp:.//p" /proc/self/status'
+sees "a filtered one" 2 "$img" sh -c 'sed -n "s/Seccomp:.//p" /proc/self/status'
+mkdir -p "$T/vol" && echo given >"$T/vol/file"
+sees "a volume, read-only" "given no" -v "$T/vol:/vol:ro" "$img" sh -c 'cat /vol/file; touch /vol/x 2>/dev/null || echo no'
+sees "working directory" /tmp -w /tmp "$img" pwd
+
 same "limits are seen inside" "67108864 20000 100000 512 33" \
 	"$(pod run --rm --memory 64m --memory-swap 64m --cpu-quota 20000 --cpu-period 100000 --cpu-shares 512 \
 		--pids-limit 33 "${common[@]}" "$img" sh -c 'cd /sys/fs/cgroup; if [ -e memory ]; then
@@ -75,6 +96,8 @@ same "... shows" running "$(pod inspect -f '{{.State.Status}}' long)"
 check "update" pod update --memory 33554432 --memory-swap 33554432 long
 same "... is seen inside" 33554432 "$(pod exec long sh -c \
 	'cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max')"
+check "cp out" sh -c "podman --root '$T/p/root' --runroot '$T/p/run' --tmpdir '$T/p/tmp' --storage-driver vfs \
+	cp long:/etc/passwd '$T/passwd' && grep -q root '$T/passwd'"
 check "kill by signal" pod kill -s USR1 long
 check "stop" pod stop -t 0 long
 same "... shows" exited "$(pod inspect -f '{{.State.Status}}' long)"
