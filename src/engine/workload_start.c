@@ -229,7 +229,8 @@ static void on_lost(void *ctx, const struct err *why)
 	}
 	if (!workload_runs(w))
 		return;
-	/* Execs ended with the container: their clients ask for the code before the burial is over. */
+	/* Execs ended with the container: their clients ask for the code before the burial is over.
+	 */
 	exec_drop_all(w);
 	adopt_bury(w);
 }
