@@ -9,7 +9,7 @@ dk run -d --name runs busybox sh -c 'i=0; while :; do i=$((i + 1)); echo tick $i
 dk run -d --name ends busybox sh -c 'sleep 1; echo last words; exit 23' >/dev/null
 dk run -d --name again --restart always busybox sh -c 'sleep 0.4; exit 1' >/dev/null
 dk create --name idle busybox true >/dev/null
-dk run --name att -i busybox sh -c 'echo before; read x; echo after $x; exit 4' >"$T/att" 2>&1 < <(sleep 3; echo input) &
+dk run --name att -i busybox sh -c 'echo before; read x; echo after $x; exit 4' >"$T/att" 2>/dev/null < <(sleep 3; echo input) &
 client=$!
 within 5 grep -q before "$T/att"
 pid=$(dk inspect -f '{{.State.Pid}}' runs)

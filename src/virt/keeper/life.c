@@ -88,6 +88,11 @@ static void forget_run(struct supervisor *s)
 static void end(struct supervisor *s)
 {
 	s->phase = KEEPER_ENDED;
+	/* A client that reads late must not keep the network alive. */
+	if (s->netns_fd != s->net.netns)
+		(void)fd_close(s->netns_fd);
+	s->netns_fd = -1;
+	netns_sockets_close(&s->net);
 	streams_finish_clients(&s->io);
 	supervisor_leave_if_done(s);
 	if (!s->turn.stop)
