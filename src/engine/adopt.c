@@ -124,6 +124,8 @@ static void buried(void *arg)
 
 	if (b->error.kind)
 		log_error("container %s: %s", b->run_dir, b->error.text);
+	if (w && !workload_runs(w))
+		unplug_all(w);
 	if (w && workload_runs(w)) {
 		struct keeper_died d = died_of(w, b);
 		bool by_keeper =
@@ -180,6 +182,7 @@ void adopt_state(void *ctx, const struct keeper_state *s)
 	switch ((enum keeper_phase)s->phase) {
 	case KEEPER_PREPARING:
 		keeper_forget(w->keeper);
+		unplug_all(w);
 		if (workload_runs(w))
 			w->state = w->started_once ? WORKLOAD_EXITED : WORKLOAD_CREATED;
 		break;
@@ -340,6 +343,14 @@ static void strange_directory(struct engine *g, const char *id)
 	workload_remove_files(g, id, NULL, NULL);
 }
 
+/* Where a container that nobody knows stood on the networks. */
+static void strange_endpoint(struct engine *g, const char *id)
+{
+	auto_free char *path = mem_printf("%s/endpoint/%s", g->run, id);
+
+	(void)unlink(path);
+}
+
 /* A keeper without a record: its container must not run. */
 static void strange_keeper(struct engine *g, const char *id)
 {
@@ -392,6 +403,7 @@ int adopt_all(struct engine *g, struct err *e)
 	struct reading r = {g, e, 0};
 	struct err warn = {0};
 	auto_free char *containers = mem_printf("%s/container", g->root);
+	auto_free char *endpoints = mem_printf("%s/endpoint", g->run);
 	auto_free char *keepers = mem_printf("%s/keeper", g->run);
 
 	g->recovering = 1; /* this function itself */
@@ -402,6 +414,7 @@ int adopt_all(struct engine *g, struct err *e)
 		return -ERR_INTERNAL;
 	if (volume_sweep(g->volumes, &warn) < 0)
 		log_warn("%s", warn.text);
+	sweep(g, endpoints, strange_endpoint);
 	sweep(g, keepers, strange_keeper);
 	sweep(g, containers, strange_directory);
 	exec_read_all(g);

@@ -191,7 +191,7 @@ void unplug_all(struct workload *w)
 		if (network_detach(w->engine->net, w->plugs[i].endpoint, NULL, &e) < 0)
 			log_warn("container %.12s: %s", w->id, e.text);
 	}
-	if (w->plugs) {
+	if (w->plugs || w->recovering) {
 		auto_free char *path = mem_printf("%s/endpoint/%s", w->engine->run, w->id);
 
 		(void)unlink(path);

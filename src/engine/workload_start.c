@@ -210,6 +210,10 @@ static void on_lost(void *ctx, const struct err *why)
 	struct workload *w = as_workload(ctx);
 
 	w->keeper = keeper_free(w->keeper);
+	if (w->recovering) { /* it ended while we were asking it */
+		adopt_bury(w);
+		return;
+	}
 	if (w->start_when_lost) {
 		spawn_or_fail(w);
 		return;
