@@ -145,7 +145,7 @@ int volume_parse_bind(struct str text, struct arena *a, struct volume_mount *ret
 
 	while (n < array_len(part) && str_cut(&rest, ':', &part[n]))
 		n++;
-	if (n == 0 || n > 3 || rest.p)
+	if (n == 0 || n > 3)
 		return err_set(e, ERR_INVALID, "invalid volume specification: '%.*s'",
 			       (int)(text.n > 400 ? 400 : text.n), text.p);
 	m.kind = n > 1 && part[0].n && part[0].p[0] == '/' ? VOLUME_BIND : VOLUME_NAMED;
