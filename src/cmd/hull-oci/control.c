@@ -139,7 +139,7 @@ int verb_delete(struct oci *o, int argc, char **argv, struct err *e)
 {
 	struct control_args a = {0};
 	auto_record struct record rec = RECORD_INIT;
-	const char *id;
+	const char *id = "";
 	int first, r;
 
 	r = options_parse(delete_options, array_len(delete_options), &a, argc, argv, false, &first,
@@ -161,7 +161,7 @@ int verb_delete(struct oci *o, int argc, char **argv, struct err *e)
 static int freeze(struct oci *o, int argc, char **argv, bool on, struct err *e)
 {
 	auto_record struct record rec = RECORD_INIT;
-	const char *id;
+	const char *id = "";
 	int r = oci_one_id(argc, argv, 1, &id, e);
 
 	if (r == 0)

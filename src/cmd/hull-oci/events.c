@@ -83,7 +83,7 @@ int verb_events(struct oci *o, int argc, char **argv, struct err *e)
 {
 	struct events_args a = {.interval = 5000000000};
 	auto_record struct record rec = RECORD_INIT;
-	const char *id;
+	const char *id = "";
 	int first, r;
 
 	r = options_parse(options, array_len(options), &a, argc, argv, false, &first, e);

@@ -44,9 +44,9 @@ struct record {
 	const char *status;
 };
 
-#define RECORD_INIT       \
-	{                 \
-		.dir = -1 \
+#define RECORD_INIT                     \
+	{                               \
+		.dir = -1, .status = "" \
 	}
 
 void record_done(struct record *r);

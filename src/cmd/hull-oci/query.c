@@ -35,7 +35,7 @@ int verb_state(struct oci *o, int argc, char **argv, struct err *e)
 {
 	auto_record struct record rec = RECORD_INIT;
 	auto_json struct json *j = NULL;
-	const char *id;
+	const char *id = "";
 	int r = oci_one_id(argc, argv, 1, &id, e);
 
 	if (r == 0)
@@ -89,7 +89,7 @@ int verb_list(struct oci *o, int argc, char **argv, struct err *e)
 {
 	struct list_args a = {.format = "table"};
 	auto_json struct json *all = NULL;
-	char **ids;
+	char **ids = NULL;
 	int first, r;
 
 	r = options_parse(list_options, array_len(list_options), &a, argc, argv, false, &first, e);

@@ -328,7 +328,7 @@ int verb_run(struct oci *o, int argc, char **argv, struct err *e)
 int verb_start(struct oci *o, int argc, char **argv, struct err *e)
 {
 	auto_record struct record rec = RECORD_INIT;
-	const char *id;
+	const char *id = "";
 	int r = oci_one_id(argc, argv, 1, &id, e);
 
 	if (r == 0)

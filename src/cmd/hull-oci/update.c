@@ -122,7 +122,7 @@ int verb_update(struct oci *o, int argc, char **argv, struct err *e)
 	auto_record struct record rec = RECORD_INIT;
 	auto_json struct json *j = NULL;
 	struct spec_resources res;
-	const char *id;
+	const char *id = "";
 	int first, r;
 
 	r = parse_args(argc, argv, &a, &first, e);

@@ -96,6 +96,8 @@ int apart_create(const struct container_order *o, struct container *ret, struct 
 
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return err_sys(e, "cannot become a subreaper");
+	n.n = 0; /* not the bytes: they would be pages of a small process */
+	n.fds_n = 0;
 	r = fdpass_pair(SOCK_SEQPACKET, pair, e);
 	if (r == 0)
 		r = namespace_clone(0, -1, &pid, NULL, e);

@@ -3,6 +3,7 @@
  */
 #include "virt/container/container.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -21,7 +22,10 @@
 static int pass_gate(int gate, struct err *e)
 {
 	struct note n;
-	int r = note_send(gate, NOTE_START, NULL, 0, NULL, 0, e);
+	int r;
+
+	n.type = NOTE_END;
+	r = note_send(gate, NOTE_START, NULL, 0, NULL, 0, e);
 
 	if (r == -ERR_UNAVAILABLE)
 		return err_set(e, ERR_GONE, "the container's process has ended");
@@ -38,6 +42,7 @@ int container_start(struct container *c, struct err *e)
 {
 	int r;
 
+	assert(c->pid > 0 && c->pidfd >= 0);
 	if (c->gate < 0)
 		return err_set(e, ERR_CONFLICT, "the container was started already");
 	r = pass_gate(c->gate, e);
@@ -66,6 +71,8 @@ void container_done(struct container *c)
 
 int container_kill(struct container *c, int sig, bool all, struct err *e)
 {
+	assert(sig > 0);
+	assert(c->pidfd >= 0);
 	if (all && c->cgroup)
 		return sig == SIGKILL ? cgroup_kill(c->cgroup, e)
 				      : cgroup_signal(c->cgroup, sig, e);
@@ -74,11 +81,13 @@ int container_kill(struct container *c, int sig, bool all, struct err *e)
 
 int container_pause(struct container *c, struct err *e)
 {
+	assert(c->cgroup);
 	return cgroup_freeze(c->cgroup, true, FREEZE_TIMEOUT_MS, e);
 }
 
 int container_resume(struct container *c, struct err *e)
 {
+	assert(c->cgroup);
 	return cgroup_freeze(c->cgroup, false, FREEZE_TIMEOUT_MS, e);
 }
 

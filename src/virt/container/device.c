@@ -3,6 +3,7 @@
  * The directory /dev is opened once without following links; a container that brings the host's
  * /dev (a bind) is left alone. Where mknod is not allowed the host's node is bound instead.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -166,6 +167,7 @@ int devices_make(struct job *j, struct err *e)
 	struct node n;
 	int r;
 
+	assert(j->root >= 0);
 	if (brings_own_dev(j->s))
 		return 0;
 	r = inroot_make(j->root, "dev", true, 0755, &made, e);
@@ -205,6 +207,7 @@ int devices_console(struct job *j, struct err *e)
 	auto_close int pts = -1;
 	int r;
 
+	assert(j->console_master < 0 && j->launch.tty < 0);
 	if (!p->terminal)
 		return 0;
 	r = inroot_open_nolinks(j->root, "dev/pts", O_RDONLY | O_DIRECTORY, &pts, e);

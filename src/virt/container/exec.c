@@ -68,7 +68,7 @@ static char **merge_env(char **base, char **added, struct arena *arena)
 	for (size_t i = 0; all[i]; i++) {
 		size_t name = strcspn(all[i], "="), k = 0;
 
-		while (k < n && (strncmp(all[k], all[i], name) || all[k][name] != '='))
+		while (k < n && (strncmp(all[k], all[i], name) != 0 || all[k][name] != '='))
 			k++;
 		all[k] = all[i];
 		n += k == n;

@@ -6,6 +6,7 @@
  */
 #include "virt/container/helper.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -114,7 +115,10 @@ int helper_spawn(struct job *j, uint64_t flags, pid_t *ret_pid, int *ret_pidfd, 
 	struct note *n = arena_new(j->a, struct note);
 	int pair[2] = {-1, -1}, pidfd = -1;
 	pid_t helper, pid;
-	int r = fdpass_pair(SOCK_SEQPACKET, pair, e);
+	int r;
+
+	assert(helper_needed(j));
+	r = fdpass_pair(SOCK_SEQPACKET, pair, e);
 
 	if (r == 0)
 		r = namespace_clone(0, -1, &helper, NULL, e);

@@ -4,6 +4,7 @@
  */
 #include "virt/container/hook.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -95,6 +96,8 @@ static int run_one(const struct spec_hook *h, const char *state, struct err *e)
 int hook_run(const struct spec_hook *hooks, size_t n, const char *what, const char *state,
 	     struct err *e)
 {
+	assert(!n || hooks);
+	assert(what && state);
 	for (size_t i = 0; i < n; i++)
 		if (run_one(&hooks[i], state, e) < 0)
 			return err_wrap(e, "%s hook %zu", what, i);

@@ -416,7 +416,10 @@ static int set_ids(const struct launch *l, struct err *e)
 int launch_privileges(struct launch *l, struct err *e)
 {
 	const struct spec_process *p = l->p;
-	int r = set_labels(l, e);
+	int r;
+
+	assert(l->uid != UINT32_MAX && l->gid != UINT32_MAX);
+	r = set_labels(l, e);
 
 	if (r < 0)
 		return r;
@@ -582,6 +585,8 @@ int launch_exec(struct launch *l, struct err *e)
 	char *none[] = {NULL};
 	int r = 0;
 
+	assert(l->path && l->args && l->args[0]);
+	assert(l->tty < 0);
 	if (l->p->no_new_privileges && (r = install_seccomp(l, e)) < 0)
 		return r;
 	(void)execve(l->path, l->args, l->env ? l->env : none);

@@ -4,6 +4,7 @@
  * path that does not exist needs no mask. Everything is resolved in the root and mounted onto
  * descriptors.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mount.h>
@@ -98,6 +99,8 @@ int masks_apply(struct job *j, struct err *e)
 {
 	struct covers c = {-1, -1};
 	int r = 0;
+
+	assert(j->root >= 0);
 
 	for (char **p = j->s->os.readonly_paths; r == 0 && p && *p; p++) {
 		r = protect_one(j, *p, e);

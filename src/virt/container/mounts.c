@@ -4,6 +4,7 @@
  * with a neighbour can move a mount elsewhere. A file system a user namespace may not make anew is
  * bound from the host.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -313,6 +314,7 @@ static int make_one(struct job *j, size_t i, struct err *e)
 
 int mounts_make(struct job *j, struct err *e)
 {
+	assert(j->root >= 0);
 	for (size_t i = 0; i < j->s->mounts_n; i++) {
 		int r = make_one(j, i, e);
 
@@ -329,6 +331,9 @@ static int bind_one(struct job *j, const struct container_bind *b, struct err *e
 	auto_close int target = -1;
 	struct stat s;
 	int r = 0;
+
+	assert(b->target && *b->target == '/');
+	assert(b->fd >= 0 || b->source);
 
 	if (b->fd >= 0)
 		mnt = fcntl(b->fd, F_DUPFD_CLOEXEC, 3);

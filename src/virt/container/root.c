@@ -146,7 +146,10 @@ static int finish_attributes(const struct job *j, struct err *e)
 
 int root_finish(struct job *j, struct err *e)
 {
-	int r = make_cwd(j, e);
+	int r;
+
+	assert(j->root >= 0);
+	r = make_cwd(j, e);
 
 	if (r == 0)
 		r = masks_apply(j, e);

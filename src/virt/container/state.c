@@ -3,6 +3,7 @@
  */
 #include "virt/container/state.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -86,6 +87,7 @@ char *state_oci_text(const struct state *s)
 
 int state_write(int dirfd, const struct state *s, struct err *e)
 {
+	assert(s->id && s->pid > 0 && s->boot_id);
 	auto_json struct json *j = json_encode(&state_shape, s);
 	auto_strbuf struct strbuf b = {0};
 	auto_close int fd = -1;

@@ -3,6 +3,7 @@
  */
 #include "virt/container/user.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +139,7 @@ int user_lookup(int root, const char *text, struct arena *a, struct user *ret, s
 	bool found;
 	int r;
 
+	assert(text && ret);
 	if (!str_cut(&rest, ':', &who) || !who.n)
 		return err_set(e, ERR_INVALID, "invalid user '%s'", text);
 	r = read_file(root, "etc/passwd", a, &passwd, e);
