@@ -66,6 +66,7 @@ struct image_store {
 	struct list finishing; /* layer works waiting for the next sync */
 	struct list tasks, holds, children;
 	bool syncing, closing;
+	unsigned int failing;  /* layer works on their way to FAILED */
 	unsigned int incoming; /* jobs that publish blobs nobody has pinned yet: none is swept */
 	int overlay;	       /* -1 not probed, 0 no, 1 yes */
 };
@@ -117,7 +118,8 @@ struct image_task {
 	void (*cancel)(struct image_task *t, const struct err *e);
 	void (*begin)(struct image_task *t);
 	void (*release)(struct image_task *t); /* frees what the kind owns, not the task */
-	bool ending;
+	bool ending, cleaning;
+	bool brings; /* makes blobs and layers: a failure collects them before it is told */
 	struct err err;
 	bool failed;
 	struct image_result result;
@@ -129,6 +131,7 @@ void *task_new(struct image_store *s, size_t size_bytes, const struct image_watc
 	       const char *name);
 /* Calls `begin` soon: nothing is told from inside the call that starts a task. */
 void task_begin(struct image_task *t, void (*begin)(struct image_task *t));
+void task_cleaned(struct image_store *s); /* the last failing layer work is gone */
 /* Takes back a task that could not begin: frees it, nobody is told. */
 void task_drop(struct image_task *t);
 /* Ends it: `done` is called by a deferred call; e NULL: good. Later calls do nothing. */

@@ -23,6 +23,7 @@
 #define INDEX_FILE	"images.json"
 #define INDEX_BYTES_MAX (256u << 20)
 #define INDEX_VERSION	1
+#define TRASH		"trash-" /* hidden layers on their way out, in <root>/image */
 
 static const char *const owner_names[] = {"docker", "kube", "cli"};
 static_assert(array_len(owner_names) == IMAGE_OWNERS, "a name for each owner");
@@ -247,8 +248,9 @@ static int64_t layer_bytes_noted(struct image_store *s, const char *name)
 }
 
 struct sweep_job {
-	int layer_fd;
-	char **names;
+	int layer_fd, image_fd;
+	char **names; /* in <root>/layer */
+	char **trash; /* in <root>/image */
 	void (*done)(void *arg);
 	void *arg;
 };
@@ -259,6 +261,8 @@ static void sweep_run(void *arg)
 
 	for (size_t i = 0; j->names && j->names[i]; i++)
 		(void)!folder_remove(j->layer_fd, j->names[i], NULL);
+	for (size_t i = 0; j->trash && j->trash[i]; i++)
+		(void)!folder_remove(j->image_fd, j->trash[i], NULL);
 }
 
 static void sweep_done(void *arg)
@@ -268,6 +272,7 @@ static void sweep_done(void *arg)
 	if (j->done)
 		j->done(j->arg);
 	(void)mem_free_texts(j->names);
+	(void)mem_free_texts(j->trash);
 	free(j);
 }
 
@@ -289,6 +294,16 @@ static void load_layer_dir(struct image_store *s, const char *name, char ***swee
 	(void)map_put(&s->layers, dir->diff_id, dir);
 }
 
+static void find_trash(struct image_store *s, char ***ret)
+{
+	int fd = openat(s->image_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	auto_closedir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	for (struct dirent *d; dir && (d = readdir(dir));)
+		if (text_starts(d->d_name, TRASH))
+			mem_append_text(ret, d->d_name);
+}
+
 /* Layers that are whole; the rest is what a crash left, and is swept in the background. */
 static int load_layers(struct image_store *s, struct err *e)
 {
@@ -305,7 +320,9 @@ static int load_layers(struct image_store *s, struct err *e)
 		if (d->d_name[0] != '.')
 			load_layer_dir(s, d->d_name, &job->names);
 	job->layer_fd = s->layer_fd;
-	if (job->names)
+	job->image_fd = s->image_fd;
+	find_trash(s, &job->trash);
+	if (job->names || job->trash)
 		loop_job(s->loop, sweep_run, sweep_done, job);
 	else
 		free(job);
@@ -492,8 +509,8 @@ static int64_t hide_layers(struct image_store *s, const struct map *keep, char *
 		if (d->pins || map_get(keep, d->diff_id) || map_get(&s->works, d->diff_id))
 			continue;
 		world_random_hex(s->world, id, 16);
-		snprintf(name, sizeof(name), "tmp-%s", id);
-		if (renameat(s->layer_fd, digest_hex(d->diff_id), s->layer_fd, name) < 0 &&
+		snprintf(name, sizeof(name), TRASH "%s", id);
+		if (renameat(s->layer_fd, digest_hex(d->diff_id), s->image_fd, name) < 0 &&
 		    errno != ENOENT)
 			continue;
 		mem_append_text(names, name);
@@ -513,12 +530,13 @@ int64_t index_collect(struct image_store *s, void (*done)(void *arg), void *arg)
 
 	map_each (&s->images, it)
 		mark_image(s, it->value, &layers, &blobs);
-	freed = hide_layers(s, &layers, &job->names);
+	freed = hide_layers(s, &layers, &job->trash);
 	if (s->incoming == 0)
 		(void)!blob_each(s->blobs, sweep_blob, &sweep, NULL);
 	map_done(&layers);
 	map_done(&blobs);
 	job->layer_fd = s->layer_fd;
+	job->image_fd = s->image_fd;
 	job->done = done;
 	job->arg = arg;
 	loop_job(s->loop, sweep_run, sweep_done, job);

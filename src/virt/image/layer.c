@@ -126,6 +126,7 @@ static void waiters_done(struct layer_work *w, const struct err *e)
 static void work_end(struct layer_work *w, const struct err *e)
 {
 	struct image_store *s = w->store;
+	bool was_failed;
 
 	if (map_get(&s->works, w->key) == w)
 		(void)map_remove(&s->works, w->key);
@@ -136,8 +137,11 @@ static void work_end(struct layer_work *w, const struct err *e)
 	}
 	w->state = e ? LAYER_FAILED : LAYER_DONE;
 	waiters_done(w, e);
+	was_failed = w->failed;
 	work_free(w);
 	run_next(s);
+	if (was_failed && --s->failing == 0)
+		task_cleaned(s);
 }
 
 /* ---- Failing ---- */
@@ -195,6 +199,7 @@ static void fail(struct layer_work *w, const struct err *e)
 	if (w->failed)
 		return;
 	w->failed = true;
+	w->store->failing++;
 	w->err = *e;
 	if (w->fetching) {
 		w->fetching = false;

@@ -580,6 +580,7 @@ int image_load_start(struct image_store *s, int fd, enum image_owner owner,
 	l->tmp_fd = -1;
 	l->task.cancel = on_cancel;
 	l->task.release = on_release;
+	l->task.brings = true;
 	r = make_tmp(l, e);
 	if (r == 0) {
 		struct child_options o = {.orders = &orders,

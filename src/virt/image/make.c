@@ -276,6 +276,7 @@ static struct make *make_new(struct image_store *s, const struct image_watch *w,
 
 	m->task.cancel = on_cancel;
 	m->task.release = on_release;
+	m->task.brings = true;
 	m->owner = owner;
 	return m;
 }

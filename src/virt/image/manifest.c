@@ -93,6 +93,16 @@ static int check_parts(const struct manifest *m, const char *what, struct err *e
 	return m->index ? 0 : check_part(&m->config, what, "config", 0, e);
 }
 
+/* A type that is known must be the document's; unknown ones (application/json) say nothing. */
+static bool type_fits(const char *type, bool is_index)
+{
+	bool index = type && (strstr(type, "image.index.") || strstr(type, "manifest.list."));
+	bool image = type && !index &&
+		     (strstr(type, "image.manifest.") || strstr(type, "distribution.manifest."));
+
+	return is_index ? !image : !index;
+}
+
 /* One document, one meaning. */
 static int check_kind(const struct json *j, const char *what, const char *content_type,
 		      struct err *e)
@@ -118,12 +128,10 @@ static int check_kind(const struct json *j, const char *what, const char *conten
 			       what);
 	if (!layers && !manifests)
 		return err_set(e, ERR_INVALID, "%s has neither 'layers' nor 'manifests'", what);
-	if (type && (strstr(type, "index") || strstr(type, "manifest.list")) && !manifests)
-		return err_set(e, ERR_INVALID,
-			       "%s: mediaType says an index, but there is no 'manifests'", what);
-	if (type && strstr(type, "manifest.v") && !strstr(type, "list") && !layers)
-		return err_set(e, ERR_INVALID,
-			       "%s: mediaType says an image, but there is no 'layers'", what);
+	if (!type_fits(type, manifests) || !type_fits(content_type, manifests))
+		return err_set(e, ERR_INVALID, "%s is %s, but is called '%.100s'", what,
+			       manifests ? "an index" : "one image",
+			       type_fits(type, manifests) ? content_type : type);
 	return 0;
 }
 

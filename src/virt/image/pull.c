@@ -505,6 +505,7 @@ int image_pull_start(struct image_store *s, const struct image_pull *o, const st
 	assert(o->reference && o->owner < IMAGE_OWNERS);
 	p->task.cancel = on_cancel;
 	p->task.release = on_release;
+	p->task.brings = true;
 	p->owner = o->owner;
 	r = reference_parse(o->reference, &p->task.arena, &p->reference, e);
 	if (r == 0)

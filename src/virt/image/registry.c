@@ -348,18 +348,19 @@ static void token_done(void *arg, struct http_call *http, int status, const stru
 	resend(c);
 }
 
+/* The registry's own address: the only one that sees its authorization. */
+static bool is_own(const struct registry *r, const char *url)
+{
+	const char *base = registry_endpoint(r);
+	size_t n = strlen(base);
+
+	return strncmp(url, base, n) == 0 && (url[n] == '/' || url[n] == '\0');
+}
+
 /* Credentials for the realm: over https, or to an insecure registry's own host. */
 static bool realm_trusted(const struct registry *r, const char *realm)
 {
-	const struct endpoint *ep = &r->endpoints[r->at];
-
-	if (!ep->origin)
-		return false;
-	if (text_starts(realm, "https://"))
-		return true;
-	return ep->insecure &&
-	       registry_insecure(r->store->settings,
-				 strstr(realm, "://") ? strstr(realm, "://") + 3 : "");
+	return r->endpoints[r->at].origin && (text_starts(realm, "https://") || is_own(r, realm));
 }
 
 static int ask_token(struct registry_call *c, struct err *e)
@@ -494,15 +495,6 @@ static char *call_url(struct registry_call *c)
 	if (c->q.path[0] == '/')
 		return arena_printf(&c->arena, "%s%s", base, c->q.path);
 	return arena_printf(&c->arena, "%s/v2/%s/%s", base, r->path, c->q.path);
-}
-
-/* The registry's own address: the only one that sees its authorization. */
-static bool is_own(const struct registry *r, const char *url)
-{
-	const char *base = registry_endpoint(r);
-	size_t n = strlen(base);
-
-	return strncmp(url, base, n) == 0 && (url[n] == '/' || url[n] == '\0');
 }
 
 static void add_header(struct registry_call *c, const char **list, size_t *n, const char *name,

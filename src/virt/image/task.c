@@ -24,14 +24,11 @@ void *task_new(struct image_store *s, size_t size_bytes, const struct image_watc
 	return t;
 }
 
-static void task_finish(void *arg)
+static void task_report(void *arg)
 {
 	struct image_task *t = arg;
 
-	assert(t->magic == TASK_MAGIC && t->ending);
 	list_remove(&t->link);
-	if (t->release)
-		t->release(t);
 	t->result.image = t->image_owned;
 	if (t->watch.done)
 		t->watch.done(t->watch.ctx, &t->result, t->failed ? &t->err : NULL);
@@ -39,6 +36,38 @@ static void task_finish(void *arg)
 	arena_done(&t->arena);
 	t->magic = 0;
 	free(t);
+}
+
+/*
+ * What came before a failure serves nobody: neither blob nor layer stays, and that is so when the
+ * failure is told. Layers that are still being stopped are waited for (task_cleaned).
+ */
+static void task_clean(struct image_task *t)
+{
+	t->cleaning = t->store->failing > 0;
+	if (!t->cleaning)
+		(void)index_collect(t->store, task_report, t);
+}
+
+static void task_finish(void *arg)
+{
+	struct image_task *t = arg;
+
+	assert(t->magic == TASK_MAGIC && t->ending);
+	if (t->release)
+		t->release(t);
+	if (t->failed && t->brings && !t->store->closing)
+		task_clean(t);
+	else
+		task_report(t);
+}
+
+void task_cleaned(struct image_store *s)
+{
+	list_each (&s->tasks, struct image_task, link, t) {
+		if (t->cleaning)
+			task_clean(t);
+	}
 }
 
 static void task_started(void *arg)
