@@ -171,12 +171,13 @@ hulld_stop() {
 	return $code
 }
 
-# down [NAME]: removes every container, then stops the daemon.
+# down [NAME]: removes every container, then ends the daemon; at SIGQUIT it takes bridges, rules and
+# hull-net with it.
 down() {
 	local name=${1:-hull}
 	[ -n "${HULLD_PID[$name]-}" ] || hulld_start "$name"
 	H=$name everything_goes
-	hulld_stop "$name"
+	hulld_stop "$name" QUIT
 }
 
 everything_goes() {

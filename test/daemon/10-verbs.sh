@@ -22,7 +22,7 @@ same "variables, directory, user, host name" "v /tmp 1000 box" \
 same "entry point and arguments" "a b" "$(dk run --rm --entrypoint /bin/echo busybox a b)"
 same "a read-only root" "Read-only" "$(dk run --rm --read-only busybox sh -c 'touch /x 2>&1 | grep -o Read-only')"
 same "a terminal" "yes 30 100" "$(script -qec "stty rows 30 cols 100; docker -H unix://$T/hull/run/docker.sock run --rm -it \
-	busybox sh -c 'sleep 0.5; test -t 0 && echo yes \$(stty size)'" /dev/null </dev/null | tr -d '\r\0' | tail -n 1)"
+	busybox sh -c 'sleep 0.5; test -t 0 && echo yes \$(stty size)'" /dev/null </dev/null | tr -d '\r' | tail -n 1 | sed 's,^^@,,')"
 same "--init puts an init first" "yes" "$(dk run --rm --init busybox sh -c '[ $$ != 1 ] && echo yes')"
 
 # detached life
