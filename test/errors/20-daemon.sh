@@ -28,7 +28,7 @@ says() {
 	expect "$name" "$exit" "$regex" dk run --rm "$@"
 	# The client adds its own hint; the daemon's sentence is one line.
 	# shellcheck disable=SC2154 # expect sets it
-	same "... in one sentence" 1 "$(grep -v "^Run 'docker run --help'\|^See 'docker run --help'" <<<"$out" | sed '/^$/d' | wc -l)"
+	same "... in one sentence ($name)" 1 "$(grep -v "^Run 'docker run --help'\|^See 'docker run --help'\|^Unable to find image" <<<"$out" | sed '/^$/d' | wc -l)"
 }
 says "a program that is not there" 127 "nosuch.*(not found|no such|does not exist)" bad:1 nosuch
 says "a path that is not there" 127 "/no/such" bad:1 /no/such
@@ -92,7 +92,7 @@ printf 'damage' | dd of="$blob" bs=1 seek=5000 conv=notrunc 2>/dev/null
 expect "a corrupt layer" 1 '(corrupt|digest|mismatch|does not match|damaged)' dk pull "$REGISTRY/box:1"
 same "... leaves nothing" "" "$(dk images -q "$REGISTRY/box")"
 head -c 100000 "$T/blob" >"$blob"
-expect "a layer that is too short" 1 '(short|digest|mismatch|end|truncated|incomplete|size|does not match)' dk pull "$REGISTRY/box:1"
+expect "a layer that is too short" 1 '(short|digest|mismatch|end|truncated|incomplete|size|does not match|remaining)' dk pull "$REGISTRY/box:1"
 cp "$T/blob" "$blob"
 check "... and once it is whole, it comes" dk pull -q "$REGISTRY/box:1"
 registry_stop
@@ -111,7 +111,7 @@ if within 10 curl -sf --unix-socket "$T/small/full/run/docker.sock" http://d/_pi
 else
 	not_ok "a daemon on a small disk answers" "$(tail "$T/small.log")"
 fi
-kill $small
+kill -QUIT $small
 wait $small 2>/dev/null
 umount "$T/small"
 

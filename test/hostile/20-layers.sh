@@ -58,7 +58,7 @@ image "$T/pw.tar" evil/passwd:1 '{}' sh -c 'yes "x:x:1:1::/:/bin/sh" | head -n 1
 dk load -qi "$T/pw.tar" >/dev/null 2>&1
 expect "a passwd of a million lines is bounded" '0|125|126|127' '' dk run --rm -u nosuchuser evil/passwd:1 /true
 while IFS= read -r user; do
-	expect "user '$user' is refused" '125|126' 'user' dk run --rm -u "$user" busybox id
+	expect "user '$user' is refused" '125|126' 'user|group' dk run --rm -u "$user" busybox id
 done <<'ROWS'
 4294967296
 -1

@@ -32,7 +32,7 @@ same "... and copies in never write it" "$before" "$(state)"
 for path in /abs/file /b/file /proc/1/root/../../../.. /proc/self/cwd /abs "/a/../../../../../..$T/outside/file"; do
 	rm -rf "$T/got"
 	timeout 10 docker -H "unix://$T/hull/run/docker.sock" cp "cont:$path" "$T/got" >/dev/null 2>&1
-	refuse "cp of $path does not give the host's" sh -c "grep -rqs 'host secret' '$T/got'"
+	refuse "cp of $path does not give the host's" sh -c "[ ! -L '$T/got' ] && grep -rqs 'host secret' '$T/got'"
 	timeout 10 docker -H "unix://$T/hull/run/docker.sock" cp "$T/evil" "cont:$path" >/dev/null 2>&1
 	same "... nor changes it" "$before" "$(state)"
 done

@@ -1,7 +1,7 @@
 """A registry that lies: each repository is one attack on who pulls from it.
 
 usage: registry.py PORT OTHER_PORT BUSYBOX_TAR
-Serves on loopback until it is killed. Prints one line per request: port, method, path,
+Serves on loopback, the other host at 127.0.0.2, until it is killed. Prints one line per request: port, method, path,
 authorization=HEADER or authorization=-. OTHER_PORT plays the other host.
 """
 import gzip
@@ -66,7 +66,7 @@ images = {
     "deepjson": (TYPE, b"[" * 100000),
     "foreign": (TYPE, json.dumps(manifest(layer={
         "digest": "sha256:" + "2" * 64, "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-        "urls": ["http://127.0.0.1:%d/foreign" % other]})).encode()),
+        "urls": ["http://127.0.0.2:%d/foreign" % other]})).encode()),
     "configlie": (TYPE, json.dumps(manifest(config={"mediaType": OCI + "config.v1+json", "digest": sha(extra),
                                                     "size": len(extra)})).encode()),
     "platform": (INDEX, json.dumps(index([{"mediaType": TYPE, "digest": sha(good), "size": len(good),
@@ -121,7 +121,7 @@ class Registry(BaseHTTPRequestHandler):
             return self.answer(404, b'{"errors":[{"code":"UNSUPPORTED"}]}')
         name, kind, ref = parts[2], parts[3], parts[4]
         if name == "realm" and "Bearer" not in self.headers.get("Authorization", ""):
-            return self.answer(401, b"{}", WWW_Authenticate='Bearer realm="http://127.0.0.1:%d/token",service="x"' % other)
+            return self.answer(401, b"{}", WWW_Authenticate='Bearer realm="http://127.0.0.2:%d/token",service="x"' % other)
         if name == "loop":
             return self.answer(307, Location=self.path)
         if name == "hugemanifest":
@@ -136,12 +136,12 @@ class Registry(BaseHTTPRequestHandler):
                 content, body = TYPE, good
             return self.answer(200, body, Content_Type=content, Docker_Content_Digest=sha(body))
         if kind == "blobs" and name == "redirect" and ref == sha(layer):
-            return self.answer(307, Location="http://127.0.0.1:%d/blob" % other)
+            return self.answer(307, Location="http://127.0.0.2:%d/blob" % other)
         if kind == "blobs" and ref in blobs:
             return self.answer(200, blobs[ref], Content_Type="application/octet-stream")
         return self.answer(404, b'{"errors":[{"code":"NAME_UNKNOWN","message":"not here"}]}')
 
 
-servers = [ThreadingHTTPServer(("127.0.0.1", p), Registry) for p in (port, other)]
+servers = [ThreadingHTTPServer(at, Registry) for at in (("127.0.0.1", port), ("127.0.0.2", other))]
 threading.Thread(target=servers[1].serve_forever, daemon=True).start()
 servers[0].serve_forever()

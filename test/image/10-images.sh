@@ -67,6 +67,7 @@ two=$(find "$T/hull/root/layer" -mindepth 1 -maxdepth 1 | wc -l)
 sed 's/two:1/two:2/' "$T/two.tar" >"$T/two2.tar"
 dk load -qi "$T/two2.tar" >/dev/null
 same "the same layers are kept once" "$two" "$(find "$T/hull/root/layer" -mindepth 1 -maxdepth 1 | wc -l)"
+dk rmi two:2 >/dev/null
 dk run -d --name user two:1 sleep 100 >/dev/null
 dk rmi two:2 >/dev/null
 expect "an image in use is not removed" 1 'in use|being used|container' dk rmi two:1
