@@ -28,7 +28,7 @@ says() {
 	expect "$name" "$exit" "$regex" dk run --rm "$@"
 	# The client adds its own hint; the daemon's sentence is one line.
 	# shellcheck disable=SC2154 # expect sets it
-	same "... in one sentence ($name)" 1 "$(grep -v "^Run 'docker run --help'\|^See 'docker run --help'\|^Unable to find image" <<<"$out" | sed '/^$/d' | wc -l)"
+	same "... in one sentence ($name)" 1 "$(grep -v "^Run 'docker run --help'\|^See 'docker run --help'\|^Unable to find image\|^Usage:" <<<"$out" | sed '/^$/d' | wc -l)"
 }
 says "a program that is not there" 127 "nosuch.*(not found|no such|does not exist)" bad:1 nosuch
 says "a path that is not there" 127 "/no/such" bad:1 /no/such
