@@ -118,6 +118,12 @@ const char *cgroup_dir(const struct cgroup *cg, enum cgroup_controller c);
 int cgroup_want_controller(struct cgroup *cg, enum cgroup_controller c, struct err *e) must_use;
 
 /*
+ * Is the host's own mount pure v2? One statfs. There a process is best born inside (a late join is
+ * slow), so that the cgroup is made before it; on v1 both are made side by side.
+ */
+bool cgroup_host_is_v2(void);
+
+/*
  * Joining. cgroup_clone_fd answers the descriptor for clone3's CLONE_INTO_CGROUP (owned by cg; on
  * hybrid hosts the v2 directory's), or -1: on v1, and where a small memory limit makes a late join
  * better: so ask after the limits are written. cgroup_join_self moves the

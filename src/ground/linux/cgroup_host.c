@@ -208,6 +208,13 @@ void cgroup_host_done(struct cgroup_host *h)
 	*h = (struct cgroup_host){0};
 }
 
+bool cgroup_host_is_v2(void)
+{
+	struct statfs fs;
+
+	return statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
+}
+
 int cgroup_host_read(struct cgroup_host *ret, bool want_own, struct err *e)
 {
 	auto_strbuf struct strbuf b = {0};

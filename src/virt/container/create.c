@@ -198,6 +198,7 @@ static void hide(const struct job *j)
 
 static int spawn(struct job *j, struct container *c, struct err *e)
 {
+	int into = c->cgroup ? cgroup_clone_fd(c->cgroup) : -1;
 	uint64_t flags = 0;
 	int r;
 
@@ -209,7 +210,8 @@ static int spawn(struct job *j, struct container *c, struct err *e)
 	flags &= ~(uint64_t)(CLONE_NEWNET | CLONE_NEWCGROUP);
 	if (helper_needed(j))
 		return helper_spawn(j, flags, &c->pid, &c->pidfd, e);
-	r = namespace_clone(flags, -1, &c->pid, &c->pidfd, e);
+	j->born_in_cgroup = into >= 0;
+	r = namespace_clone(flags, into, &c->pid, &c->pidfd, e);
 	if (r == 0 && c->pid == 0)
 		init_run(j);
 	return r;
@@ -254,6 +256,7 @@ static int write_oom_score(const struct job *j, pid_t pid, struct err *e)
 	return err_sys(e, "cannot set process.oomScoreAdj to %s", text);
 }
 
+/* The directories and their limits; where they are made first, the process is born in them. */
 static int make_cgroup(struct job *j, struct container *c, struct err *e)
 {
 	struct cgroup_want want = {.path = j->s->os.cgroups_path,
@@ -261,22 +264,28 @@ static int make_cgroup(struct job *j, struct container *c, struct err *e)
 				   .systemd = j->o->cgroup_systemd,
 				   .disabled = j->o->cgroup_disabled,
 				   .need = resources_need(j->s->os.resources)};
-	auto_strbuf struct strbuf text = {0};
 	int r = cgroup_make(&want, &c->cgroup, e);
 
-	if (r < 0 || (r = resources_apply(c->cgroup, j->s->os.resources, e)) < 0)
-		return r;
+	return r < 0 ? r : resources_apply(c->cgroup, j->s->os.resources, e);
+}
+
+static int tell_cgroup(struct job *j, struct container *c, struct err *e)
+{
+	auto_strbuf struct strbuf text = {0};
+	bool joined = j->born_in_cgroup;
+
 	cgroup_save(c->cgroup, &text);
 	if (text.n > NOTE_BYTES_MAX - 2)
 		return err_set(e, ERR_INVALID, "linux.cgroupsPath is too long");
 	/* Inside a user namespace the process has no right to move itself. */
-	if (j->userns) {
-		r = cgroup_join(c->cgroup, c->pid, e);
+	if (j->userns && !joined) {
+		int r = cgroup_join(c->cgroup, c->pid, e);
+
 		if (r < 0)
 			return r;
+		joined = true;
 	}
-	strbuf_add_char(&text, '\0');
-	text.p[text.n - 1] = j->userns ? '1' : '0'; /* the last byte: joined already */
+	strbuf_add_char(&text, joined ? '1' : '0');
 	return note_send(j->sock[0], NOTE_CGROUP, text.p, text.n, NULL, 0, e);
 }
 
@@ -312,8 +321,10 @@ static int settle(struct job *j, struct container *c, struct err *e)
 		r = write_maps(j, c->pid, e);
 	if (r == 0)
 		r = write_oom_score(j, c->pid, e);
-	if (r == 0)
+	if (r == 0 && !c->cgroup)
 		r = make_cgroup(j, c, e);
+	if (r == 0)
+		r = tell_cgroup(j, c, e);
 	if (r == 0)
 		r = process_start_time(c->pid, &c->start_time, NULL, e);
 	if (r == 0 && j->o->made)
@@ -382,7 +393,10 @@ static int create_job(struct job *j, struct container *c, struct err *e)
 	if (r < 0)
 		return r;
 	hide(j);
-	r = spawn(j, c, e);
+	if (cgroup_host_is_v2())
+		r = make_cgroup(j, c, e);
+	if (r == 0)
+		r = spawn(j, c, e);
 	j->sock[1] = fd_close(j->sock[1]);
 	if (r == 0)
 		r = settle(j, c, e);

@@ -51,8 +51,9 @@ struct job {
 	int root;		      /* of the container, inside the first process */
 	int console_master;
 	struct cgroup *cgroup; /* each side its own copy */
-	bool cgroup_ready;     /* inside: joined already */
-	const char *rootfs;    /* absolute path of the root, where it has one */
+	bool born_in_cgroup;
+	bool cgroup_ready;  /* inside: joined already */
+	const char *rootfs; /* absolute path of the root, where it has one */
 };
 
 /* create.c */
