@@ -425,6 +425,8 @@ int adopt_all(struct engine *g, struct err *e)
 		w->was_running = workload_runs(w);
 		if (w->was_running || access(w->run_dir, F_OK) == 0)
 			adopt(w, w->was_running);
+		else
+			strange_endpoint(g, w->id);
 	}
 	if (network_reconcile(g->net, &warn) < 0)
 		log_error("the networks are not all as they should be: %s", warn.text);

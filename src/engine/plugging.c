@@ -180,6 +180,8 @@ static void plug_forget(const struct workload *w)
 
 void unplug_all(struct workload *w)
 {
+	auto_free char *path = mem_printf("%s/endpoint/%s", w->engine->run, w->id);
+
 	for (size_t i = 0; i < w->plugs_n; i++) {
 		struct err e = {0};
 		struct network *n;
@@ -191,11 +193,7 @@ void unplug_all(struct workload *w)
 		if (network_detach(w->engine->net, w->plugs[i].endpoint, NULL, &e) < 0)
 			log_warn("container %.12s: %s", w->id, e.text);
 	}
-	if (w->plugs || w->recovering) {
-		auto_free char *path = mem_printf("%s/endpoint/%s", w->engine->run, w->id);
-
-		(void)unlink(path);
-	}
+	(void)unlink(path);
 	free(w->plugs);
 	w->plugs = NULL;
 	w->plugs_n = 0;
