@@ -47,9 +47,14 @@ void call_reply_json(struct call *c, int status, struct json *j)
 	call_release(c);
 }
 
+/* Scripts and libraries look for Docker's "No such container", with its capital. */
 void call_reply_err(struct call *c, const struct err *e)
 {
-	http_reply_err(c->r, e);
+	struct err docker = *e;
+
+	if (text_starts(docker.text, "no such "))
+		docker.text[0] = 'N';
+	http_reply_err(c->r, &docker);
 	call_release(c);
 }
 
