@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -168,7 +169,7 @@ static void build_table(struct nft *t)
 					 NFT_TYPES2(NFT_T_IPV4, NFT_T_PORT), 8});
 	nft_add_chain(t, &(struct nft_chain){"pre", true, "nat", NF_INET_PRE_ROUTING, -100});
 	nft_rule(t, "pre");
-	nft_daddr_is_local(t);
+	nft_daddr_is(t, RTN_LOCAL);
 	nft_meta(t, NFT_META_L4PROTO, NFT_R(0));
 	nft_payload(t, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, NFT_R(1));
 	nft_map(t, NFT_R(0), "ports", NFT_R(0));

@@ -17,7 +17,6 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -470,14 +469,31 @@ void nft_map(struct nft *t, uint32_t reg, const char *map, uint32_t to)
 	nftnl_expr_set_str(x, NFTNL_EXPR_LOOKUP_SET, map);
 }
 
-void nft_daddr_is_local(struct nft *t)
+static void fib(struct nft *t, uint32_t result, uint32_t reg)
 {
 	struct nftnl_expr *x = expr(t, "fib");
 
-	nftnl_expr_set_u32(x, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_FIB_RESULT, result);
 	nftnl_expr_set_u32(x, NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_DADDR);
-	nftnl_expr_set_u32(x, NFTNL_EXPR_FIB_DREG, NFT_R(0));
-	nft_cmp_u32(t, true, NFT_R(0), RTN_LOCAL);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_FIB_DREG, reg);
+}
+
+void nft_daddr_is(struct nft *t, uint32_t rtn)
+{
+	fib(t, NFT_FIB_RESULT_ADDRTYPE, NFT_R(0));
+	nft_cmp_u32(t, true, NFT_R(0), rtn);
+}
+
+void nft_daddr_oifname(struct nft *t, uint32_t reg)
+{
+	fib(t, NFT_FIB_RESULT_OIFNAME, reg);
+}
+
+void nft_redirect(struct nft *t, uint32_t reg_port)
+{
+	struct nftnl_expr *x = expr(t, "redir");
+
+	nftnl_expr_set_u32(x, NFTNL_EXPR_REDIR_REG_PROTO_MIN, reg_port);
 }
 
 void nft_dnat(struct nft *t, int family, uint32_t reg_ip, uint32_t reg_port)

@@ -95,8 +95,11 @@ void nft_load(struct nft *t, uint32_t reg, const void *data, size_t n);
 void nft_in_set(struct nft *t, uint32_t reg, const char *set, bool inverted);
 /* Goes on when reg.. is in the map; its data is then in `to`. */
 void nft_map(struct nft *t, uint32_t reg, const char *map, uint32_t to);
-/* Is the destination address one of this host's? */
-void nft_daddr_is_local(struct nft *t);
+/* Goes on when the destination is of this kind: RTN_LOCAL (this host's), RTN_UNICAST... */
+void nft_daddr_is(struct nft *t, uint32_t rtn);
+/* The name of the interface that leads to the destination; only where routing is still to come. */
+void nft_daddr_oifname(struct nft *t, uint32_t reg);
+void nft_redirect(struct nft *t, uint32_t reg_port); /* to this host, to the port in a register */
 /* Destination NAT to the address and port in registers. family: NFPROTO_IPV4 or _IPV6. */
 void nft_dnat(struct nft *t, int family, uint32_t reg_ip, uint32_t reg_port);
 void nft_masquerade(struct nft *t);

@@ -14,6 +14,7 @@
  *	-> {"op":"forget","id":ID}
  *	-> {"op":"relay","key":KEY,"proto":P,"to":A,"port":N}                with [socket] or
  *nothing
+ *	   (proto "egress": no target, each connection goes where it was meant to go)
  *	-> {"op":"unrelay","key":KEY}            -> {"op":"stop"}
  *
  * What cannot be sent is dropped: the connection is then lost, and a new one starts with
@@ -120,6 +121,7 @@ static void lost(void *arg)
 	t->packet = packet_free(t->packet);
 	t->synced = false;
 	map_done(&t->served);
+	t->host->egress_tcp = t->host->egress_dns = 0;
 	list_each (&t->host->endpoints, struct network_endpoint, link, ep)
 		for (size_t i = 0; i < ep->published_n; i++)
 			ep->published[i].given = false;
@@ -307,6 +309,62 @@ void names_forget_port(struct network_endpoint *ep, const struct published *p)
 	tell(t, j, NULL, 0);
 }
 
+/* ---- the way out under a foreign drop ---- */
+
+#define EGRESS "egress" /* what its relay and its resolver are called */
+
+static void shut_doors(struct names *t)
+{
+	struct json *relay = op("unrelay"), *resolver = op("forget");
+
+	json_set_text(relay, "key", EGRESS);
+	json_set_text(resolver, "id", EGRESS);
+	tell(t, relay, NULL, 0);
+	tell(t, resolver, NULL, 0);
+}
+
+static void hand_over_doors(struct names *t, int tcp, const int dns[2])
+{
+	struct json *relay = op("relay"), *resolver = op("container");
+
+	json_set_text(relay, "key", EGRESS);
+	json_set_text(relay, "proto", EGRESS);
+	json_set_text(resolver, "id", EGRESS);
+	json_set_bool(resolver, "upstream", true);
+	tell(t, relay, &tcp, 1);
+	tell(t, resolver, dns, 2);
+}
+
+void names_egress(struct network_host *h, bool open)
+{
+	auto_close int tcp = -1, udp = -1, dns_tcp = -1;
+	uint16_t tcp_port = 0, udp_port = 0, unused = 0;
+	struct err e = {0};
+	int r;
+
+	if (!h->names || !h->names->packet || open == (h->egress_tcp != 0))
+		return;
+	if (!open) {
+		shut_doors(h->names);
+		h->egress_tcp = h->egress_dns = 0;
+		return;
+	}
+	r = publish_door(NETWORK_TCP, &tcp, &tcp_port, &e);
+	if (r == 0)
+		r = publish_door(NETWORK_UDP, &udp, &udp_port, &e);
+	if (r == 0) /* a resolver has both; TCP questions take the other door */
+		r = publish_door(NETWORK_TCP, &dns_tcp, &unused, &e);
+	if (r < 0) {
+		log_error("%s", e.text);
+		return;
+	}
+	hand_over_doors(h->names, tcp, (int[]){udp, dns_tcp});
+	if (!h->names->packet)
+		return;
+	h->egress_tcp = tcp_port;
+	h->egress_dns = udp_port;
+}
+
 /* ---- catching up ---- */
 
 static void read_list(struct map *m, const struct json *list)
@@ -369,11 +427,20 @@ static void sync_containers(struct names *t)
 
 static void catch_up(struct names *t)
 {
+	struct err e = {0};
+
 	if (!t->synced || !t->wanted)
 		return;
+	if (t->host->egress_tcp) {
+		(void)map_remove(&t->have_relays, EGRESS);
+		(void)map_remove(&t->have_containers, EGRESS);
+	}
 	sync_relays(t);
 	if (t->packet)
 		sync_containers(t);
+	if (t->packet && t->host->foreign_drop && !t->host->egress_tcp &&
+	    rules_lay(t->host, &e) < 0)
+		log_error("%s", e.text);
 }
 
 static void received(void *arg, const void *bytes, size_t n, int *fds, size_t fds_n)

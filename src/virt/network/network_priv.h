@@ -34,6 +34,7 @@ struct network_host {
 	int nft_fd;
 	bool laid;	   /* our table is on the host */
 	bool foreign_drop; /* somebody's forward chain drops by policy: publish by relay only */
+	uint16_t egress_tcp, egress_dns; /* hull-net's doors to the world, 0: none */
 	bool forwarding4, forwarding6;
 	bool bridged_rules; /* br_netfilter: a DNAT back to its sender is bridged, not routed */
 	struct list networks, endpoints; /* in order of making */
@@ -139,6 +140,8 @@ bool rules_look_around(struct network_host *h);
 int publish_reserve(struct network_endpoint *ep, const struct network_port *ports, size_t n,
 		    struct err *e) must_use;
 /* Binds again what was resolved before (after a loss of hull-net or of the host). */
+/* A listening (TCP) or bound (UDP) socket on a free port of every IPv4 address. */
+int publish_door(enum network_proto proto, int *ret_fd, uint16_t *ret_port, struct err *e) must_use;
 int publish_rebind(struct network_endpoint *ep, struct published *p, struct err *e) must_use;
 void publish_release(struct network_endpoint *ep);
 
@@ -156,4 +159,6 @@ void names_sync(struct names *t); /* everything anew: hull-net answers what it l
 /* Says what a container is now; descriptors may be NULL. Nothing left of it: it is forgotten. */
 void names_tell(struct network_host *h, const char *container, const struct network_ns *ns);
 void names_tell_port(struct network_endpoint *ep, struct published *p);
+/* Opens or shuts hull-net's doors to the world, host->egress_*; see rules.c. */
+void names_egress(struct network_host *h, bool open);
 void names_forget_port(struct network_endpoint *ep, const struct published *p);

@@ -264,6 +264,20 @@ int publish_reserve(struct network_endpoint *ep, const struct network_port *port
 	return r;
 }
 
+int publish_door(enum network_proto proto, int *ret_fd, uint16_t *ret_port, struct err *e)
+{
+	static const struct ip any = {.n = 4};
+	int fd = open_port(proto, &any, 0);
+
+	if (fd < 0) {
+		errno = -fd;
+		return err_sys(e, "cannot open a door for containers' traffic");
+	}
+	*ret_fd = fd;
+	*ret_port = bound_port(fd);
+	return 0;
+}
+
 int publish_rebind(struct network_endpoint *ep, struct published *p, struct err *e)
 {
 	struct ip at;

@@ -11,6 +11,9 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+
+/* after netinet/in.h, which linux/in.h defers to */
+#include <linux/netfilter_ipv4.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -124,11 +127,12 @@ int relay_tell(struct server *s, const struct json *told, int *fd, struct err *e
 		r->server = s;
 		r->key = mem_dup_text(key);
 		r->udp = text_eq(json_get_text(told, "proto"), "udp");
+		r->egress = text_eq(json_get_text(told, "proto"), "egress");
 		r->fd = -1;
 		list_init(&r->links);
 		(void)map_put(&s->relays, key, r);
 	}
-	bad = read_target(r, told, e);
+	bad = r->egress ? 0 : read_target(r, told, e);
 	if (bad == 0 && *fd >= 0)
 		bad = relay_open(r, fd, e);
 	if (bad < 0) {
@@ -282,11 +286,34 @@ static void server_ready(void *arg, unsigned ready)
 	pump(t);
 }
 
+/*
+ * Where a redirected connection was meant to go. One that was not redirected would lead to
+ * ourselves, and the host's loopback is nobody's way out.
+ */
+static int find_meant(struct relay *r, int client, struct err *e)
+{
+	struct sockaddr_in meant, here;
+	socklen_t n = sizeof(meant), here_n = sizeof(here);
+
+	if (getsockopt(client, SOL_IP, SO_ORIGINAL_DST, &meant, &n) < 0 ||
+	    getsockname(client, (struct sockaddr *)&here, &here_n) < 0)
+		return err_sys(e, "a connection to the world was not redirected");
+	if (meant.sin_family != AF_INET || (ntohl(meant.sin_addr.s_addr) >> 24) == 127 ||
+	    (meant.sin_addr.s_addr == here.sin_addr.s_addr && meant.sin_port == here.sin_port))
+		return err_set(e, ERR_FORBIDDEN, "a connection to the world that leads back here");
+	memcpy(&r->to, &meant, sizeof(meant));
+	r->to_n = sizeof(meant);
+	return 0;
+}
+
 static int stream_start(struct stream *t, struct err *e)
 {
 	struct relay *r = t->relay;
 	int one = 1, bad;
 
+	bad = r->egress ? find_meant(r, t->client, e) : 0;
+	if (bad < 0)
+		return bad;
 	t->server = socket(r->to.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (t->server < 0)
 		return err_sys(e, "cannot open a socket for a relay");

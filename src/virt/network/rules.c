@@ -17,10 +17,10 @@
  *of a bridge: masquerade; back into the same bridge by DNAT: too (hairpin)
  *
  * What cannot be done with rules: accepting here does not overrule a drop in somebody else's
- *forward chain (a dockerd sets its policy to drop). Where such a chain is seen, ports are not
- *DNATed but served by hull-net's relays, which are local sockets and no forwarded traffic; the way
- *out of containers is then that chain's owner's decision, and the log says so. Other people's
- *chains are never changed.
+ *forward chain (a dockerd sets its policy to drop). Where such a chain is seen, hull-net relays,
+ *since its traffic is the host's own and not forwarded: published ports are not DNATed, and TCP and
+ *DNS of containers to the world are redirected to it (IPv4). Other protocols are then that chain's
+ *owner's to allow, and the log says so. Other people's chains are never changed.
  *
  * Our table may be flushed under us (`nft flush ruleset`, firewalld): rules_watch() hears of
  *changes and lays the table again.
@@ -33,6 +33,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -134,7 +135,7 @@ static void add_publishing(struct nft *t)
 	for (size_t i = 0; i < array_len(hooks); i++) {
 		add_loopback_return(t, hooks[i]);
 		nft_rule(t, hooks[i]);
-		nft_daddr_is_local(t);
+		nft_daddr_is(t, RTN_LOCAL);
 		nft_jump(t, "publish");
 	}
 }
@@ -177,6 +178,52 @@ static void add_forward(struct nft *t)
 	nft_rule(t, "forward");
 	in_set(t, NFT_META_OIFNAME, "bridges", false);
 	nft_verdict(t, NF_DROP);
+}
+
+/*
+ * Under a foreign drop: TCP to the world, and questions to its name servers, are led to hull-net,
+ * which asks in the container's place. Nobody but containers may use those doors.
+ */
+static void add_egress_door(struct nft *t, uint8_t proto, uint16_t port, bool dns_only)
+{
+	uint16_t door = htons(port), dns = htons(53);
+
+	nft_rule(t, "prerouting");
+	in_set(t, NFT_META_IIFNAME, "nat", false);
+	nft_meta(t, NFT_META_NFPROTO, NFT_R(0));
+	nft_cmp_u8(t, true, NFT_R(0), NFPROTO_IPV4);
+	nft_meta(t, NFT_META_L4PROTO, NFT_R(0));
+	nft_cmp_u8(t, true, NFT_R(0), proto);
+	if (dns_only) {
+		nft_payload(t, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, NFT_R(0));
+		nft_cmp(t, true, NFT_R(0), &dns, sizeof(dns));
+	}
+	nft_daddr_is(t, RTN_UNICAST);
+	nft_daddr_oifname(t, NFT_R(0));
+	nft_in_set(t, NFT_R(0), "bridges", true);
+	nft_load(t, NFT_R(0), &door, sizeof(door));
+	nft_redirect(t, NFT_R(0));
+
+	nft_rule(t, "input");
+	in_set(t, NFT_META_IIFNAME, "nat", true);
+	nft_meta(t, NFT_META_L4PROTO, NFT_R(0));
+	nft_cmp_u8(t, true, NFT_R(0), proto);
+	nft_payload(t, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, NFT_R(0));
+	nft_cmp(t, true, NFT_R(0), &door, sizeof(door));
+	nft_verdict(t, NF_DROP);
+}
+
+static void add_egress(struct nft *t, const struct network_host *h)
+{
+	if (!h->egress_tcp || !h->egress_dns)
+		return;
+	nft_add_chain(t, &(struct nft_chain){.name = "input",
+					     .base = true,
+					     .type = "filter",
+					     .hook = NF_INET_LOCAL_IN,
+					     .priority = PRIORITY_FILTER});
+	add_egress_door(t, IPPROTO_UDP, h->egress_dns, true);
+	add_egress_door(t, IPPROTO_TCP, h->egress_tcp, false);
 }
 
 static void add_postrouting(struct nft *t)
@@ -322,6 +369,7 @@ int rules_lay(struct network_host *h, struct err *e)
 	int r;
 
 	(void)rules_look_around(h);
+	names_egress(h, h->foreign_drop);
 	nft_add_table(t, NULL); /* so that there is one to delete: all in one transaction */
 	nft_delete_table(t);
 	nft_add_table(t, h->root);
@@ -329,6 +377,7 @@ int rules_lay(struct network_host *h, struct err *e)
 	add_chains(t);
 	add_publishing(t);
 	add_forward(t);
+	add_egress(t, h);
 	add_postrouting(t);
 	list_each (&h->networks, struct network, link, n)
 		if (n->driver == DRIVER_BRIDGE)
@@ -460,11 +509,11 @@ bool rules_look_around(struct network_host *h)
 		h->laid = false;
 	h->foreign_drop = l.drops;
 	if (l.drops && !before)
-		log_warn("chain '%s' of nftables table '%s' drops forwarded packets by policy: "
-			 "ports "
-			 "are published by relays, and containers get out only where that chain "
-			 "accepts their bridges ('hl-%s-*')",
-			 l.chain, l.table, h->tag);
+		log_warn(
+			"chain '%s' of nftables table '%s' drops forwarded packets by policy: "
+			"published ports, and TCP and DNS of containers to the world, are relayed; "
+			"the rest gets out only where that chain accepts the bridges ('hl-%s-*')",
+			l.chain, l.table, h->tag);
 	return l.drops != before;
 }
 

@@ -97,6 +97,7 @@ struct relay {
 	struct server *server;
 	char *key;
 	bool udp;
+	bool egress; /* TCP of containers to the world, each to where it was meant to go */
 	int fd;
 	struct sockaddr_storage to;
 	socklen_t to_n;
