@@ -83,6 +83,9 @@ int verb_kill(struct oci *o, int argc, char **argv, struct err *e)
 				      : cgroup_signal(rec.cgroup, sig, e);
 	if (!strcmp(rec.status, "stopped"))
 		return err_set(e, ERR_CONFLICT, "container not running: '%s'", rec.id);
+	if (!strcmp(rec.status, "creating"))
+		return err_set(e, ERR_CONFLICT, "container not running: '%s' is being made",
+			       rec.id);
 	r = process_open((pid_t)rec.state.pid, rec.state.start_time, &pidfd, e);
 	if (r == 0)
 		r = process_signal(pidfd, sig, e);

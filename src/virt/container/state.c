@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ground/base/mem.h"
@@ -114,6 +115,17 @@ int state_read(int dirfd, struct arena *a, struct state *ret, struct err *e)
 	return json_decode(j, &state_shape, "state.json", a, ret, e);
 }
 
+/* Until its exec the process is this runtime itself. */
+static bool is_made(int64_t pid)
+{
+	struct stat theirs, ours;
+	char path[40];
+
+	(void)snprintf(path, sizeof(path), "/proc/%lld/exe", (long long)pid);
+	return stat(path, &theirs) == 0 && stat("/proc/self/exe", &ours) == 0 &&
+	       theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino;
+}
+
 const char *state_status(const struct state *s, bool gate, bool frozen)
 {
 	char boot[BOOT_ID_SIZE];
@@ -126,5 +138,7 @@ const char *state_status(const struct state *s, bool gate, bool frozen)
 		return "stopped";
 	if (gate)
 		return "created";
+	if (is_made(s->pid))
+		return "creating";
 	return frozen ? "paused" : "running";
 }
