@@ -130,7 +130,8 @@ struct workload {
 	int pid;
 	int64_t pid_start;
 	bool starting, failing, stopping, removing; /* failing: a start that is being told so */
-	bool recovering, was_running;		    /* at the daemon's start */
+	bool ran; /* this start's process ran: whatever comes now is an end, not a failure */
+	bool recovering, was_running; /* at the daemon's start */
 	void (*remove_when_lost)(struct workload *w);
 	void *removal;
 	bool start_when_lost; /* the former run's keeper has to leave first */

@@ -158,6 +158,7 @@ static void on_started(void *ctx, const struct keeper_started *s)
 		workload_save(w, NULL, NULL);
 		return;
 	}
+	w->ran = true;
 	o = mem_new(struct outcome);
 	o->workload = w;
 	workload_save(w, start_recorded, o);
@@ -176,7 +177,7 @@ static void on_failed(void *ctx, const struct keeper_fault *fault)
 		e.kind = (enum err_kind)fault->kind;
 	if (exit_code != 126 && exit_code != 127)
 		exit_code = exit_code == 128 ? 125 : exit_code;
-	if (w->starting && !w->failing) {
+	if (w->starting && !w->failing && !w->ran) {
 		start_failed(w, &e, exit_code);
 		return;
 	}
@@ -222,7 +223,8 @@ static void on_lost(void *ctx, const struct err *why)
 		w->remove_when_lost(w);
 		return;
 	}
-	if (w->starting && !w->failing && !workload_runs(w)) {
+	/* A short run has ended before its start was recorded: that is no failure. */
+	if (w->starting && !w->failing && !w->ran) {
 		struct err e = {0};
 
 		(void)err_set(&e, ERR_UNAVAILABLE,
@@ -313,6 +315,7 @@ void workload_start(struct workload *w, workload_hook *fn, void *ctx)
 	if (w->starting)
 		return;
 	w->starting = true;
+	w->ran = false;
 	w->stopping = false;
 	w->stopped_by_user = false;
 	if (w->restart_timer)
