@@ -97,6 +97,10 @@ static void on_done(void *arg, const struct registry_reply *reply, const struct 
 	}
 	if (e.kind == ERR_NOT_FOUND ? !registry_next_endpoint(b->registry)
 				    : !worth_another(b, &e)) {
+		if (layer_have(b->work) > 0)
+			(void)err_wrap(&e, "it is cut short, %llu of %lld bytes came",
+				       (unsigned long long)layer_have(b->work),
+				       (long long)layer_size(b->work));
 		give_up(b, &e);
 		return;
 	}
