@@ -85,7 +85,7 @@ struct network_endpoint {
 	uint8_t mac[6];
 	struct published *published;
 	struct network_port *ports; /* what info.ports shows: the same, without descriptors */
-	size_t published_n;
+	size_t published_n, published_room;
 };
 
 /* ---- spec.c ---- */

@@ -167,13 +167,8 @@ static int reserve_one(struct network_endpoint *ep, struct network_port *p, cons
 
 static void keep(struct network_endpoint *ep, const struct network_port *p, int fd)
 {
-	struct published *grown = mem_new_array(struct published, ep->published_n + 1);
-
-	if (ep->published_n)
-		memcpy(grown, ep->published, ep->published_n * sizeof(*grown));
-	free(ep->published);
-	ep->published = grown;
-	grown[ep->published_n++] = (struct published){.port = *p, .fd = fd};
+	mem_grow(ep->published, ep->published_n + 1, ep->published_room);
+	ep->published[ep->published_n++] = (struct published){.port = *p, .fd = fd};
 }
 
 /* One number on every wanted address, or nothing of it. -errno. */
@@ -300,6 +295,6 @@ void publish_release(struct network_endpoint *ep)
 		ep->published[i].fd = fd_close(ep->published[i].fd);
 	free(ep->published);
 	ep->published = NULL;
-	ep->published_n = 0;
+	ep->published_n = ep->published_room = 0;
 	show_ports(ep);
 }
