@@ -157,6 +157,7 @@ static int open_network(struct engine *g, struct err *e)
 		.loop = g->loop,
 		.net_program = engine_program(g, &a, "hull-net"),
 		.world = g->world,
+		.pools = g->pools,
 		.names_wanted = plug_names_wanted,
 		.ctx = g,
 	};

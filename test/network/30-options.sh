@@ -70,3 +70,10 @@ check "... published ports too" within 5 sh -c "timeout 5 socat -t 3 - TCP:127.0
 dk rm -f fixed shy web6 >/dev/null
 for n in wish quiet six; do check "network $n is removed" dk network rm $n; done
 refuse "... its bridge too" ip link show hltest
+
+# Where default subnets come from.
+hulld_start pools --default-address-pool 172.30.0.0/16:24 || exit 1
+H=pools
+same "default subnets come from the pool by wish" 172.30.0.0/24 \
+	"$(dk network inspect -f '{{with index .IPAM.Config 0}}{{.Subnet}}{{end}}' bridge)"
+H=hull
