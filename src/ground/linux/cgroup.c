@@ -215,6 +215,7 @@ int cgroup_write(struct cgroup *cg, enum cgroup_controller c, const char *file, 
 	size_t n = strlen(value);
 	int r = 0;
 
+	assert(file && !strchr(file, '/'));
 	if (n > CGROUP_VALUE_MAX)
 		return err_set(e, ERR_INVALID, "the value for '%s' is longer than %d bytes", file,
 			       CGROUP_VALUE_MAX);
@@ -479,6 +480,7 @@ int cgroup_join_late(struct cgroup_late *late, struct err *e)
 
 int cgroup_freeze(struct cgroup *cg, bool freeze, int timeout_ms, struct err *e)
 {
+	assert(timeout_ms >= 0);
 	return cg->ops->freeze(cg, freeze, timeout_ms, e);
 }
 
@@ -522,6 +524,7 @@ static void plan_add(struct cgroup_mount_plan *p, enum cgroup_mount_kind kind, s
 
 void cgroup_mount_plan(const struct cgroup *cg, struct cgroup_mount_plan *ret)
 {
+	assert(cg->magic == CGROUP_MAGIC);
 	*ret = (struct cgroup_mount_plan){0};
 	if (cg->ops == &cgroup_ops_v2) {
 		plan_add(ret, CGROUP_MOUNT_BIND, STR(""), cg->dirs[0].path);

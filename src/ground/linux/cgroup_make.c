@@ -126,6 +126,7 @@ static int make_dir(struct cgroup_dir *d, unsigned int wanted)
 {
 	int r = mkdir_parents(d->path, d->mount_n, &d->fresh);
 
+	assert(d->mount_n > 0 && d->path[d->mount_n] == '/');
 	d->lazy = false;
 	if (r == 0 && d->v2)
 		v2_controllers(d, wanted);
@@ -218,6 +219,7 @@ int cgroup_make(const struct cgroup_want *want, struct cgroup **ret, struct err 
 	bool relative = false;
 	int r = 0;
 
+	assert(want && ret);
 	if (want->disabled) {
 		*ret = take(cg);
 		return 0;

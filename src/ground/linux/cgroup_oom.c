@@ -5,6 +5,7 @@
  */
 #include "ground/linux/cgroup_priv.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -102,6 +103,7 @@ static void add_limit(const struct cgroup_dir *d, const char *dir, struct strbuf
 	uint64_t limit = UINT64_MAX, peak = 0, swap = UINT64_MAX;
 	bool own = strlen(dir) == strlen(d->path);
 
+	assert(strlen(dir) >= d->mount_n);
 	(void)number_in(dir, f->limit, &limit);
 	strbuf_add_text(out, ": limit ");
 	if (limit < UNLIMITED)
@@ -133,6 +135,7 @@ static void look_at_record(const char *record, const char *within, struct victim
 	size_t n = strlen(within);
 	struct victim v = {0};
 
+	assert(within[0] == '/');
 	if (!strstr(record, ";oom-kill:") || !memcg)
 		return;
 	memcg += strlen(",task_memcg=");
@@ -187,6 +190,7 @@ bool cgroup_oom_explain(struct cgroup *cg, const char *who, pid_t pid, struct st
 	auto_free char *dir = NULL;
 	char *slash = NULL;
 
+	assert(out);
 	if (!d || kills == 0)
 		return false;
 	strbuf_add_text(out, "killed for memory");

@@ -113,6 +113,8 @@ int cgroup_pids(struct cgroup *cg, pid_t **ret, size_t *ret_n, struct err *e)
 	struct pid_list list = {0};
 	int r = 0;
 
+	assert(cg->magic == CGROUP_MAGIC);
+	assert(ret && ret_n);
 	if (d)
 		r = has_below(d->path) ? walk(d->path, 0, visit_pids, &list, e)
 				       : visit_pids(&list, d->path, e);
@@ -131,6 +133,7 @@ int cgroup_signal(struct cgroup *cg, int signal, struct err *e)
 	size_t n = 0;
 	int r = cgroup_pids(cg, &pids, &n, e);
 
+	assert(signal >= 0);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (kill(pids[i], signal) < 0 && errno != ESRCH)
 			r = err_sys(e, "cannot send signal %d to process %d", signal, (int)pids[i]);
@@ -189,6 +192,8 @@ int cgroup_delete(struct cgroup *cg, int timeout_ms, struct err *e)
 {
 	int worst = 0;
 
+	assert(cg->magic == CGROUP_MAGIC);
+	assert(timeout_ms >= 0);
 	for (size_t i = 0; i < cg->n; i++) {
 		int r = remove_dir(cg->dirs[i].path, e);
 

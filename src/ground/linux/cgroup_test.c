@@ -392,6 +392,24 @@ static void test_real_devices(void **state)
 	devices_hold(cg);
 }
 
+/* What the machine's v2 root hands on belongs to the machine: as it was before, also after. */
+static void restore_root(const char *before)
+{
+	auto_strbuf struct strbuf now = {0};
+	struct str rest = {0}, name = {0};
+
+	assert_int_equal(cgroup_slurp("/sys/fs/cgroup", "cgroup.subtree_control", &now), 0);
+	rest = str_trim(strbuf_str(&now));
+	while (rest.n && str_cut(&rest, ' ', &name)) {
+		auto_free char *word = str_dup(name);
+		auto_free char *minus = mem_printf("-%s", word);
+
+		if (!strstr(before, word))
+			(void)cgroup_spit("/sys/fs/cgroup", "cgroup.subtree_control", minus,
+					  strlen(minus));
+	}
+}
+
 /* The machine as pure v2, in a mount namespace of a child's own. */
 static void test_real_v2(void **state)
 {
@@ -403,12 +421,15 @@ static void test_real_v2(void **state)
 	pid = fork();
 	if (pid == 0) {
 		struct cgroup *cg = NULL;
+		auto_strbuf struct strbuf before = {0};
 
 		if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 			_exit(77);
 		(void)umount2("/sys/fs/cgroup", MNT_DETACH);
 		if (mount("none", "/sys/fs/cgroup", "cgroup2", 0, NULL) < 0)
 			_exit(77);
+		assert_int_equal(cgroup_slurp("/sys/fs/cgroup", "cgroup.subtree_control", &before),
+				 0);
 		cg = make_real("v2", 0);
 		assert_int_equal(cgroup_mode(cg), CGROUP_MODE_V2);
 		live_through(cg);
@@ -416,6 +437,7 @@ static void test_real_v2(void **state)
 		cg = make_real("v2dev", 0);
 		devices_hold(cg);
 		(void)cgroup_free(cg);
+		restore_root(strbuf_text(&before));
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);

@@ -327,6 +327,7 @@ static int v1_devices(struct cgroup *cg, const struct cgroup_device *rules, size
 		r = replace_listed(d, x, &done, e);
 	if (r < 0 || done)
 		return r;
+	assert(x->n <= CGROUP_DEVICES_MAX);
 	r = write_rules(d, x->allow_all ? "devices.allow" : "devices.deny", &all, 1, e);
 	if (r < 0)
 		return r;

@@ -5,6 +5,7 @@
  */
 #include "ground/linux/cgroup_priv.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,6 +17,7 @@ static int v2_join_self(struct cgroup *cg, bool in_clone_fd, struct err *e)
 {
 	int r = 0;
 
+	assert(cg->n == 1 && cg->dirs[0].v2);
 	if (in_clone_fd || cgroup_clone_fd(cg) < 0)
 		return 0; /* there already, or late */
 	r = cgroup_spit(cg->dirs[0].path, "cgroup.procs", "0", 1);
@@ -27,6 +29,7 @@ static int v2_late_open(struct cgroup *cg, struct cgroup_late *ret, struct err *
 {
 	int fd = -1;
 
+	assert(cg->n == 1);
 	ret->fd = -1;
 	if (cgroup_clone_fd(cg) >= 0)
 		return 0;

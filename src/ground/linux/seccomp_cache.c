@@ -12,6 +12,7 @@
  */
 #include "ground/linux/seccomp_priv.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -132,6 +133,7 @@ bool seccomp_cache_load(const char *dir, struct str canonical, struct seccomp_pr
 	char name[33];
 	struct stat st;
 
+	assert(canonical.n > 0);
 	if (at < 0)
 		return false;
 	name_of(canonical, name);
@@ -185,6 +187,7 @@ void seccomp_cache_store(const char *dir, struct str canonical, const struct sec
 	auto_strbuf struct strbuf b = {0};
 	char name[33], aside[48];
 
+	assert(p->n > 0 && p->n <= SECCOMP_INSNS_MAX);
 	if (at < 0 || canonical.n > ENTRY_MAX / 2)
 		return;
 	add_le32(&b, ENTRY_MAGIC);

@@ -54,6 +54,8 @@ int resources_put(struct cgroup *cg, enum setting_id id, const char *value, stru
 	const char *file = cgroup_is_v2(cg, s->controller) ? s->v2 : s->v1;
 	int r = 0;
 
+	assert(id < array_len(settings) && s->key);
+	assert(value);
 	if (!file)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "linux.resources.%s is '%s', but cgroup v2 has no such setting",
@@ -201,6 +203,7 @@ uint64_t resources_cpu_weight(uint64_t shares)
 	if (shares >= 262144)
 		return 10000;
 	l = log2((double)shares);
+	assert(l > 1 && l < 18);
 	exponent = (l * l + 125 * l) / 612.0 - 7.0 / 34.0;
 	return (uint64_t)ceil(pow(10, exponent));
 }
@@ -513,8 +516,10 @@ static int put_all(struct cgroup *cg, const struct spec_resources *r, struct err
 
 int resources_apply(struct cgroup *cg, const struct spec_resources *r, struct err *e)
 {
-	int bad = resources_put_devices(cg, r, e);
+	int bad = 0;
 
+	assert(cg);
+	bad = resources_put_devices(cg, r, e);
 	return bad == 0 && r ? put_all(cg, r, e) : bad;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "virt/container/resources_priv.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <unistd.h>
 
@@ -84,6 +85,7 @@ int resources_put_devices(struct cgroup *cg, const struct spec_resources *r, str
 		if (bad < 0)
 			return bad;
 	}
+	assert(n == given);
 	if (!allows_all(rules, n)) {
 		memcpy(rules + n, always, sizeof always);
 		n += array_len(always);

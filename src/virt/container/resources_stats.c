@@ -5,6 +5,7 @@
  */
 #include "virt/container/resources_priv.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <inttypes.h>
 
@@ -413,6 +414,7 @@ int resources_stats(struct cgroup *cg, struct json **ret, struct err *e)
 	};
 	struct json *o = NULL;
 
+	assert(ret);
 	if (cgroup_mode(cg) == CGROUP_MODE_NONE)
 		return err_set(e, ERR_UNSUPPORTED, "the container has no cgroup to count in");
 	o = json_new_object();
@@ -431,6 +433,7 @@ void resources_event(const char *type, const char *id, struct json *data, struct
 {
 	auto_json struct json *o = json_new_object();
 
+	assert(type && id);
 	json_set_text(o, "type", type);
 	json_set_text(o, "id", id);
 	if (data)
