@@ -11,7 +11,7 @@
 #define EVENT_PAIRS_MAX 256
 
 struct kept {
-	struct arena arena;
+	void *block; /* everything the event points to */
 	struct event event;
 };
 
@@ -71,7 +71,7 @@ struct event_ring *events_free(struct event_ring *r)
 	list_each (&r->subscribers, struct subscriber, link, s)
 		subscriber_free(&s->stream);
 	for (size_t i = 0; i < EVENTS_KEPT; i++)
-		arena_done(&r->kept[i].arena);
+		free(r->kept[i].block);
 	free(r);
 	return NULL;
 }
@@ -165,33 +165,61 @@ static void show_all(void *arg)
 	show_to(r, NULL);
 }
 
+static const char *pack_text(char **at, const char *text)
+{
+	size_t n = strlen(text ? text : "") + 1;
+	char *copy = memcpy(*at, text ? text : "", n);
+
+	*at += n;
+	return copy;
+}
+
+/* Copies all that the event points to into one block: the ring holds a thousand of them. */
+static void *pack(struct event *v, size_t pairs_n)
+{
+	const struct json_pair *from = v->attributes;
+	size_t size = (pairs_n + 1) * sizeof(struct json_pair) + strlen(v->type) +
+		      strlen(v->action) + strlen(v->actor_id) + 3;
+	struct json_pair *pairs;
+	char *at;
+
+	for (size_t i = 0; i < pairs_n; i++)
+		size += strlen(from[i].key) + strlen(from[i].value ? from[i].value : "") + 2;
+	pairs = mem_new_bytes(1, size);
+	at = (char *)(pairs + pairs_n + 1);
+	for (size_t i = 0; i < pairs_n; i++) {
+		pairs[i].key = (char *)pack_text(&at, from[i].key);
+		pairs[i].value = (char *)pack_text(&at, from[i].value);
+	}
+	v->type = pack_text(&at, v->type);
+	v->action = pack_text(&at, v->action);
+	v->actor_id = pack_text(&at, v->actor_id);
+	v->attributes = pairs;
+	assert(at == (char *)pairs + size);
+	return pairs;
+}
+
 void event_say(struct engine *g, enum owner owner, const char *type, const char *action,
 	       const char *id, const struct json_pair *attributes)
 {
 	struct event_ring *r = g->events;
 	struct kept *k = &r->kept[r->said % EVENTS_KEPT];
-	struct json_pair *copy;
 	size_t n = 0;
 
 	if (g->closing)
 		return;
 	while (attributes && attributes[n].key)
 		n++;
-	arena_done(&k->arena);
-	copy = arena_new_array(&k->arena, struct json_pair, n + 1);
-	for (size_t i = 0; i < n; i++) {
-		copy[i].key = arena_dup_text(&k->arena, attributes[i].key);
-		copy[i].value =
-			arena_dup_text(&k->arena, attributes[i].value ? attributes[i].value : "");
-	}
+	free(k->block);
 	k->event = (struct event){
-		.type = arena_dup_text(&k->arena, type),
-		.action = arena_dup_text(&k->arena, action),
-		.actor_id = arena_dup_text(&k->arena, id),
-		.attributes = copy,
+		.type = type,
+		.action = action,
+		.actor_id = id,
+		.attributes = attributes,
 		.time_ns = world_now_ns(g->world),
 		.owner = owner,
 	};
+	k->block = pack(&k->event, n);
 	r->said++;
 	if (list_empty(&r->subscribers) || r->deferred)
 		return;
