@@ -1,10 +1,11 @@
 /*
- * Content-addressed blobs: files under <top>/blob/sha256/HEX whose name is the SHA-256 of their
- *bytes.
+ * Content-addressed blobs: files under <top>/blob/sha256/HEX whose name is the SHA-256 of
+ * their bytes.
  *
  * A blob is written to <top>/blob/tmp/ while its digest runs along, then checked, synced and
- *renamed: what stands under its name is whole. Temporary files of a dead process are swept at open.
- *A store may be used from several threads at once; one writer belongs to one thread at a time.
+ * renamed: what stands under its name is whole. Temporary files of a dead process are swept at
+ * open. A store may be used from several threads at once; one writer belongs to one thread at
+ * a time.
  *
  *	blob_begin(store, &w, e);
  *	blob_write(w, p, n, e) ...

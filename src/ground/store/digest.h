@@ -1,7 +1,7 @@
 /*
  * Content digests: "sha256:" and 64 lower-case hexadecimal digits, checked before they name
- *anything. The running hash is GnuTLS's (which uses the processor's SHA instructions); other
- *algorithms that a registry might name are refused, not trusted.
+ * anything. The running hash is GnuTLS's (which uses the processor's SHA instructions); other
+ * algorithms that a registry might name are refused, not trusted.
  *
  *	struct digest d;
  *	digest_begin(&d);

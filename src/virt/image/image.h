@@ -1,24 +1,24 @@
 /*
- * Images: references, manifests, registries, layers, and the directories that containers are made
- *of. The one door of the room.
+ * Images: references, manifests, registries, layers, and the directories that containers are
+ * made of. The one door of the room.
  *
  * A *store* lives under <root>: compressed layers, configs and manifests as they came in
- * <root>/blob/sha256/, unpacked layers named by their DiffID in <root>/layer/HEX/fs, records in
- * <root>/image/. What was acknowledged is on disk; a crash at any instant leaves no half-made
- *image.
+ * <root>/blob/sha256/, unpacked layers named by their DiffID in <root>/layer/HEX/fs, records
+ * in <root>/image/. What was acknowledged is on disk; a crash at any instant leaves no half-
+ * made image.
  *
  * Everything runs on the loop's thread. Questions answer at once from memory. Long work (pull,
- *push, load, save, import, commit, gc, trees) is a *task*: it reports progress and its end by
- *callback, never from inside the call that began it, and `done` is called exactly once (with
- *ERR_GONE after image_task_cancel). Archives from outside are parsed only in the confined child
- *hull-unpack.
+ * push, load, save, import, commit, gc, trees) is a *task*: it reports progress and its end by
+ * callback, never from inside the call that began it, and `done` is called exactly once (with
+ * ERR_GONE after image_task_cancel). Archives from outside are parsed only in the confined
+ * child hull-unpack.
  *
  *	struct image_watch w = {.progress = on_progress, .done = on_done, .ctx = req};
  *	struct image_pull p = {.reference = "alpine:3", .owner = IMAGE_OWNER_DOCKER};
  *	if (image_pull_start(store, &p, &w, &task, &e) < 0) ...	(a bad reference fails here)
  *
  * Prefixes: image_ image_store_ image_task_ image_hold_ (door), reference_ manifest_ registry_
- *layer_ (inside).
+ * layer_ (inside).
  */
 #pragma once
 
@@ -130,8 +130,8 @@ own_define(image, struct image *, (void)image_unref);
 /* ---- Questions (answered at once) ---- */
 
 /*
- * By reference ("alpine", "alpine:3", "reg:5000/a/b@sha256:…"), by id ("sha256:…" or bare hex), or
- * by an id's first digits. ERR_NOT_FOUND: "no such image: alpine:latest"; ERR_INVALID: a bad
+ * By reference ("alpine", "alpine:3", "reg:5000/a/b@sha256:..."), by id ("sha256:..." or bare hex),
+ * or by an id's first digits. ERR_NOT_FOUND: "no such image: alpine:latest"; ERR_INVALID: a bad
  * reference, or an ambiguous short id. The caller unrefs.
  */
 int image_find(struct image_store *s, const char *name, struct image **ret, struct err *e) must_use;
@@ -140,7 +140,8 @@ int image_find(struct image_store *s, const char *name, struct image **ret, stru
 size_t image_list(struct image_store *s, struct image ***ret);
 
 /* "alpine:3" forms (familiar: docker.io/library cut off) of this owner; NULL-terminated, caller's
- * (mem_free_texts). image_digests: "alpine@sha256:…". Both are empty lists, not NULL, when none. */
+ * (mem_free_texts). image_digests: "alpine@sha256:...". Both are empty lists, not NULL, when none.
+ */
 char **image_tags(struct image_store *s, const struct image *i, enum image_owner owner);
 char **image_digests(struct image_store *s, const struct image *i, enum image_owner owner);
 
@@ -187,7 +188,7 @@ void image_removed_free(struct image_removed *r, size_t n);
  * The image's layer directories (absolute), top first, as overlay's lowerdir wants them, with a
  * hold that keeps them until image_hold_release. Holds are not on disk: after a restart the engine
  * takes them again for each container (image_hold_id also finds images that were removed while
- * held) before its first image_gc. `who` names the holder in messages ("container 1a2b…").
+ * held) before its first image_gc. `who` names the holder in messages ("container 1a2b...").
  */
 int image_layers(struct image_store *s, const struct image *i, const char *who, char ***ret_dirs,
 		 struct image_hold **ret_hold, struct err *e) must_use;
@@ -206,9 +207,9 @@ bool image_overlay_works(struct image_store *s);
 
 /* One step of progress, as Docker's JSON wants it. Borrowed: valid during the callback only. */
 struct image_progress {
-	const char *id; /* 12 digits of a layer, a tag for "Pulling from …", or NULL */
-	const char
-		*status; /* "Downloading", "Pull complete", "Digest: sha256:…"; NULL when stream */
+	const char *id; /* 12 digits of a layer, a tag for "Pulling from ...", or NULL */
+	const char *
+		status; /* "Downloading", "Pull complete", "Digest: sha256:..."; NULL when stream */
 	const char *stream;	/* load: "Loaded image: x\n" */
 	int64_t current, total; /* bytes; total 0: not known; both 0: no progressDetail */
 	const char *push_tag, *push_digest; /* push: the aux object {"Tag","Digest","Size"} */
@@ -273,7 +274,7 @@ struct image_import { /* plain tar (or compressed) → image of one layer */
 	const char *message;
 	const char *platform;
 	const struct json
-		*config; /* the "config" object (Cmd, Env, …) from --change, or NULL; borrowed */
+		*config; /* the "config" object (Cmd, Env, ...) from --change, or NULL; borrowed */
 	enum image_owner owner;
 };
 int image_import_start(struct image_store *s, const struct image_import *i,

@@ -1,18 +1,17 @@
 /*
  * Theory of operation
  *
- * One layer on its way in: bytes → (job: blob file and hash) → verified; at the same time blob file
- *→ hull-unpack → temporary directory. The child follows the growing file and is told "that is all"
- *only after the digest was right, so a wrong digest never becomes a layer.
+ * One layer on its way in: bytes → (job: blob file and hash) → verified; at the same time blob
+ * file → hull-unpack → temporary directory. The child follows the growing file and is told
+ * "that is all" only after the digest was right, so a wrong digest never becomes a layer.
  *
  *	WAITING --place free--> RUNNING --verified and unpacked--> SYNCING --synced, renamed--> DONE
- *	   \_______________________\____________ fail: stop source and child, wait for both, clean
- *-> FAILED
+ *	   \_______________________\____________ fail: stop source and child, clean -> FAILED
  *
- * Works are keyed by DiffID in store->works: who wants a layer that somebody is bringing joins as
- *another waiter. Finished works gather in store->finishing; one job syncs the file system once for
- *all of them, renames blobs and directories, and only then are waiters told. Nobody sees a layer
- *that a power cut could take back.
+ * Works are keyed by DiffID in store->works: who wants a layer that somebody is bringing joins
+ * as another waiter. Finished works gather in store->finishing; one job syncs the file system
+ * once for all of them, renames blobs and directories, and only then are waiters told. Nobody
+ * sees a layer that a power cut could take back.
  */
 #include <assert.h>
 #include <errno.h>

@@ -2,11 +2,11 @@
  * Load: a saved archive back into images.
  *
  *	child gathers the outer archive into a temporary directory (it is hostile like any other)
- *	→ job reads its documents (bounded, in-tree paths only) and takes layer files over as blobs,
- *hashed → one image after the other: its layers through layer works, then its record
+ *	→ job reads its documents (bounded, in-tree paths only), takes layer files over as blobs
+ *	→ one image after the other: its layers through layer works, then its record
  *
- * Docker's manifest.json is preferred where both are there: it carries whole names. An OCI layout
- *alone gives names by annotation. Digests that an OCI layout promises are checked.
+ * Docker's manifest.json is preferred where both are there: it carries whole names. An OCI
+ * layout alone gives names by annotation. Digests that an OCI layout promises are checked.
  */
 #include <assert.h>
 #include <errno.h>

@@ -103,6 +103,12 @@ static bool type_fits(const char *type, bool is_index)
 	return is_index ? !image : !index;
 }
 
+static bool is_schema1(const struct json *j, const char *content_type)
+{
+	return json_get_i64(j, "schemaVersion", 0) == 1 || json_get(j, "fsLayers") ||
+	       (content_type && strstr(content_type, "manifest.v1"));
+}
+
 /* One document, one meaning. */
 static int check_kind(const struct json *j, const char *what, const char *content_type,
 		      struct err *e)
@@ -111,14 +117,11 @@ static int check_kind(const struct json *j, const char *what, const char *conten
 	int64_t version = json_get_i64(j, "schemaVersion", 0);
 	const char *type = json_get_text(j, "mediaType");
 
-	if (version == 1 || json_get(j, "fsLayers") ||
-	    (content_type && strstr(content_type, "manifest.v1")))
-		if (!layers && !manifests)
-			return err_set(e, ERR_UNSUPPORTED,
-				       "%s is in the old schema 1, which has no verifiable "
-				       "configuration; ask its "
-				       "publisher to push it again",
-				       what);
+	if (!layers && !manifests && is_schema1(j, content_type))
+		return err_set(e, ERR_UNSUPPORTED,
+			       "%s is in the old schema 1, which has no verifiable configuration; "
+			       "ask its publisher to push it again",
+			       what);
 	if (version != 2)
 		return err_set(e, ERR_INVALID, "%s: schemaVersion: expected 2, found %lld", what,
 			       (long long)version);

@@ -264,6 +264,28 @@ static int pack_any(struct pack *p, int dirfd, const char *base, const char *nam
 
 /* ---- Finding the start ---- */
 
+/* Takes "/" and "/." off the end; true when there was one: then a link there is followed. */
+static bool cut_tail(char *path)
+{
+	size_t n = strlen(path), before = n;
+
+	while (n > 0 &&
+	       (path[n - 1] == '/' || (path[n - 1] == '.' && (n == 1 || path[n - 2] == '/'))))
+		path[--n] = '\0';
+	return n < before;
+}
+
+static int open_folder(int topfd, const char *folder, const char *path, int *ret, struct err *e)
+{
+	*ret = extract_open(topfd, folder[0] ? folder : "/", O_RDONLY | O_DIRECTORY, true);
+	if (*ret >= 0)
+		return 0;
+	if (errno == ENOENT || errno == ENOTDIR)
+		return err_set(e, ERR_NOT_FOUND, "could not find the file %s in the container",
+			       path);
+	return err_sys(e, "cannot open the folder of '%s' in the container", path);
+}
+
 /*
  * Opens the parent of `path` in-root and tells its last component; "" when the path is the top
  * itself. A path that ends in "/" or "/." means what a link there points to.
@@ -272,36 +294,20 @@ static int find_start(int topfd, const char *path, int *ret_parent, char ret_bas
 		      struct err *e)
 {
 	auto_free char *clean = mem_dup_text(path);
-	size_t n = strlen(clean);
-	bool follow = false;
-	char *slash;
+	bool follow = cut_tail(clean);
+	char *slash = strrchr(clean, '/');
+	const char *last = slash ? slash + 1 : clean;
 
-	while (n > 0 &&
-	       (clean[n - 1] == '/' || (clean[n - 1] == '.' && (n == 1 || clean[n - 2] == '/')))) {
-		clean[--n] = '\0';
-		follow = true;
-	}
-	slash = strrchr(clean, '/');
 	ret_base[0] = '\0';
-	if (follow || !n || strcmp(slash ? slash + 1 : clean, "..") == 0) {
-		*ret_parent = extract_open(topfd, n ? clean : "/", O_RDONLY | O_DIRECTORY, true);
-		if (*ret_parent < 0)
-			return err_sys(e, "cannot open '%s' in the container", path);
-		return 0;
-	}
-	if (strlen(slash ? slash + 1 : clean) > 255)
+	if (follow || !clean[0] || strcmp(last, "..") == 0)
+		return open_folder(topfd, clean, path, ret_parent, e);
+	if (strlen(last) > 255)
 		return err_set(e, ERR_INVALID, "the last component of '%s' is too long", path);
-	snprintf(ret_base, 256, "%s", slash ? slash + 1 : clean);
-	if (slash)
-		*slash = '\0';
-	*ret_parent =
-		extract_open(topfd, slash && clean[0] ? clean : "/", O_RDONLY | O_DIRECTORY, true);
-	if (*ret_parent < 0 && (errno == ENOENT || errno == ENOTDIR))
-		return err_set(e, ERR_NOT_FOUND, "could not find the file %s in the container",
-			       path);
-	if (*ret_parent < 0)
-		return err_sys(e, "cannot open the folder of '%s' in the container", path);
-	return 0;
+	snprintf(ret_base, 256, "%s", last);
+	if (!slash)
+		return open_folder(topfd, "", path, ret_parent, e);
+	*slash = '\0';
+	return open_folder(topfd, clean, path, ret_parent, e);
 }
 
 static int pack_start(struct pack *p, int topfd, struct err *e)

@@ -1,12 +1,12 @@
 /*
  * Pull, as one straight line of replies:
  *
- *	(tags/list) → manifest → (index: the platform's manifest) → config → all layers at once →
- *record
+ *	(tags/list) → manifest → (index: the platform's manifest) → config → all layers
+ *	at once → record
  *
  * Each document is verified against the digest that named it before it is parsed. Config and
- *manifest are kept as blobs while the layers come in; the image appears by one write of the records
- *at the end, or not at all.
+ * manifest are kept as blobs while the layers come in; the image appears by one write of the
+ * records at the end, or not at all.
  */
 #include <assert.h>
 #include <stdio.h>

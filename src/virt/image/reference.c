@@ -89,16 +89,23 @@ static bool label_valid(struct str s)
 	return true;
 }
 
-/* [v6], or labels with dots; then perhaps a port. */
-static bool host_valid(struct str host)
+/* Without ":port" at the end, if there is one. */
+static struct str without_port(struct str host)
 {
-	struct str name = host, label;
 	size_t n = host.n;
 
 	while (n > 0 && host.p[n - 1] >= '0' && host.p[n - 1] <= '9')
 		n--;
 	if (n > 0 && n < host.n && host.p[n - 1] == ':' && host.n - n <= 5)
-		name.n = n - 1;
+		host.n = n - 1;
+	return host;
+}
+
+/* [v6], or labels with dots; then perhaps a port. */
+static bool host_valid(struct str host)
+{
+	struct str name = without_port(host), label;
+
 	if (name.n > 2 && name.p[0] == '[' && name.p[name.n - 1] == ']') {
 		for (size_t i = 1; i + 1 < name.n; i++)
 			if (!strchr("0123456789abcdefABCDEF:.", name.p[i]))

@@ -6,8 +6,8 @@
  *	send --401, challenge understood-----> fetch a token (or take Basic), send again once
  *	send --anything else-----------------> done
  *
- * The request is kept whole, so every "again" is the same call. The token is the registry's and
- *serves later calls.
+ * The request is kept whole, so every "again" is the same call. The token is the registry's
+ * and serves later calls.
  */
 #include "virt/image/registry.h"
 
@@ -448,34 +448,54 @@ static bool scheme_moved(const struct registry_call *c)
 	return c->sent_https != c->registry->endpoints[c->registry->at].https;
 }
 
+/* There was no reply: the other scheme, another try, or the end. */
+static void no_reply(struct registry_call *c, const struct err *failure)
+{
+	struct err e = {0};
+
+	if (c->status == 0 && failure->sys != ECONNREFUSED &&
+	    (scheme_moved(c) || other_scheme(c))) {
+		loop_defer(c->registry->store->loop, resend, c);
+		return;
+	}
+	/* A refused connection will be refused again; a slow one may be quicker next time. */
+	if (!c->q.data && failure->kind == ERR_TIMEOUT && again_later(c))
+		return;
+	explain_failure(c, failure, &e);
+	call_end(c, NULL, &e);
+}
+
+/* true: the reply is no end, the call goes on by itself. */
+static bool goes_on(struct registry_call *c, struct http_call *http)
+{
+	struct registry *r = c->registry;
+
+	if (c->status == 400 && (scheme_moved(c) || other_scheme(c))) {
+		loop_defer(r->store->loop, resend, c);
+		return true;
+	}
+	if (c->status == 401)
+		return answer_challenge(c, http_call_header(http, "WWW-Authenticate"));
+	return (c->status >= 500 || c->status == 429) && again_later(c);
+}
+
 static void on_done(void *arg, struct http_call *http, int status, const struct err *failure)
 {
 	struct registry_call *c = arg;
 	struct registry *r = c->registry;
+	const struct endpoint *ep = &r->endpoints[r->at];
 	struct err e = {0};
 
 	c->http = NULL;
-	if ((failure ? c->status == 0 && failure->sys != ECONNREFUSED : status == 400) &&
-	    (scheme_moved(c) || other_scheme(c))) {
-		loop_defer(r->store->loop, resend, c);
-		return;
-	}
 	if (failure) {
-		/* A refused connection will be refused again; anything else may pass. */
-		if (!c->q.data && failure->kind == ERR_TIMEOUT && again_later(c))
-			return;
-		explain_failure(c, failure, &e);
-		call_end(c, NULL, &e);
+		no_reply(c, failure);
 		return;
 	}
 	c->status = status;
-	if (!r->endpoints[r->at].https && r->endpoints[r->at].insecure)
-		(void)map_put(&r->store->settings->plain, strstr(registry_endpoint(r), "://") + 3,
-			      r->store);
-	if (status == 401 && answer_challenge(c, http_call_header(http, "WWW-Authenticate")))
+	if (goes_on(c, http))
 		return;
-	if ((status >= 500 || status == 429) && again_later(c))
-		return;
+	if (!ep->https && ep->insecure)
+		(void)map_put(&r->store->settings->plain, strstr(ep->url, "://") + 3, r->store);
 	if (c->overflow && status < 400)
 		(void)err_set(&e, ERR_INVALID,
 			      "registry %s sent more than the %zu bytes allowed for '%s'", r->host,

@@ -34,8 +34,8 @@ struct registry_reply {
 
 struct registry_request {
 	const char *method; /* NULL: GET */
-	const char
-		*path; /* "manifests/latest", below /v2/REPOSITORY/; or absolute "http…", "/v2/…" */
+	const char *path;   /* "manifests/latest", below /v2/REPOSITORY/; or absolute "http...",
+			       "/v2/..." */
 	const char *accept; /* header values; NULL: none */
 	const char *content_type;
 	const char *content_range;
@@ -68,7 +68,7 @@ struct registry_settings {
 	struct json *mirrors; /* host → list of texts */
 	struct map plain;     /* hosts that turned out to speak http */
 };
-bool registry_loopback(const char *host); /* "localhost:5000", "127.…", "[::1]…" */
+bool registry_loopback(const char *host); /* "localhost:5000", "127....", "[::1]..." */
 bool registry_insecure(const struct registry_settings *s, const char *host);
 
 struct registry_challenge {
@@ -77,7 +77,7 @@ struct registry_challenge {
 };
 /* Parses WWW-Authenticate; false: not understood. */
 bool registry_challenge(const char *header, struct arena *a, struct registry_challenge *ret);
-char *registry_basic(const char *user, const char *password, struct arena *a); /* "Basic …" */
+char *registry_basic(const char *user, const char *password, struct arena *a); /* "Basic ..." */
 void registry_query(struct strbuf *b, const char *key,
 		    const char *value); /* "&key=percent-encoded" */
 /* {"errors":[{"code","message"}]} as text, or "". */

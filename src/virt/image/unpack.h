@@ -7,11 +7,11 @@
  *	5	data: an archive to read, or the descriptor to write one to
  *	6	the directory it works on (/dev/null when it mounts an overlay itself)
  *
- * With `follow`, 5 is a file that still grows: the parent announces how far it may be read (struct
- * unpack_more), so that a layer is unpacked while it is downloaded and the network never waits for
- *the disk. Answers are JSON objects: {"at": N} any number of times, then one {"done": {...}} or
- * {"error": {"kind": K, "text": "..."}}. The child trusts the orders, the parent trusts no answer
- * further than its shape.
+ * With `follow`, 5 is a file that still grows: the parent announces how far it may be read
+ * (struct unpack_more), so that a layer is unpacked while it is downloaded and the network
+ * never waits for the disk. Answers are JSON objects: {"at": N} any number of times, then one
+ * {"done": {...}} or {"error": {"kind": K, "text": "..."}}. The child trusts the orders, the
+ * parent trusts no answer further than its shape.
  */
 #pragma once
 
