@@ -36,6 +36,14 @@ expect "systemd's names must be three" '1|125|255' 'slice:prefix:name' oci --sys
 bundle "$T/c" '.linux.cgroupsPath = "/"'
 expect "the top itself is refused" '1|125|255' 'top of the hierarchy' oci create -b "$T/c" bad
 
+# Another's cgroup is not taken over.
+bundle "$T/a" '.linux.cgroupsPath = "/taken"' /bin/sleep 1000
+oci run -d -b "$T/a" first >/dev/null 2>&1 </dev/null
+bundle "$T/c" '.linux.cgroupsPath = "/taken"' /bin/sleep 1000
+expect "a cgroup with somebody in it is refused" '1|125|255' "'.*/taken' has processes" oci run -d -b "$T/c" second
+same "... and who is in it lives on" running "$(oci state first | jq -r .status)"
+oci delete -f first
+
 # Everything that runs is in there, whatever it does.
 bundle "$T/c" . /bin/sh -c 'sleep 1000 & sleep 1000 & (setsid sleep 1000 &) ; wait'
 oci run -d -b "$T/c" k >/dev/null 2>&1 </dev/null

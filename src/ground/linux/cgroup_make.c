@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "ground/base/mem.h"
 
@@ -157,6 +158,22 @@ static char *place(const struct cgroup_host *h, size_t i, const char *name, bool
 	return mem_printf("%s%.*s%s", d->path, (int)base.n, base.p, name);
 }
 
+/*
+ * A directory that was there before us is used only if nobody is in it: what is done to this
+ * container (limits, pausing, killing at its end) would be done to them too.
+ */
+static int check_empty(const struct cgroup_dir *d, struct err *e)
+{
+	auto_strbuf struct strbuf b = {0};
+
+	if (d->lazy || d->fresh || cgroup_slurp(d->path, "cgroup.procs", &b) < 0 ||
+	    str_trim(strbuf_str(&b)).n == 0)
+		return 0;
+	return err_set(e, ERR_CONFLICT,
+		       "the cgroup '%s' has processes in it already; each container needs its own",
+		       d->path);
+}
+
 static bool lacks_right(int r)
 {
 	return r == -EACCES || r == -EPERM || r == -EROFS || r == -ENOENT;
@@ -201,6 +218,9 @@ static int make_all(const struct cgroup_want *want, const struct cgroup_host *h,
 		errno = -r;
 		if (r < 0)
 			return err_sys(e, "cannot make the cgroup '%s'", d.path);
+		r = check_empty(&d, e);
+		if (r < 0)
+			return r;
 	}
 	for (unsigned int c = 0; c < CGROUP_CONTROLLERS; c++)
 		if ((want->need & CGROUP_BIT(c)) && !cgroup_has(cg, c))
@@ -209,6 +229,14 @@ static int make_all(const struct cgroup_want *want, const struct cgroup_host *h,
 				       "'%s', which is not available here",
 				       cgroup_controller_name(c));
 	return 0;
+}
+
+/* What was there before stays. */
+static void unmake(struct cgroup *cg)
+{
+	for (size_t i = 0; i < cg->n; i++)
+		if (cg->dirs[i].fresh)
+			(void)rmdir(cg->dirs[i].path);
 }
 
 int cgroup_make(const struct cgroup_want *want, struct cgroup **ret, struct err *e)
@@ -231,7 +259,7 @@ int cgroup_make(const struct cgroup_want *want, struct cgroup **ret, struct err 
 		r = make_all(want, &h, name, relative, cg, e);
 	cgroup_host_done(&h);
 	if (r < 0) {
-		(void)!cgroup_delete(cg, 0, NULL); /* directories with somebody else in them stay */
+		unmake(cg);
 		return r;
 	}
 	*ret = take(cg);
