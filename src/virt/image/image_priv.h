@@ -209,6 +209,11 @@ uint64_t layer_have(const struct layer_work *w);	       /* bytes so far: for res
 const char *layer_blob(const struct layer_work *w);
 int64_t layer_size(const struct layer_work *w);
 
+/* ---- Folders without an entry (parents.c) ---- */
+
+/* Once all layers of the image are there, before it is recorded. */
+void parents_settle(struct image_store *s, const struct image *i);
+
 /* ---- Overlay (tree.c) ---- */
 
 void tree_probe_overlay(struct image_store *s); /* begins; the answer goes to s->overlay */

@@ -424,6 +424,7 @@ static void record(struct load *l)
 		layers[k] = (struct index_layer){mem_dup_text(i->layers[k].blob),
 						 mem_dup_text(i->layers[k].media_type),
 						 i->layers[k].size};
+	parents_settle(s, i->image);
 	add.names[0] = i->names[0];
 	r = index_add(s, &add, NULL, &e);
 	for (size_t k = 1; r == 0 && i->names[0] && i->names[k]; k++) {

@@ -367,6 +367,17 @@ int pack_tree(int topfd, const struct unpack_orders *o, int fd, struct unpack_an
 	return r;
 }
 
+/* "bin" of "/bin/" and of "/bin/."; "/" of the top. */
+static char *last_component(const char *path, struct arena *a)
+{
+	auto_free char *clean = mem_dup_text(path);
+	const char *slash;
+
+	(void)cut_tail(clean);
+	slash = strrchr(clean, '/');
+	return arena_dup_text(a, !clean[0] ? "/" : slash ? slash + 1 : clean);
+}
+
 int pack_stat(int topfd, const char *path, struct arena *a, struct unpack_answer *ret,
 	      struct err *e)
 {
@@ -381,7 +392,7 @@ int pack_stat(int topfd, const char *path, struct arena *a, struct unpack_answer
 	if ((base[0] ? fstatat(parent, base, &st, AT_SYMLINK_NOFOLLOW) : fstat(parent, &st)) < 0)
 		return err_set(e, ERR_NOT_FOUND, "could not find the file %s in the container",
 			       path);
-	ret->name = arena_dup_text(a, base[0] ? base : "/");
+	ret->name = base[0] ? arena_dup_text(a, base) : last_component(path, a);
 	ret->size = st.st_size;
 	ret->mode = st.st_mode;
 	ret->mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;

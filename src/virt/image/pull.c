@@ -166,6 +166,7 @@ static void record(struct pull *p)
 		add.names[names++] = reference_tagged(&p->reference, a);
 	add.names[names] = reference_digested(&p->reference, p->top_digest, a);
 	shown = reference_familiar(add.names[0], a);
+	parents_settle(s, p->image);
 	r = index_add(s, &add, &is_new, &e);
 	for (size_t k = 0; k < n; k++)
 		index_layer_done(&layers[k]);
