@@ -1,8 +1,8 @@
 /*
  * A small blocking HTTP/1.1 client over a unix socket, for the command line: one connection, one
  * request at a time, replies whole or in pieces, and the taken-over connection of attach and exec.
- *It starts in microseconds because it needs no library. Not for strangers' servers: http_client.h
- *is.
+ * It starts in microseconds because it needs no library. Not for strangers' servers: those are for
+ * http_client.h.
  *
  *	struct http_local h;
  *	http_local_open("/run/hull/docker.sock", &h, e);

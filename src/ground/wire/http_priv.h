@@ -1,6 +1,6 @@
 /*
  * Between the files of the HTTP server: http_server.c drives the library, http_request.c is the
- * owner's side of a request, http_pump.c joins bodies and replies to descriptors.
+ * owner's side of a request.
  *
  * States of a request (`phase`), each edge taken inside the library's access handler:
  *

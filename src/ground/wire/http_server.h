@@ -1,16 +1,15 @@
 /*
  * An HTTP/1.1 server on the loop, for unix sockets and TCP. Each request is given to one handler;
- *every reply may come at once or much later, whole or in pieces, or the connection is taken over.
+ * every reply may come at once or much later, whole or in pieces, or the connection is taken over.
  *
  * Life of a request:
  *
- *	handle(arg, r)			headers are in. Ask for the body with _gather, _stream or
- *					_to_fd, or ignore it; then, now or later, finish the
- *request: http_reply*(r, ...)		a whole reply: r is finished http_reply_begin(r, ...)
- *headers go out at once; http_reply_push(); http_reply_end() finishes http_reply_fd(r, ...)
- *everything that a pipe or socket yields: finished by the server http_request_hijack(r, ...) the
- *bare descriptor is the caller's: r is finished http_request_drop(r)		no reply, the
- *connection is closed: r is finished
+ *   handle(arg, r)             headers are in. Ask for the body with _gather or _stream, or ignore
+ *                              it; then, now or later, finish the request by one of these:
+ *   http_reply*(r, ...)        a whole reply
+ *   http_reply_begin(r, ...)   headers go out at once; http_reply_push(); http_reply_end() finishes
+ *   http_request_hijack(r, ..) the bare descriptor is the caller's
+ *   http_request_drop(r)       no reply, the connection is closed
  *
  * A request is finished exactly once, by its owner, also when its client has left: replies then go
  * nowhere. Until then r and all that was read from it stay valid; after that r must not be touched.
@@ -18,7 +17,7 @@
  * inside one of these functions. Connections are kept alive; pipelined requests wait their turn.
  *
  * Requests that break HTTP are refused (400) by the library below before they reach the handler; a
- *body over its limit is answered here with a JSON {"message": ...}.
+ * body over its limit is answered here with a JSON {"message": ...}.
  */
 #pragma once
 
@@ -76,18 +75,13 @@ void http_request_on_gone(struct http_request *r, loop_fn *fn, void *arg);
  *   client leaves in the middle, fn is called with r = NULL and e set: r is finished already.
  * - stream: fn for each piece, then once with n = 0; _pause and _resume hold the client back. That
  * the client left in the middle is told by http_request_on_gone().
- * - to_fd: the body is written into `fd` (taken, a pipe or socket), at the reader's pace; done is
- * called when all is written and the descriptor closed, or the client left (e set), or the reader
- * closed early (no error: the rest is read away).
  */
 typedef void http_body_fn(void *arg, struct http_request *r, struct str body, const struct err *e);
 typedef void http_piece_fn(void *arg, struct http_request *r, const void *bytes, size_t n);
-typedef void http_done_fn(void *arg, struct http_request *r, const struct err *e);
 void http_request_gather(struct http_request *r, size_t max_bytes, http_body_fn *fn, void *arg);
 void http_request_stream(struct http_request *r, http_piece_fn *fn, void *arg);
 void http_request_pause(struct http_request *r);
 void http_request_resume(struct http_request *r);
-void http_request_to_fd(struct http_request *r, int fd, http_done_fn *done, void *arg);
 
 /* Adds a header to the reply to come. */
 void http_reply_header(struct http_request *r, const char *name, const char *value);
@@ -117,11 +111,6 @@ void http_reply_begin(struct http_request *r, int status, const char *content_ty
 size_t http_reply_push(struct http_request *r, const void *bytes, size_t n);
 void http_reply_on_drained(struct http_request *r, loop_fn *fn, void *arg);
 void http_reply_end(struct http_request *r);
-
-/* Everything that `fd` (taken; pipe or socket) yields until its end, at the client's pace. Finishes
- * r for the caller; done(arg) is called when all went out or the client left. done may be NULL. */
-void http_reply_fd(struct http_request *r, int status, const char *content_type, int fd,
-		   loop_fn *done, void *arg);
 
 /*
  * Takes the connection over, as docker attach does: with an upgrade asked for, the reply is

@@ -149,38 +149,36 @@ static void hijacked(void *arg, int fd, struct str early)
 	(void)pthread_detach(t);
 }
 
-static void sink_done(void *arg, struct http_request *r, const struct err *e)
+/* Takes a body in sips: every now and then it pauses, and is resumed by a timer. */
+static void sink_resume(void *arg)
 {
-	(void)arg;
-	if (e)
-		http_request_drop(r);
-	else
+	struct slow *s = arg;
+
+	http_request_resume(s->r);
+}
+
+static void sink_piece(void *arg, struct http_request *r, const void *bytes, size_t n)
+{
+	struct slow *s = arg;
+
+	(void)bytes;
+	sunk += (int)n;
+	if (n == 0) {
+		slow_free(s);
 		http_reply_text(r, 200, NULL, "sunk");
+	} else if (++s->left % 50 == 0) {
+		http_request_pause(r);
+		loop_timer_set(s->timer, 1, 0);
+	}
 }
 
-static void *sink_reader(void *arg)
+static void handle_sink(struct http_request *r)
 {
-	int fd = (int)(intptr_t)arg;
-	char buf[10000];
-	ssize_t n;
+	struct slow *s = slow_new(r);
 
-	while ((n = read(fd, buf, sizeof(buf))) > 0)
-		sunk += (int)n;
-	(void)fd_close(fd);
-	return NULL;
-}
-
-static void sink(struct http_request *r)
-{
-	int fds[2];
-	pthread_t t;
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return;
 	sunk = 0;
-	(void)pthread_create(&t, NULL, sink_reader, (void *)(intptr_t)fds[0]);
-	(void)pthread_detach(t);
-	http_request_to_fd(r, fds[1], sink_done, NULL);
+	s->timer = loop_timer_new(loop, sink_resume, s);
+	http_request_stream(r, sink_piece, s);
 }
 
 static void handle_later(struct http_request *r)
@@ -229,17 +227,6 @@ static void handle_attach(struct http_request *r)
 	http_request_hijack(r, "application/vnd.docker.raw-stream", hijacked, slow_new(r));
 }
 
-static void handle_pipe(struct http_request *r)
-{
-	int fds[2];
-
-	if (pipe2(fds, O_CLOEXEC) < 0)
-		return;
-	(void)!write(fds[1], "from a pipe", 11);
-	(void)fd_close(fds[1]);
-	http_reply_fd(r, 200, "text/plain", fds[0], NULL, NULL);
-}
-
 static void handle_echo(struct http_request *r)
 {
 	http_request_gather(r, 1000, echo_body, NULL);
@@ -274,11 +261,9 @@ static const struct route {
 	const char *path;
 	void (*handle)(struct http_request *r);
 } routes[] = {
-	{"/ask", handle_ask},	    {"/echo", handle_echo},
-	{"/later", handle_later},   {"/pieces", handle_pieces},
-	{"/flood", handle_flood},   {"/wait", handle_wait},
-	{"/silent", handle_silent}, {"/attach", handle_attach},
-	{"/pipe", handle_pipe},	    {"/sink", sink},
+	{"/ask", handle_ask},	    {"/echo", handle_echo},	    {"/later", handle_later},
+	{"/pieces", handle_pieces}, {"/flood", handle_flood},	    {"/wait", handle_wait},
+	{"/silent", handle_silent}, {"/attach", handle_attach},	    {"/sink", handle_sink},
 	{"/none", handle_none},	    {"/redirect", handle_redirect},
 };
 
@@ -382,7 +367,6 @@ static void test_one_connection_serves_many(void **state)
 	call(&h, "GET", "/later", NULL, 200, "at last");
 	call(&h, "GET", "/pieces", NULL, 200, "piece 3\npiece 2\npiece 1\n");
 	call(&h, "HEAD", "/later", NULL, 200, "");
-	call(&h, "GET", "/pipe", NULL, 200, "from a pipe");
 	call(&h, "GET", "/nowhere", NULL, 404, "{\"message\":\"no \\\"/nowhere\\\" here\"}\n");
 	call(&h, "GET", "/ask", NULL, 200, NULL);
 	http_local_close(&h);
@@ -556,7 +540,7 @@ static void send_small_chunks(struct http_local *h)
 	await(&sunk, 400000);
 }
 
-static void test_body_goes_into_a_descriptor(void **state)
+static void test_body_comes_in_pieces(void **state)
 {
 	auto_free char *body = mem_new_bytes(1, 3000001);
 	struct http_local h;
@@ -810,7 +794,7 @@ int main(void)
 		TEST(test_hijack_with_upgrade),
 		TEST(test_hijack_without_upgrade),
 		TEST(test_hijacked_outlives_the_server),
-		TEST(test_body_goes_into_a_descriptor),
+		TEST(test_body_comes_in_pieces),
 		TEST(test_half_closed_clients_are_answered),
 		TEST(test_malformed_requests_are_refused),
 		TEST(test_freeing_the_server_ends_what_waits),
