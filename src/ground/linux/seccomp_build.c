@@ -185,7 +185,7 @@ static int add_rule(scmp_filter_ctx ctx, uint32_t action, int number,
 static int add_syscall(scmp_filter_ctx ctx, const struct seccomp_syscall *s, uint32_t otherwise,
 		       struct seccomp_program *ret, struct err *e)
 {
-	struct scmp_arg_cmp cmps[6];
+	struct scmp_arg_cmp cmps[6] = {0};
 	uint32_t action = 0;
 	int r = action_of(s->action, s->errno_ret, &action, e);
 
