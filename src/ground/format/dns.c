@@ -212,13 +212,13 @@ static bool reverse4(struct str name, struct ip *ret)
 
 static bool reverse6(struct str name, struct ip *ret)
 {
-	static const char digits[] = "0123456789abcdef";
+	static const char digits[16] = "0123456789abcdef";
 
 	*ret = (struct ip){.n = 16};
 	if (name.n != 63)
 		return false;
 	for (size_t i = 0; i < 32; i++) {
-		const char *digit = memchr(digits, name.p[2 * i], 16);
+		const char *digit = memchr(digits, name.p[2 * i], sizeof(digits));
 		size_t nibble = 31 - i;
 
 		if (!digit || (i < 31 && name.p[2 * i + 1] != '.'))

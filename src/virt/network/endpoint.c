@@ -249,7 +249,7 @@ static int configure_inside(struct network_endpoint *ep, const struct network_ns
 	auto_netlink_batch struct netlink_batch *b = netlink_batch_new();
 	struct ip_net a4 = {ep->ip4, ep->info.prefix4}, a6 = {ep->ip6, ep->info.prefix6};
 	struct netlink inside = NETLINK_NONE;
-	struct netlink_link l;
+	struct netlink_link l = {0};
 	int r;
 
 	r = netlink_adopt(ns->route, &inside, e);
@@ -279,7 +279,7 @@ static void unplug_host(struct network_endpoint *ep)
 {
 	auto_netlink_batch struct netlink_batch *b = netlink_batch_new();
 	struct netlink *host = &ep->network->host->netlink;
-	struct netlink_link l;
+	struct netlink_link l = {0};
 	struct err e = {0};
 
 	if (netlink_link(host, ep->info.host_ifname, &l, NULL) < 0)
@@ -379,7 +379,7 @@ int network_endpoint_make_gateway(struct network_host *h, struct network_endpoin
 {
 	auto_netlink_batch struct netlink_batch *b = netlink_batch_new();
 	struct netlink inside = NETLINK_NONE;
-	struct netlink_link l;
+	struct netlink_link l = {0};
 	int r;
 
 	list_each (&h->endpoints, struct network_endpoint, link, other)

@@ -316,7 +316,7 @@ static int add_chosen(struct network *n,
 	struct network_subnet *all =
 		arena_new_array(&n->arena, struct network_subnet, n->spec.subnets_n + 1);
 	struct network_subnet *s = NULL;
-	struct ip_net net;
+	struct ip_net net = {.bits = 0};
 	int r = choose(n, &net, e);
 
 	if (r < 0)

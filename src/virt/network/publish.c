@@ -60,7 +60,7 @@ static socklen_t fill_address(const struct ip *ip, uint16_t port, struct sockadd
 
 static uint16_t bound_port(int fd)
 {
-	struct sockaddr_storage at;
+	struct sockaddr_storage at = {0};
 	socklen_t n = sizeof(at);
 
 	if (getsockname(fd, (struct sockaddr *)&at, &n) < 0)

@@ -292,7 +292,7 @@ static void server_ready(void *arg, unsigned ready)
  */
 static int find_meant(struct relay *r, int client, struct err *e)
 {
-	struct sockaddr_in meant, here;
+	struct sockaddr_in meant = {0}, here = {0};
 	socklen_t n = sizeof(meant), here_n = sizeof(here);
 
 	if (getsockopt(client, SOL_IP, SO_ORIGINAL_DST, &meant, &n) < 0 ||

@@ -207,7 +207,7 @@ static void sweep(void *arg)
 
 int relay_udp_start(struct relay *r, struct err *e)
 {
-	struct sockaddr_storage at;
+	struct sockaddr_storage at = {0};
 	socklen_t n = sizeof(at);
 	int one = 1;
 

@@ -63,6 +63,7 @@ static void hold(struct server *s, struct place *p, const char *name, bool add)
 		for (size_t i = 0; i < h->n; i++)
 			if (h->items[i] == p)
 				return;
+		/* pointers are what is kept: NOLINTNEXTLINE(bugprone-sizeof-expression) */
 		mem_grow(h->items, h->n + 1, h->room);
 		h->items[h->n++] = p;
 		return;

@@ -433,7 +433,7 @@ int rules_ports(struct network_endpoint *ep, bool add, struct err *e)
 static int put_names_rule(struct nft *t, uint8_t proto, int fd, struct err *e)
 {
 	static const uint8_t resolver[4] = {127, 0, 0, 11};
-	struct sockaddr_in at;
+	struct sockaddr_in at = {0};
 	socklen_t n = sizeof(at);
 	uint16_t dns = htons(53);
 

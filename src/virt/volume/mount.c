@@ -53,7 +53,10 @@ static int read_target(struct str text, struct arena *a, struct volume_mount *m,
 {
 	int r = clean_path(text, "mount path", a, &m->target, e);
 
-	if (r == 0 && strcmp(m->target, "/") == 0)
+	if (r < 0)
+		return r;
+	assert(m->target);
+	if (strcmp(m->target, "/") == 0)
 		return err_set(e, ERR_INVALID,
 			       "invalid mount path '%.*s': the root itself cannot be mounted over",
 			       (int)text.n, text.p);
@@ -65,7 +68,7 @@ static void add_option(struct arena *a, struct volume_mount *m, struct str optio
 	size_t n = mem_count_texts(m->options);
 	char **grown = arena_new_array(a, char *, n + 2);
 
-	if (n)
+	if (m->options)
 		memcpy(grown, m->options, n * sizeof(*grown));
 	grown[n] = arena_dup(a, option);
 	m->options = grown;
@@ -435,7 +438,7 @@ int volume_oci_mount(const struct volume_mount *m, const struct volume *v, struc
 		     struct err *e)
 {
 	auto_free char *sub = NULL;
-	struct volume_device device;
+	struct volume_device device = {0};
 	int r;
 
 	if (m->kind == VOLUME_TMPFS) {
