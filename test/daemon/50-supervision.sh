@@ -62,15 +62,34 @@ for i in 1 2 3; do
 	clients+=($!)
 done
 sleep 0.5
-printf 'a\nb\n' | timeout 5 docker -H "unix://$T/hull/run/docker.sock" attach many >/dev/null 2>&1
+printf 'a\nb\n' | timeout 2 docker -H "unix://$T/hull/run/docker.sock" attach --sig-proxy=false many >/dev/null 2>&1
 check "every client hears everything" within 5 sh -c "cat $T/client[123] | grep -c got | grep -qx 6"
 dk rm -f many >/dev/null
 wait "${clients[@]}"
 expect "input's end ends the program, not its output" 3 '^x$' sh -c \
 	"echo x | docker -H unix://$T/hull/run/docker.sock run --rm -i busybox sh -c 'cat; sleep 0.3; exit 3'"
 dk run -dit --name term busybox sh >/dev/null
-same "detached by keys" "running" "$( (sleep 0.5; printf '\020\021'; sleep 0.5) |
-	timeout 5 script -qec "docker -H unix://$T/hull/run/docker.sock attach term" /dev/null >/dev/null; state term '{{.State.Status}}')"
+cat >"$T/detach.py" <<'PY'
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(10)
+s.connect(sys.argv[1])
+s.sendall(b"POST /containers/term/attach?stream=1&stdin=1&stdout=1 HTTP/1.1\r\nHost: d\r\n"
+          b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+answer = b""
+while b"\r\n\r\n" not in answer:
+    answer += s.recv(4096)
+s.sendall(b"echo sum $((40 + 2))\n")
+while b"sum 42" not in answer:
+    answer += s.recv(4096)
+s.sendall(b"\x10")
+s.sendall(b"\x11")
+while s.recv(4096):
+    pass
+print("detached")
+PY
+same "keys detach from a terminal" "detached running" \
+	"$(timeout 20 python3 "$T/detach.py" "$T/hull/run/docker.sock" 2>&1) $(state term '{{.State.Status}}')"
 
 # Restarts and stops.
 dk run -d --name tries --restart on-failure:2 busybox false >/dev/null
