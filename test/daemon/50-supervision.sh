@@ -62,7 +62,7 @@ for i in 1 2 3; do
 	clients+=($!)
 done
 sleep 0.5
-printf 'a\nb\n' | timeout 2 docker -H "unix://$T/hull/run/docker.sock" attach --sig-proxy=false many >/dev/null 2>&1
+printf 'a\nb\n' | timeout -s KILL 2 docker -H "unix://$T/hull/run/docker.sock" attach --sig-proxy=false many >/dev/null
 check "every client hears everything" within 5 sh -c "cat $T/client[123] | grep -c got | grep -qx 6"
 dk rm -f many >/dev/null
 wait "${clients[@]}"
