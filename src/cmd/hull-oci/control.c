@@ -58,11 +58,29 @@ static int parse_signal(const char *text, int *ret, struct err *e)
 	return err_set(e, ERR_INVALID, "unknown signal '%s'", text);
 }
 
+static int kill_first(const struct record *rec, int sig, struct err *e)
+{
+	auto_close int pidfd = -1;
+	int r;
+
+	if (!strcmp(rec->status, "stopped"))
+		return err_set(e, ERR_CONFLICT, "container not running: '%s'", rec->id);
+	if (!strcmp(rec->status, "creating"))
+		return err_set(e, ERR_CONFLICT, "container not running: '%s' is being made",
+			       rec->id);
+	r = process_open((pid_t)rec->state.pid, rec->state.start_time, &pidfd, e);
+	if (r == 0)
+		r = process_signal(pidfd, sig, e);
+	/* Frozen processes die of SIGKILL only once they are thawed (cgroup v1). */
+	if (r == 0 && sig == SIGKILL && !strcmp(rec->status, "paused"))
+		r = cgroup_freeze(rec->cgroup, false, FREEZE_TIMEOUT_MS, e);
+	return r;
+}
+
 int verb_kill(struct oci *o, int argc, char **argv, struct err *e)
 {
 	struct control_args a = {0};
 	auto_record struct record rec = RECORD_INIT;
-	auto_close int pidfd = -1;
 	int first, sig = SIGTERM, r;
 
 	r = options_parse(kill_options, array_len(kill_options), &a, argc, argv, true, &first, e);
@@ -78,21 +96,9 @@ int verb_kill(struct oci *o, int argc, char **argv, struct err *e)
 		r = record_open(o, argv[first], &rec, e);
 	if (r < 0)
 		return r;
-	if (a.all)
-		return sig == SIGKILL ? cgroup_kill(rec.cgroup, e)
-				      : cgroup_signal(rec.cgroup, sig, e);
-	if (!strcmp(rec.status, "stopped"))
-		return err_set(e, ERR_CONFLICT, "container not running: '%s'", rec.id);
-	if (!strcmp(rec.status, "creating"))
-		return err_set(e, ERR_CONFLICT, "container not running: '%s' is being made",
-			       rec.id);
-	r = process_open((pid_t)rec.state.pid, rec.state.start_time, &pidfd, e);
-	if (r == 0)
-		r = process_signal(pidfd, sig, e);
-	/* Frozen processes die of SIGKILL only once they are thawed (cgroup v1). */
-	if (r == 0 && sig == SIGKILL && !strcmp(rec.status, "paused"))
-		r = cgroup_freeze(rec.cgroup, false, FREEZE_TIMEOUT_MS, e);
-	return r;
+	if (!a.all)
+		return kill_first(&rec, sig, e);
+	return sig == SIGKILL ? cgroup_kill(rec.cgroup, e) : cgroup_signal(rec.cgroup, sig, e);
 }
 
 static const struct option_row delete_options[] = {

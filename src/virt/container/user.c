@@ -131,12 +131,37 @@ static void add_groups(struct str group, struct str name, struct arena *a, struc
 	}
 }
 
+/* The account of a name, else of a number; a number without an account is a user all the same. */
+static int resolve_user(struct str passwd, struct str who, struct arena *a, struct account *account,
+			struct user *u, bool *ret_found, struct err *e)
+{
+	bool found = find_account(passwd, who, false, 0, account);
+	int r;
+
+	if (!found && !is_number(who))
+		return err_set(e, ERR_NOT_FOUND, "the image's /etc/passwd has no user '%.*s'",
+			       (int)who.n, who.p);
+	if (!found) {
+		r = parse_u32(who, "user id", &u->uid, e);
+		if (r < 0)
+			return r;
+		found = find_account(passwd, who, true, u->uid, account);
+	}
+	if (found) {
+		u->uid = account->uid;
+		u->gid = account->gid;
+		u->home = account->home.n ? arena_dup(a, account->home) : NULL;
+	}
+	*ret_found = found;
+	return 0;
+}
+
 int user_lookup(int root, const char *text, struct arena *a, struct user *ret, struct err *e)
 {
 	struct str rest = str_of(text), who, passwd, group;
 	struct account account = {0};
 	struct user u = {0};
-	bool found;
+	bool found = false;
 	int r;
 
 	assert(text && ret);
@@ -145,32 +170,17 @@ int user_lookup(int root, const char *text, struct arena *a, struct user *ret, s
 	r = read_file(root, "etc/passwd", a, &passwd, e);
 	if (r == 0)
 		r = read_file(root, "etc/group", a, &group, e);
+	if (r == 0)
+		r = resolve_user(passwd, who, a, &account, &u, &found, e);
 	if (r < 0)
 		return r;
-	found = find_account(passwd, who, false, 0, &account);
-	if (!found && !is_number(who))
-		return err_set(e, ERR_NOT_FOUND, "the image's /etc/passwd has no user '%.*s'",
-			       (int)who.n, who.p);
-	if (!found) {
-		r = parse_u32(who, "user id", &u.uid, e);
-		if (r < 0)
-			return r;
-		found = find_account(passwd, who, true, u.uid, &account);
-	}
-	if (found) {
-		u.uid = account.uid;
-		u.gid = account.gid;
-		u.home = account.home.n ? arena_dup(a, account.home) : NULL;
-	}
-	if (rest.p && rest.n) {
+	if (rest.p && rest.n)
 		r = find_group(group, rest, &u.gid, e);
-		if (r < 0)
-			return r;
-	} else if (found) {
+	else if (found)
 		add_groups(group, account.name, a, &u);
-	}
-	*ret = u;
-	return 0;
+	if (r == 0)
+		*ret = u;
+	return r;
 }
 
 char *user_home(int root, uint32_t uid, struct arena *a)
