@@ -18,6 +18,21 @@
 #define DEATH_MS	  500
 #define SUPERVISOR_KILLED 137
 
+/*
+ * The directories themselves are recorded once the container runs. A keeper killed earlier may have
+ * left what its maker began: the path from its orders leads there.
+ */
+static int find_cgroup(const struct keeper_record *r, struct cgroup **ret, struct err *e)
+{
+	if (r->cgroup_dirs && r->cgroup_dirs[0])
+		return cgroup_load(str_of(r->cgroup_dirs), ret, e);
+	if (!r->cgroup_path) {
+		*ret = cgroup_none();
+		return 0;
+	}
+	return cgroup_make(&(struct cgroup_want){.path = r->cgroup_path, .id = r->id}, ret, e);
+}
+
 /* Kills by cgroup, and the first process by pid where there is no cgroup. */
 static int kill_container(const struct keeper_record *r, struct err *e)
 {
@@ -33,9 +48,7 @@ static int kill_container(const struct keeper_record *r, struct err *e)
 	if (r->init_pid > 0 &&
 	    process_open((pid_t)r->init_pid, (uint64_t)r->init_start_time, &pidfd, NULL) == 0)
 		(void)!process_signal(pidfd, SIGKILL, NULL);
-	if (!r->cgroup_dirs || !r->cgroup_dirs[0])
-		return 0;
-	got = cgroup_load(str_of(r->cgroup_dirs), &cg, e);
+	got = find_cgroup(r, &cg, e);
 	if (got == 0)
 		got = cgroup_kill(cg, e);
 	if (got == 0)

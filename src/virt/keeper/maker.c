@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -46,12 +47,15 @@ static void tell(int sock, const struct answer *a, struct str cgroup, const stru
 	(void)!fdpass_send(sock, message.p, message.n, fds, n, NULL);
 }
 
-_Noreturn static void child(int sock, maker_work *work, const void *job)
+_Noreturn static void child(pid_t keeper, int sock, maker_work *work, const void *job)
 {
 	auto_strbuf struct strbuf cgroup = {0};
 	struct container c = CONTAINER_INIT;
 	struct answer a = {0};
 
+	/* It ends with the keeper: nobody else would know what it made. */
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || getppid() != keeper)
+		_exit(1);
 	turn_child_signals();
 	if (work(job, &c, &a.err) < 0) {
 		if (a.err.kind == ERR_NONE)
@@ -128,15 +132,15 @@ int maker_start(struct turn *turn, maker_work *work, const void *job, maker_done
 		struct maker **ret, struct err *e)
 {
 	struct maker *m;
+	pid_t keeper = getpid(), pid;
 	int pair[2], r;
-	pid_t pid;
 
 	r = fdpass_pair(SOCK_SEQPACKET, pair, e);
 	if (r < 0)
 		return r;
 	pid = fork();
 	if (pid == 0)
-		child(pair[1], work, job);
+		child(keeper, pair[1], work, job);
 	(void)fd_close(pair[1]);
 	if (pid < 0) {
 		r = err_sys(e, "cannot fork");
