@@ -118,5 +118,6 @@ own=$(curl -s --unix-socket "$sock" -H 'X-Hull-Owner: cli' 'http://d/containers/
 same "a container of hull's" "/theirs" "$own"
 same "... is not docker's" "" "$(dk ps -aq --filter name=theirs)"
 same "... nor can docker remove it" 404 "$(api DELETE /containers/theirs | tail -n 1)"
+same "an unknown owner" 400 "$(curl -s -o /dev/null -w '%{http_code}' --unix-socket "$sock" -H 'X-Hull-Owner: x' http://d/info)"
 curl -s --unix-socket "$sock" -X DELETE -H 'X-Hull-Owner: cli' http://d/containers/theirs
 down

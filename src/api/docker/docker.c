@@ -47,27 +47,46 @@ static void handle_body(void *arg, struct http_request *r, struct str body, cons
 	c->route->handle(c);
 }
 
-static struct call *call_new(struct docker *d, struct http_request *r)
+static struct call *call_new(struct docker *d, struct http_request *r, enum owner owner)
 {
 	struct call *c = mem_new(struct call);
-	const char *owner = http_request_header(r, "X-Hull-Owner");
 
 	c->magic = CALL_MAGIC;
 	c->docker = d;
 	c->r = r;
-	c->user = engine_user(d->engine, text_eq(owner, "cli") ? OWNER_CLI : OWNER_DOCKER);
+	c->user = engine_user(d->engine, owner);
 	return c;
+}
+
+/* Who does not say speaks for docker. */
+static bool owner_of(const struct http_request *r, enum owner *ret)
+{
+	const char *name = http_request_header(r, "X-Hull-Owner");
+
+	*ret = OWNER_DOCKER;
+	for (int i = 0; name && i < OWNERS; i++) {
+		*ret = (enum owner)i;
+		if (text_eq(owner_name(*ret), name))
+			return true;
+	}
+	return !name;
 }
 
 static void handle(void *arg, struct http_request *r)
 {
 	struct docker *d = arg;
-	struct call *c = call_new(d, r);
 	const char *path = http_request_path(r);
+	enum owner owner;
+	bool known = owner_of(r, &owner);
+	struct call *c = call_new(d, r, owner);
 	struct err e = {0};
 
 	for (size_t i = 0; i < array_len(headers); i++)
 		http_reply_header(r, headers[i].name, headers[i].value);
+	if (!known) {
+		call_reply_message(c, 400, "the header X-Hull-Owner names an unknown owner");
+		return;
+	}
 	if (route_version(&path, &c->minor, &e) < 0) {
 		call_reply_err(c, &e);
 		return;

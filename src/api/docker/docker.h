@@ -1,8 +1,8 @@
 /*
  * The Docker Engine API (versions 1.24 to 1.51) over the engine: one table of routes, JSON shapes,
  * streams. It keeps no state of its own; a request becomes engine calls and their answers become
- * Docker's JSON. Which owner a client speaks for is said by the header X-Hull-Owner (cli), Docker's
- * own clients are `docker`: each sees and touches only its own workloads.
+ * Docker's JSON. Which owner a client speaks for is said by the header X-Hull-Owner (docker, cli,
+ * kube), Docker's own clients are `docker`: each sees and touches only its own workloads.
  *
  * Not here: swarm (503), plugins, BuildKit sessions (404), building and searching (501).
  */
