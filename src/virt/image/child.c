@@ -16,6 +16,7 @@
 #include "virt/image/image_priv.h"
 
 struct child {
+	unsigned int magic;
 	struct image_store *store;
 	struct list link;
 	void (*at)(void *arg, uint64_t at);
@@ -32,7 +33,18 @@ struct child {
 	struct err err;
 };
 
+#define CHILD_MAGIC 0x63686c64
+
 static void finish(void *arg);
+
+static struct child *as_child(void *p)
+{
+	struct child *c = p;
+
+	assert(c);
+	assert(c->magic == CHILD_MAGIC);
+	return c;
+}
 
 static void child_free(struct child *c)
 {
@@ -42,6 +54,7 @@ static void child_free(struct child *c)
 	(void)loop_process_free(c->process);
 	(void)json_free(c->tree);
 	arena_done(&c->arena);
+	c->magic = 0;
 	free(c);
 }
 
@@ -66,7 +79,7 @@ static void explain_end(struct child *c)
 
 static void finish(void *arg)
 {
-	struct child *c = arg;
+	struct child *c = as_child(arg);
 
 	if (!c->exited || !c->closed)
 		return;
@@ -90,7 +103,7 @@ static void take_error(struct child *c, const struct json *error)
 
 static void on_packet(void *arg, const void *bytes, size_t n, int *fds, size_t fds_n)
 {
-	struct child *c = arg;
+	struct child *c = as_child(arg);
 	auto_json struct json *j = NULL;
 	struct json *part;
 
@@ -119,7 +132,7 @@ static void on_packet(void *arg, const void *bytes, size_t n, int *fds, size_t f
 
 static void on_closed(void *arg)
 {
-	struct child *c = arg;
+	struct child *c = as_child(arg);
 
 	c->closed = true;
 	loop_defer(c->store->loop, finish, c);
@@ -127,7 +140,7 @@ static void on_closed(void *arg)
 
 static void on_exit_of(void *arg, struct loop_exit how)
 {
-	struct child *c = arg;
+	struct child *c = as_child(arg);
 
 	c->how = how;
 	c->exited = true;
@@ -177,6 +190,7 @@ int child_start(struct image_store *s, const struct child_options *o, struct chi
 	int pair[2], r;
 
 	assert(o->done && o->orders->verb);
+	c->magic = CHILD_MAGIC;
 	c->store = s;
 	c->at = o->at;
 	c->done = o->done;

@@ -129,6 +129,8 @@ struct image_task {
 /* size_bytes of a struct whose first member is the task. */
 void *task_new(struct image_store *s, size_t size_bytes, const struct image_watch *w,
 	       const char *name);
+/* The task behind a callback's argument, checked to be one that lives. */
+void *task_live(void *arg);
 /* Calls `begin` soon: nothing is told from inside the call that starts a task. */
 void task_begin(struct image_task *t, void (*begin)(struct image_task *t));
 void task_cleaned(struct image_store *s); /* the last failing layer work is gone */

@@ -26,11 +26,13 @@
 
 #define DRAIN_BYTES (512u << 10) /* worth a job */
 #define PAUSE_BYTES (4u << 20)	 /* waiting for the disk: the network shall wait as well */
+#define WORK_MAGIC  0x6c617965
 #define TELL_MS	    100
 #define LOSSY_REST_MAX \
 	(64u << 20) /* after a damaged stream: fetch this much more to name the cause */
 
 struct layer_work {
+	unsigned int magic;
 	struct image_store *store;
 	struct list link; /* in waiting or finishing */
 	struct list waiters;
@@ -59,6 +61,15 @@ struct layer_waiter {
 	struct layer_events ev;
 	char diff_id[DIGEST_ROOM];
 };
+
+static struct layer_work *as_work(void *p)
+{
+	struct layer_work *w = p;
+
+	assert(w);
+	assert(w->magic == WORK_MAGIC);
+	return w;
+}
 
 static void run_next(struct image_store *s);
 static void sync_next(struct image_store *s);
@@ -97,6 +108,7 @@ static void work_free(struct layer_work *w)
 	if (w->source.release)
 		w->source.release(w->source.arg);
 	(void)json_free(w->implicit);
+	w->magic = 0;
 	free(w);
 }
 
@@ -234,6 +246,9 @@ static void complete(struct layer_work *w)
 {
 	if (w->failed || !w->verified || !w->unpacked)
 		return;
+	assert(w->state == LAYER_RUNNING);
+	assert(!w->child);
+	assert(!w->draining_now);
 	w->state = LAYER_SYNCING;
 	list_append(&w->store->finishing, &w->link);
 	sync_next(w->store);
@@ -361,7 +376,7 @@ static void drain_on(struct layer_work *w);
 
 static void drain_run(void *arg)
 {
-	struct layer_work *w = arg;
+	struct layer_work *w = as_work(arg);
 
 	w->drain_err.kind = ERR_NONE;
 	(void)!blob_write(w->writer, w->draining.p, w->draining.n, &w->drain_err);
@@ -375,6 +390,8 @@ static void verify(struct layer_work *w)
 		fail_explained(w, &e);
 		return;
 	}
+	assert(w->fetched);
+	assert(blob_written(w->writer) == (uint64_t)w->size);
 	w->verified = true;
 	tell(w, "Download complete", 0, 0);
 	if (w->err.kind !=
@@ -390,7 +407,7 @@ static void verify(struct layer_work *w)
 
 static void drain_done(void *arg)
 {
-	struct layer_work *w = arg;
+	struct layer_work *w = as_work(arg);
 
 	w->draining_now = false;
 	strbuf_clear(&w->draining);
@@ -455,6 +472,7 @@ void layer_bytes(struct layer_work *w, const void *p, size_t n)
 
 	if (w->failed || w->fetched)
 		return;
+	assert(w->got <= (uint64_t)w->size);
 	if (n > (uint64_t)w->size - w->got) {
 		(void)err_set(&e, ERR_INVALID,
 			      "the registry sends more than the %lld bytes announced",
@@ -499,7 +517,7 @@ void layer_fetched(struct layer_work *w, const struct err *e)
 
 static void on_at(void *arg, uint64_t at)
 {
-	struct layer_work *w = arg;
+	struct layer_work *w = as_work(arg);
 
 	w->child_at = at;
 	if (w->verified)
@@ -525,7 +543,7 @@ static int take_answer(struct layer_work *w, const struct unpack_answer *a, stru
 
 static void on_child_done(void *arg, const struct unpack_answer *a, const struct err *failure)
 {
-	struct layer_work *w = arg;
+	struct layer_work *w = as_work(arg);
 	struct err e = {0};
 
 	w->child = NULL;
@@ -640,6 +658,8 @@ static void run(struct layer_work *w)
 	struct err e = {0};
 	int r = make_tmp(w, &e);
 
+	assert(w->state == LAYER_WAITING);
+	assert(list_empty(&w->link));
 	w->state = LAYER_RUNNING;
 	w->store->layers_busy++;
 	if (r == 0 && blob_has(w->store->blobs, w->blob, NULL))
@@ -678,6 +698,7 @@ static struct layer_work *work_new(struct image_store *s, const struct layer_opt
 {
 	struct layer_work *w = mem_new(struct layer_work);
 
+	w->magic = WORK_MAGIC;
 	w->store = s;
 	list_init(&w->waiters);
 	snprintf(w->blob, sizeof(w->blob), "%s", o->blob);

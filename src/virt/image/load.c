@@ -331,7 +331,7 @@ static int read_archive(struct load *l, struct err *e)
 
 static void read_run(void *arg)
 {
-	struct load *l = arg;
+	struct load *l = task_live(arg);
 
 	l->job_err.kind = ERR_NONE;
 	(void)!read_archive(l, &l->job_err);
@@ -353,14 +353,14 @@ static void leave_layers(struct load *l)
 
 static void clean_run(void *arg)
 {
-	struct load *l = arg;
+	struct load *l = task_live(arg);
 
 	(void)!folder_remove(l->task.store->layer_fd, l->tmp, NULL);
 }
 
 static void clean_done(void *arg)
 {
-	struct load *l = arg;
+	struct load *l = task_live(arg);
 
 	task_end(&l->task, &l->end_err);
 }
@@ -388,7 +388,7 @@ static void on_cancel(struct image_task *t, const struct err *e)
 
 static void on_release(struct image_task *t)
 {
-	struct load *l = (struct load *)t;
+	struct load *l = task_live(t);
 
 	leave_layers(l);
 	map_each (&l->pinned, it)
@@ -510,7 +510,7 @@ static void next_image(struct load *l)
 
 static void read_done(void *arg)
 {
-	struct load *l = arg;
+	struct load *l = task_live(arg);
 
 	l->working = false;
 	l->task.store->incoming--;
@@ -534,7 +534,7 @@ static void read_done(void *arg)
 
 static void on_child_done(void *arg, const struct unpack_answer *a, const struct err *failure)
 {
-	struct load *l = arg;
+	struct load *l = task_live(arg);
 	struct err e = {0};
 
 	(void)a;

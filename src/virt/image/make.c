@@ -55,7 +55,7 @@ static void on_cancel(struct image_task *t, const struct err *e)
 
 static void on_release(struct image_task *t)
 {
-	struct make *m = (struct make *)t;
+	struct make *m = task_live(t);
 
 	m->waiter = layer_leave(m->waiter);
 	m->writer = blob_abort(m->writer);
@@ -151,7 +151,7 @@ static int record(struct make *m, struct image *image, struct err *e)
 
 static void on_layer_done(void *arg, const struct err *failure)
 {
-	struct make *m = arg;
+	struct make *m = task_live(arg);
 	struct image_store *s = m->task.store;
 	auto_json struct json *config = NULL;
 	auto_strbuf struct strbuf b = {0};
@@ -183,7 +183,7 @@ static void on_layer_done(void *arg, const struct err *failure)
 
 static void publish_run(void *arg)
 {
-	struct make *m = arg;
+	struct make *m = task_live(arg);
 	unsigned char first[8] = {0};
 	ssize_t n = pread(blob_writer_fd(m->writer), first, sizeof(first), 0);
 	enum inflate_kind kind = inflate_guess(first, n > 0 ? (size_t)n : 0);
@@ -202,7 +202,7 @@ static void publish_run(void *arg)
 
 static void publish_done(void *arg)
 {
-	struct make *m = arg;
+	struct make *m = task_live(arg);
 	struct layer_events ev = {NULL, on_layer_done, m};
 	struct layer_options o = {.blob = m->blob, .size_bytes = m->size};
 	struct err e = {0};
@@ -223,7 +223,7 @@ static void publish_done(void *arg)
 
 static void on_child_done(void *arg, const struct unpack_answer *a, const struct err *failure)
 {
-	struct make *m = arg;
+	struct make *m = task_live(arg);
 	struct err e = {0};
 
 	(void)a;

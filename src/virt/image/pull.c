@@ -105,7 +105,7 @@ static void on_cancel(struct image_task *t, const struct err *e)
 
 static void on_release(struct image_task *t)
 {
-	struct pull *p = (struct pull *)t;
+	struct pull *p = task_live(t);
 
 	forget_image(p);
 	strbuf_done(&p->manifest_bytes);
@@ -261,7 +261,7 @@ static void want_layers(struct pull *p)
 
 static void keep_run(void *arg)
 {
-	struct pull *p = arg;
+	struct pull *p = task_live(arg);
 	struct image_store *s = p->task.store;
 	char digest[DIGEST_ROOM];
 
@@ -272,7 +272,7 @@ static void keep_run(void *arg)
 
 static void keep_done(void *arg)
 {
-	struct pull *p = arg;
+	struct pull *p = task_live(arg);
 
 	p->keeping = false;
 	if (p->gone)
@@ -285,7 +285,7 @@ static void keep_done(void *arg)
 
 static void on_config(void *arg, const struct registry_reply *reply, const struct err *failure)
 {
-	struct pull *p = arg;
+	struct pull *p = task_live(arg);
 	const char *what = p->manifest.config.digest;
 	char digest[DIGEST_ROOM];
 	struct err e = {0};
@@ -380,7 +380,7 @@ static int take_manifest(struct pull *p, const struct registry_reply *reply, con
 
 static void on_manifest(void *arg, const struct registry_reply *reply, const struct err *failure)
 {
-	struct pull *p = arg;
+	struct pull *p = task_live(arg);
 	bool first = !p->top_digest[0];
 	const char *expect = first ? p->reference.digest : p->manifest.parts[0].digest;
 	const struct manifest_part *part = NULL;
@@ -438,7 +438,7 @@ static void ask_manifest(struct pull *p, const char *what)
 
 static void on_tags(void *arg, const struct registry_reply *reply, const struct err *failure)
 {
-	struct pull *p = arg;
+	struct pull *p = task_live(arg);
 	auto_json struct json *j = NULL;
 	struct err e = {0};
 	struct json *list;
@@ -484,7 +484,7 @@ static void ask_tags(struct pull *p)
 
 static void begin(struct image_task *t)
 {
-	struct pull *p = (struct pull *)t;
+	struct pull *p = task_live(t);
 	const char *what = p->reference.digest ? p->reference.digest : p->reference.tag;
 
 	if (!what) {

@@ -105,7 +105,7 @@ static void pin_all(struct push *p, int by)
 
 static void on_release(struct image_task *t)
 {
-	struct push *p = (struct push *)t;
+	struct push *p = task_live(t);
 
 	stop_all(p);
 	pin_all(p, -1);
@@ -121,7 +121,7 @@ static void put_manifest(struct push *p);
 
 static void on_manifest(void *arg, const struct registry_reply *reply, const struct err *failure)
 {
-	struct push *p = arg;
+	struct push *p = task_live(arg);
 	struct err e = {0};
 
 	p->call = NULL;
@@ -525,7 +525,7 @@ static void begin_upload_all(struct push *p)
 
 static void compress_run(void *arg)
 {
-	struct push *p = arg;
+	struct push *p = task_live(arg);
 
 	p->job_err.kind = ERR_NONE;
 	if (deflate_file(p->plain_fd, p->writer, &p->job_err) < 0)
@@ -539,7 +539,7 @@ static void compress_next(struct push *p);
 
 static void compress_done(void *arg)
 {
-	struct push *p = arg;
+	struct push *p = task_live(arg);
 	struct index_image *i = entry_of(p);
 
 	p->working = false;
@@ -601,7 +601,7 @@ static void compress_next(struct push *p)
 
 static void begin(struct image_task *t)
 {
-	struct push *p = (struct push *)t;
+	struct push *p = task_live(t);
 
 	task_say(t, NULL, "The push refers to repository [%s]",
 		 reference_repository(&p->reference, &t->arena));

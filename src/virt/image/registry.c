@@ -19,6 +19,7 @@
 #include "ground/base/mem.h"
 #include "ground/wire/http_client.h"
 
+#define CALL_MAGIC	0x72656763
 #define ENDPOINTS_MAX	9
 #define TRIES_MAX	4
 #define TOKEN_BYTES_MAX (1u << 20)
@@ -45,6 +46,7 @@ struct registry {
 };
 
 struct registry_call {
+	unsigned int magic;
 	struct registry *registry;
 	struct list link;
 	struct arena arena;
@@ -56,6 +58,16 @@ struct registry_call {
 	bool challenged, overflow, sent_https;
 	struct registry_challenge challenge;
 };
+
+static struct registry_call *as_call(void *p)
+{
+	struct registry_call *c = p;
+
+	assert(c);
+	assert(c->magic == CALL_MAGIC);
+	assert(c->registry->at < c->registry->endpoints_n);
+	return c;
+}
 
 static int send_call(struct registry_call *c, struct err *e);
 
@@ -178,6 +190,7 @@ static void call_free(struct registry_call *c)
 	(void)loop_timer_free(c->timer);
 	strbuf_done(&c->body);
 	arena_done(&c->arena);
+	c->magic = 0;
 	free(c);
 }
 
@@ -266,7 +279,7 @@ static void explain_failure(struct registry_call *c, const struct err *failure, 
 
 static void resend(void *arg)
 {
-	struct registry_call *c = arg;
+	struct registry_call *c = as_call(arg);
 	struct err e = {0};
 
 	strbuf_clear(&c->body);
@@ -286,7 +299,7 @@ static bool again_later(struct registry_call *c)
 
 static void on_data(void *arg, struct http_call *http, const void *p, size_t n)
 {
-	struct registry_call *c = arg;
+	struct registry_call *c = as_call(arg);
 	bool wanted = c->status < 300 && !c->q.collect_max && c->q.data;
 	size_t max = c->status < 300 && c->q.collect_max ? c->q.collect_max : ERROR_BYTES_MAX;
 
@@ -303,7 +316,7 @@ static void on_data(void *arg, struct http_call *http, const void *p, size_t n)
 
 static void on_replied(void *arg, struct http_call *http, int status)
 {
-	struct registry_call *c = arg;
+	struct registry_call *c = as_call(arg);
 
 	c->status = status;
 }
@@ -312,7 +325,7 @@ static void on_replied(void *arg, struct http_call *http, int status)
 
 static void token_done(void *arg, struct http_call *http, int status, const struct err *failure)
 {
-	struct registry_call *c = arg;
+	struct registry_call *c = as_call(arg);
 	struct registry *r = c->registry;
 	auto_json struct json *j = NULL;
 	struct err e = {0};
@@ -481,7 +494,7 @@ static bool goes_on(struct registry_call *c, struct http_call *http)
 
 static void on_done(void *arg, struct http_call *http, int status, const struct err *failure)
 {
-	struct registry_call *c = arg;
+	struct registry_call *c = as_call(arg);
 	struct registry *r = c->registry;
 	const struct endpoint *ep = &r->endpoints[r->at];
 	struct err e = {0};
@@ -564,6 +577,7 @@ int registry_ask(struct registry *r, const struct registry_request *q, struct re
 	int failed;
 
 	assert(q->path && q->done);
+	c->magic = CALL_MAGIC;
 	c->registry = r;
 	c->q = *q;
 	c->q.method = arena_dup_text(&c->arena, q->method);

@@ -204,7 +204,7 @@ static void add_documents(struct save *v)
 
 static void on_child_done(void *arg, const struct unpack_answer *a, const struct err *e)
 {
-	struct save *v = arg;
+	struct save *v = task_live(arg);
 
 	v->child = NULL;
 	v->task.result.bytes = a ? (int64_t)a->bytes : 0;
@@ -213,7 +213,7 @@ static void on_child_done(void *arg, const struct unpack_answer *a, const struct
 
 static void on_cancel(struct image_task *t, const struct err *e)
 {
-	struct save *v = (struct save *)t;
+	struct save *v = task_live(t);
 
 	(void)e;
 	if (v->child)
@@ -222,7 +222,7 @@ static void on_cancel(struct image_task *t, const struct err *e)
 
 static void on_release(struct image_task *t)
 {
-	struct save *v = (struct save *)t;
+	struct save *v = task_live(t);
 
 	map_each (&v->pinned, it)
 		index_pin_blob(t->store, it->key, -1);

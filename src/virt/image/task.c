@@ -24,6 +24,16 @@ void *task_new(struct image_store *s, size_t size_bytes, const struct image_watc
 	return t;
 }
 
+void *task_live(void *arg)
+{
+	const struct image_task *t = arg;
+
+	assert(t);
+	assert(t->magic == TASK_MAGIC);
+	assert(t->store);
+	return arg;
+}
+
 static void task_report(void *arg)
 {
 	struct image_task *t = arg;

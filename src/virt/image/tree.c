@@ -21,7 +21,7 @@ struct tree_task {
 
 static void on_child_done(void *arg, const struct unpack_answer *a, const struct err *e)
 {
-	struct tree_task *t = arg;
+	struct tree_task *t = task_live(arg);
 
 	t->child = NULL;
 	if (a)
@@ -31,7 +31,7 @@ static void on_child_done(void *arg, const struct unpack_answer *a, const struct
 
 static void on_cancel(struct image_task *task, const struct err *e)
 {
-	struct tree_task *t = (struct tree_task *)task;
+	struct tree_task *t = task_live(task);
 
 	(void)e;
 	if (t->child)
@@ -40,7 +40,7 @@ static void on_cancel(struct image_task *task, const struct err *e)
 
 static void on_release(struct image_task *task)
 {
-	struct tree_task *t = (struct tree_task *)task;
+	struct tree_task *t = task_live(task);
 
 	t->hold = image_hold_release(t->hold);
 }
