@@ -266,8 +266,11 @@ at_end() {
 	local name code=$?
 	for name in "${!HULLD_PID[@]}"; do
 		down "$name" >/dev/null 2>&1
-		grep -Eh 'ERROR: (Address|Leak)Sanitizer|runtime error:|assert' "$T/$name/log" |
-			sed 's/^/not ok - hulld: /'
+	done
+	# A daemon that ended badly said so: an assertion, a sanitizer's finding.
+	for name in "$T"/*/log; do
+		[ -f "$name" ] && grep -Eh 'ERROR: (Address|Leak)Sanitizer|runtime error:|Assertion .* failed' "$name" |
+			sed 's/^/not ok - hulld: /' && grep -A 25 'Sanitizer' "$name" | head -n 60
 	done
 	registry_stop
 	outside_down
