@@ -135,14 +135,35 @@ static int read_id(struct engine *g, struct err *e)
 	return 0;
 }
 
+/* --insecure-registry and --registry-mirror ("[REGISTRY=]URL") in the store's words. */
+static struct json *registries_of(const struct engine *g)
+{
+	struct json *all = json_new_object(), *mirrors = json_new_object();
+
+	json_set(all, "insecure", json_new_texts(g->insecure));
+	json_set(all, "mirrors", mirrors);
+	for (char **m = g->mirrors; m && *m; m++) {
+		const char *url = strstr(*m, "=http");
+		auto_free char *host = url ? str_dup((struct str){*m, (size_t)(url - *m)})
+					   : mem_dup_text("docker.io");
+
+		if (!json_get(mirrors, host))
+			json_set(mirrors, host, json_new_array());
+		json_append(json_get(mirrors, host), json_new_text(url ? url + 1 : *m));
+	}
+	return all;
+}
+
 static int open_images(struct engine *g, struct err *e)
 {
 	auto_arena struct arena a = {0};
+	auto_json struct json *registries = registries_of(g);
 	struct image_options o = {
 		.root = g->root,
 		.loop = g->loop,
 		.world = g->world,
 		.unpack_program = engine_program(g, &a, "hull-unpack"),
+		.registries = registries,
 	};
 
 	return image_store_open(&o, &g->images, e);

@@ -9,6 +9,7 @@
 #include "engine/engine_priv.h"
 #include "engine/tree_size.h"
 #include "ground/linux/process.h"
+#include "virt/keeper/files.h"
 
 /* One work on one container's tree. */
 struct file_job {
@@ -22,6 +23,12 @@ struct file_job {
 	engine_done *done;
 	engine_committed *committed;
 	void *ctx;
+	void (*then)(struct file_job *j); /* when the tree is there, or error is set */
+	struct image_tree tree;
+	struct files_query query;
+	struct keeper_orders orders;
+	struct archive_put_options put;
+	const char *rename;
 	struct image *image;
 	struct json *config;
 	char *path;
@@ -51,6 +58,16 @@ static void job_free(struct file_job *j)
 	free(j);
 }
 
+static char **texts_in_arena(char *const *list, struct arena *a)
+{
+	size_t n = mem_count_texts(list);
+	char **copy = list ? arena_new_array(a, char *, n + 1) : NULL;
+
+	for (size_t i = 0; i < n; i++)
+		copy[i] = arena_dup_text(a, list[i]);
+	return copy;
+}
+
 /* The root of a running container through its first process, checked to be that very process. */
 static int open_root(const struct workload *w, int *ret, struct err *e)
 {
@@ -66,38 +83,98 @@ static int open_root(const struct workload *w, int *ret, struct err *e)
 	return 0;
 }
 
-static int tree_of(struct workload *w, struct file_job *j, bool writable, struct image_tree *ret,
-		   struct err *e)
+/* What a stopped container would see at its volumes' and binds' places. */
+static void find_binds(struct workload *w, struct file_job *j)
 {
-	struct keeper_orders root = {0};
+	struct files_bind *binds = arena_new_array(&j->arena, struct files_bind, w->mounts_n + 1);
 
+	for (size_t i = 0; i < w->mounts_n; i++) {
+		const struct volume_mount *m = &w->mounts[i];
+		const char *source = m->kind == VOLUME_BIND ? m->source : NULL;
+		struct volume *v;
+		struct err ignored = {0};
+
+		if (m->kind == VOLUME_NAMED &&
+		    volume_find(w->engine->volumes, m->source, &v, &ignored) >= 0)
+			source = volume_path(v);
+		if (source)
+			binds[j->query.binds_n++] = (struct files_bind){
+				.source = arena_dup_text(&j->arena, source),
+				.target = arena_dup_text(&j->arena, m->target),
+				.readonly = m->read_only,
+			};
+	}
+	j->query.binds = binds;
+}
+
+static void tree_work(void *arg)
+{
+	struct file_job *j = arg;
+
+	(void)!files_open(&j->query, &j->root, &j->error);
+}
+
+static void tree_ready(void *arg)
+{
+	struct file_job *j = arg;
+
+	if (j->query.orders)
+		j->tree.dirfd = j->root;
+	j->then(j);
+}
+
+static int tree_begin(struct user *u, const char *ref, struct file_job *j, struct err *e)
+{
+	struct workload *w;
+
+	if (workload_find(u, ref, &w, e) < 0)
+		return -ERR_NOT_FOUND;
 	memcpy(j->id, w->id, sizeof(j->id));
-	*ret = (struct image_tree){.dirfd = -1};
 	if (w->pid && workload_runs(w)) {
 		if (open_root(w, &j->root, e) < 0)
 			return -ERR_SYSTEM;
-		ret->dirfd = j->root;
+		j->tree.dirfd = j->root;
 		return 0;
 	}
-	workload_root_orders(w, &j->arena, &root);
-	if (root.root_path) {
-		j->root = open(root.root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (j->root < 0)
-			return err_sys(e, "cannot open '%s'", root.root_path);
-		ret->dirfd = j->root;
-		return 0;
-	}
-	if (!root.lower)
+	workload_root_orders(w, &j->arena, &j->orders);
+	if (!j->orders.root_path && !j->orders.lower)
 		return err_set(e, ERR_GONE, "the layers of container '%s' are gone with its image",
 			       w->name);
-	ret->lower = root.lower;
-	ret->upper = root.upper;
-	ret->work = root.work;
+	j->orders.lower = texts_in_arena(j->orders.lower, &j->arena);
+	if (w->mounts_n) {
+		j->query.orders = &j->orders;
+		j->query.keeper_path = engine_program(u->engine, &j->arena, "hull-keeper");
+		find_binds(w, j);
+		return 0;
+	}
+	if (j->orders.root_path) {
+		j->root = open(j->orders.root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (j->root < 0)
+			return err_sys(e, "cannot open '%s'", j->orders.root_path);
+		j->tree.dirfd = j->root;
+		return 0;
+	}
+	j->tree.lower = j->orders.lower;
+	j->tree.upper = j->orders.upper;
+	j->tree.work = j->orders.work;
 	return 0;
 }
 
-/* -- stat
- * ------------------------------------------------------------------------------------------- */
+/*
+ * Finds the tree of a container, then calls then(): a running one is entered through its first
+ * process, a stopped one with mounts is put together by files_open on a pool thread, one without is
+ * mounted by the confined child itself.
+ */
+static void tree_of(struct user *u, const char *ref, struct file_job *j,
+		    void (*then)(struct file_job *j))
+{
+	j->then = then;
+	j->tree.dirfd = -1;
+	if (!j->error.kind && tree_begin(u, ref, j, &j->error) >= 0 && j->query.orders)
+		loop_job(u->engine->loop, tree_work, tree_ready, j);
+	else
+		loop_defer(u->engine->loop, tree_ready, j);
+}
 
 /* st_mode as Go's FileMode: type bits live at the top there. */
 static uint32_t go_mode(uint32_t mode)
@@ -130,14 +207,6 @@ static struct path_stat stat_of(const struct image_path_stat *s)
 	};
 }
 
-static void stat_now(void *arg)
-{
-	struct file_job *j = arg;
-
-	j->stat(j->ctx, NULL, &j->error);
-	job_free(j);
-}
-
 static void stat_found(void *ctx, const struct image_path_stat *s, const struct err *e)
 {
 	struct file_job *j = ctx;
@@ -149,22 +218,24 @@ static void stat_found(void *ctx, const struct image_path_stat *s, const struct 
 	job_free(j);
 }
 
+static void stat_go(struct file_job *j)
+{
+	if (!j->error.kind &&
+	    image_stat_start(j->engine->images, &j->tree, j->path, stat_found, j, &j->error) >= 0)
+		return;
+	j->stat(j->ctx, NULL, &j->error);
+	job_free(j);
+}
+
 void engine_archive_stat(struct user *u, const char *ref, const char *path, engine_stat_found *done,
 			 void *ctx)
 {
 	struct file_job *j = job_new(u, ctx);
-	struct image_tree tree;
-	struct workload *w;
 
 	j->stat = done;
-	if (workload_find(u, ref, &w, &j->error) < 0 ||
-	    tree_of(w, j, false, &tree, &j->error) < 0 ||
-	    image_stat_start(u->engine->images, &tree, path, stat_found, j, &j->error) < 0)
-		loop_defer(u->engine->loop, stat_now, j);
+	j->path = mem_dup_text(path);
+	tree_of(u, ref, j, stat_go);
 }
-
-/* -- out
- * --------------------------------------------------------------------------------------------- */
 
 static void pack_done(void *ctx, const struct image_result *r, const struct err *e)
 {
@@ -191,41 +262,40 @@ static void pack_cancelled(void *ctx)
 		image_task_cancel(j->task);
 }
 
-static void pack_begin(struct file_job *j, const struct image_tree *tree, const char *path,
-		       const char *rename)
+static void pack_go(struct file_job *j)
 {
 	struct image_watch watch = {.done = pack_done, .ctx = j};
-	struct image_pack p = {.tree = *tree, .path = path, .rename = rename, .fd = j->pipe};
+	struct image_pack p = {
+		.tree = j->tree, .path = j->path, .rename = j->rename, .fd = j->pipe};
 
-	if (image_pack_start(j->engine->images, &p, &watch, &j->task, &j->error) < 0)
+	if (!j->error.kind && j->abandoned)
+		(void)err_set(&j->error, ERR_GONE, "the client has left");
+	if (j->error.kind ||
+	    image_pack_start(j->engine->images, &p, &watch, &j->task, &j->error) < 0)
 		loop_defer(j->engine->loop, pack_refused, j);
 	j->pipe = fd_close(j->pipe);
 }
 
 /* docker cp out: first what it is, then (when that went well) the archive. */
-struct archive_get {
-	struct file_job *job;
-	struct image_tree tree;
-};
-
 static void get_found(void *ctx, const struct image_path_stat *s, const struct err *e)
 {
-	struct archive_get *g = ctx;
-	struct file_job *j = g->job;
+	struct file_job *j = ctx;
 	struct path_stat v = {0};
 
 	if (!e)
 		v = stat_of(s);
 	if (!j->abandoned)
 		j->stat(j->ctx, e ? NULL : &v, e);
-	if (e || j->abandoned) {
-		j->error = e ? *e : (struct err){.kind = ERR_GONE};
-		j->pipe = fd_close(j->pipe);
-		pack_refused(j);
-	} else {
-		pack_begin(j, &g->tree, j->path, NULL);
-	}
-	free(g);
+	if (e)
+		j->error = *e;
+	pack_go(j);
+}
+
+static void get_go(struct file_job *j)
+{
+	if (j->error.kind ||
+	    image_stat_start(j->engine->images, &j->tree, j->path, get_found, j, &j->error) < 0)
+		pack_go(j);
 }
 
 static struct stream *out_stream(struct file_job *j, const struct sink *sink)
@@ -244,20 +314,11 @@ struct stream *engine_archive_get(struct user *u, const char *ref, const char *p
 				  engine_stat_found *stat, const struct sink *sink)
 {
 	struct file_job *j = job_new(u, sink->ctx);
-	struct archive_get *g = mem_new(struct archive_get);
 	struct stream *s = out_stream(j, sink);
-	struct workload *w;
 
-	g->job = j;
 	j->stat = stat;
 	j->path = mem_dup_text(path);
-	if (j->error.kind || workload_find(u, ref, &w, &j->error) < 0 ||
-	    tree_of(w, j, false, &g->tree, &j->error) < 0 ||
-	    image_stat_start(u->engine->images, &g->tree, path, get_found, g, &j->error) < 0) {
-		j->pipe = fd_close(j->pipe);
-		free(g);
-		loop_defer(u->engine->loop, pack_refused, j);
-	}
+	tree_of(u, ref, j, get_go);
 	return s;
 }
 
@@ -265,23 +326,16 @@ struct stream *engine_export(struct user *u, const char *ref, const struct sink 
 {
 	struct file_job *j = job_new(u, NULL);
 	struct stream *s = out_stream(j, sink);
-	struct image_tree tree;
 	struct workload *w;
+	struct err ignored = {0};
 
-	if (j->error.kind || workload_find(u, ref, &w, &j->error) < 0 ||
-	    tree_of(w, j, false, &tree, &j->error) < 0) {
-		j->pipe = fd_close(j->pipe);
-		loop_defer(u->engine->loop, pack_refused, j);
-		return s;
-	}
-	event_container(w, "export", NULL);
-	pack_begin(j, &tree, "/", "");
+	j->path = mem_dup_text("/");
+	j->rename = "";
+	if (workload_find(u, ref, &w, &ignored) >= 0)
+		event_container(w, "export", NULL);
+	tree_of(u, ref, j, pack_go);
 	return s;
 }
-
-/* -- in
- * -----------------------------------------------------------------------------------------------
- */
 
 static void unpack_done(void *ctx, const struct image_result *r, const struct err *e)
 {
@@ -292,34 +346,28 @@ static void unpack_done(void *ctx, const struct image_result *r, const struct er
 	job_free(j);
 }
 
-static void unpack_refused(void *arg)
-{
-	struct file_job *j = arg;
-
-	if (!j->abandoned)
-		j->done(j->ctx, &j->error);
-	job_free(j);
-}
-
-static int unpack_begin(struct user *u, const char *ref, const char *path,
-			const struct archive_put_options *o, int fd, struct file_job *j)
+static void unpack_go(struct file_job *j)
 {
 	struct image_watch watch = {.done = unpack_done, .ctx = j};
 	struct image_unpack up = {
-		.path = path,
-		.fd = fd,
-		.no_overwrite = o->no_overwrite_dir_non_dir,
-		.keep_owner = o->copy_uid_gid,
+		.tree = j->tree,
+		.path = j->path,
+		.fd = j->pipe,
+		.no_overwrite = j->put.no_overwrite_dir_non_dir,
+		.keep_owner = j->put.copy_uid_gid,
 	};
-	struct workload *w;
+	const struct workload *w = map_get(&j->engine->workloads, j->id);
 
-	if (workload_find(u, ref, &w, &j->error) < 0)
-		return -ERR_NOT_FOUND;
-	if (w->request.host.readonly_rootfs && !w->mounts_n)
-		return err_set(&j->error, ERR_FORBIDDEN, "container rootfs is marked read-only");
-	if (tree_of(w, j, true, &up.tree, &j->error) < 0)
-		return -ERR_SYSTEM;
-	return image_unpack_start(u->engine->images, &up, &watch, &j->task, &j->error);
+	if (!j->error.kind && w && w->request.host.readonly_rootfs && !w->mounts_n)
+		(void)err_set(&j->error, ERR_FORBIDDEN, "container rootfs is marked read-only");
+	if (!j->error.kind && !j->abandoned &&
+	    image_unpack_start(j->engine->images, &up, &watch, &j->task, &j->error) >= 0) {
+		j->pipe = fd_close(j->pipe);
+		return;
+	}
+	if (!j->abandoned)
+		j->done(j->ctx, &j->error);
+	job_free(j);
 }
 
 struct feed *engine_archive_put(struct user *u, const char *ref, const char *path,
@@ -330,11 +378,12 @@ struct feed *engine_archive_put(struct user *u, const char *ref, const char *pat
 	struct feed *f;
 
 	j->done = done;
+	j->put = *o;
+	j->path = mem_dup_text(path);
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		(void)err_sys(&j->error, "cannot make a pipe");
-	if (j->error.kind || unpack_begin(u, ref, path, o, fds[0], j) < 0)
-		loop_defer(u->engine->loop, unpack_refused, j);
-	(void)fd_close(fds[0]);
+	j->pipe = fds[0];
+	tree_of(u, ref, j, unpack_go);
 	f = feed_to_fd(u->engine, fds[1]);
 	feed_on_cancel(f, pack_cancelled, j);
 	return f;
@@ -417,10 +466,14 @@ void engine_commit(struct user *u, const char *ref, const struct commit_options 
 /* -- changes and sizes
  * ---------------------------------------------------------------------------------- */
 
+/* Places that the runtime mounts over: that they exist in the upper directory is no change. */
+static const char *const always_mounted[] = {"/dev",	   "/proc",	    "/sys",
+					     "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"};
+
 struct measuring {
 	struct engine *engine;
 	char *upper;
-	char **lower;
+	char **lower, **mounted;
 	int64_t image_bytes;
 	bool sizes;
 	struct changes changes;
@@ -435,10 +488,12 @@ static void measure_work(void *arg)
 {
 	struct measuring *m = arg;
 
-	if (m->sizes)
+	if (m->sizes) {
 		m->result.rw_bytes = tree_size(m->upper);
-	else
-		changes_find(m->upper, m->lower, &m->changes);
+		return;
+	}
+	changes_find(m->upper, m->lower, &m->changes);
+	changes_drop(&m->changes, m->mounted);
 }
 
 static void measured(void *arg)
@@ -453,6 +508,7 @@ static void measured(void *arg)
 		m->found(m->ctx, m->changes.list, m->changes.n, e);
 	changes_done(&m->changes);
 	m->lower = mem_free_texts(m->lower);
+	m->mounted = mem_free_texts(m->mounted);
 	free(m->upper);
 	free(m);
 }
@@ -473,6 +529,10 @@ static void measure(struct user *u, const char *ref, struct measuring *m)
 	workload_root_orders(w, &a, &root);
 	m->upper = mem_dup_text(root.upper ? root.upper : root.root_path);
 	m->lower = mem_dup_texts(w->lower);
+	for (size_t k = 0; k < array_len(always_mounted); k++)
+		mem_append_text(&m->mounted, always_mounted[k]);
+	for (size_t k = 0; k < w->mounts_n; k++)
+		mem_append_text(&m->mounted, w->mounts[k].target);
 	if (image_find(u->engine->images, w->image_id, &i, &ignored) >= 0)
 		m->image_bytes = i->size_bytes;
 	loop_job(u->engine->loop, measure_work, measured, m);

@@ -146,6 +146,43 @@ void changes_find(const char *upper, char *const *lower, struct changes *ret)
 		qsort(ret->list, ret->n, sizeof(*ret->list), by_path);
 }
 
+static bool is_parent(const char *path, const char *of)
+{
+	size_t n = strlen(path);
+
+	return !strncmp(path, of, n) && of[n] == '/';
+}
+
+/* A directory on the way to a mount says nothing when no other change lies in it. */
+static bool only_leads_there(const struct changes *c, size_t at, char *const *mounted)
+{
+	bool leads = false;
+
+	for (char *const *m = mounted; m && *m; m++)
+		leads = leads || is_parent(c->list[at].path, *m);
+	for (size_t i = at + 1; leads && i < c->n && is_parent(c->list[at].path, c->list[i].path);
+	     i++)
+		if (c->list[i].kind >= 0)
+			return false;
+	return leads;
+}
+
+void changes_drop(struct changes *c, char *const *mounted)
+{
+	size_t kept = 0;
+
+	for (size_t i = c->n; i-- > 0;) /* children before parents */
+		if ((c->list[i].kind == CHANGE_ADDED && text_in(c->list[i].path, mounted)) ||
+		    only_leads_there(c, i, mounted))
+			c->list[i].kind = -1;
+	for (size_t i = 0; i < c->n; i++)
+		if (c->list[i].kind >= 0)
+			c->list[kept++] = c->list[i];
+		else
+			free((char *)c->list[i].path);
+	c->n = kept;
+}
+
 void changes_done(struct changes *c)
 {
 	for (size_t i = 0; i < c->n; i++)

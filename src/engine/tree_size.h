@@ -22,4 +22,6 @@ struct changes {
 
 /* What the upper directory changes in what lies below, sorted by path. */
 void changes_find(const char *upper, char *const *lower, struct changes *ret);
+/* Takes out what was only made to be mounted over, and directories that hold nothing else. */
+void changes_drop(struct changes *c, char *const *mounted);
 void changes_done(struct changes *c);

@@ -131,6 +131,22 @@ static int check_platform(const struct container_request *r, const struct image 
 	return 0;
 }
 
+/* "container:alias": the other one must be there. */
+static int check_links(struct workload *w, struct err *e)
+{
+	for (char **l = w->request.host.links; l && *l; l++) {
+		struct str rest = str_of(*l), head;
+		auto_free char *ref = NULL;
+		struct workload *other;
+
+		(void)str_cut(&rest, ':', &head);
+		ref = str_dup(head);
+		if (workload_find(&w->engine->users[w->owner], ref, &other, e) < 0)
+			return err_wrap(e, "cannot link to '%s'", ref);
+	}
+	return 0;
+}
+
 static int take_name(struct user *u, struct workload *w, struct err *e)
 {
 	struct workload *holder = map_get(&u->names, w->name);
@@ -163,7 +179,7 @@ static int fill(struct workload *w, const struct container_request *r, struct cr
 	if (!w->runtime)
 		return -ERR_INVALID;
 	request_merge(w, c->image);
-	if (plug_normalise(w, e) < 0)
+	if (plug_normalise(w, e) < 0 || check_links(w, e) < 0)
 		return -ERR_NOT_FOUND;
 	if (image_layers(g->images, c->image, who, &w->lower, &w->hold, e) < 0 ||
 	    make_directory(w, e) < 0 || mounts_resolve(w, e) < 0)

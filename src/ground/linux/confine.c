@@ -84,15 +84,16 @@ int confine_root(int dirfd, struct err *e)
 {
 	struct mount_attr attr = {.attr_set =
 					  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
-	auto_close int tree = (int)syscall(SYS_open_tree, dirfd, "",
-					   AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	auto_close int tree =
+		(int)syscall(SYS_open_tree, dirfd, "",
+			     AT_EMPTY_PATH | AT_RECURSIVE | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
 	if (tree < 0)
 		return root_by_chroot(dirfd, e);
 	if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_sys(e, "cannot restrict the mount of the directory");
-	if (syscall(SYS_move_mount, tree, "", dirfd, "",
-		    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+	/* Over our own root, not over the directory: that may itself be attached nowhere. */
+	if (syscall(SYS_move_mount, tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		return root_by_chroot(dirfd, e);
 	if (fchdir(tree) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
 	    syscall(SYS_umount2, ".", CONFINE_DETACH) < 0 || chdir("/") < 0)

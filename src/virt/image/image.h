@@ -62,6 +62,7 @@ struct image_options {
 	const char *architecture;    /* "amd64"; NULL: this host's */
 	unsigned int layers_at_once; /* downloads and unpackings side by side; 0: 4 */
 	struct image_limits limits;
+	const struct json *registries; /* as registries.json, added to it; borrowed for the call */
 };
 
 /*

@@ -222,5 +222,5 @@ void tree_probe_overlay(struct image_store *s); /* begins; the answer goes to s-
 
 /* ---- Registries (registry.c, registry_auth.c) ---- */
 
-int registry_settings_load(struct image_store *s, struct err *e) must_use;
+int registry_settings_load(struct image_store *s, const struct json *given, struct err *e) must_use;
 void registry_settings_free(struct registry_settings *r);

@@ -45,22 +45,39 @@ static int check_mirrors(const struct json *mirrors, struct err *e)
 	return 0;
 }
 
-int registry_settings_load(struct image_store *s, struct err *e)
+/* Adds the keys of `more` (registries.json's form) to what is known; a mirror list replaces one. */
+static int settings_add(struct registry_settings *r, const struct json *more, struct err *e)
+{
+	struct json_iter it = {0};
+	struct json *list;
+	const char *host;
+	int bad = read_insecure(r, json_get(more, "insecure"), e);
+
+	if (bad == 0)
+		bad = check_mirrors(json_get(more, "mirrors"), e);
+	if (bad < 0)
+		return bad;
+	while (json_next(json_get(more, "mirrors"), &it, &host, &list)) {
+		if (!r->mirrors)
+			r->mirrors = json_new_object();
+		json_set(r->mirrors, host, json_copy(list));
+	}
+	return 0;
+}
+
+int registry_settings_load(struct image_store *s, const struct json *given, struct err *e)
 {
 	auto_json struct json *j = NULL;
-	int r;
+	int r = 0;
 
 	s->settings = mem_new(struct registry_settings);
-	if (faccessat(s->root_fd, SETTINGS_FILE, F_OK, 0) < 0)
-		return 0;
-	r = json_read_file(s->root_fd, SETTINGS_FILE, SETTINGS_BYTES_MAX, &j, e);
+	if (faccessat(s->root_fd, SETTINGS_FILE, F_OK, 0) == 0)
+		r = json_read_file(s->root_fd, SETTINGS_FILE, SETTINGS_BYTES_MAX, &j, e);
 	if (r == 0)
-		r = read_insecure(s->settings, json_get(j, "insecure"), e);
-	if (r == 0)
-		r = check_mirrors(json_get(j, "mirrors"), e);
-	if (r == 0 && json_get(j, "mirrors"))
-		s->settings->mirrors = json_ref(json_get(j, "mirrors"));
-	return r < 0 ? err_wrap(e, "'%s/" SETTINGS_FILE "'", s->root) : 0;
+		r = settings_add(s->settings, j, e);
+	if (r < 0)
+		return err_wrap(e, "'%s/" SETTINGS_FILE "'", s->root);
+	return settings_add(s->settings, given, e);
 }
 
 void registry_settings_free(struct registry_settings *r)

@@ -37,7 +37,7 @@ static void set_limits(struct image_store *s, const struct image_limits *l)
 	};
 }
 
-static int open_all(struct image_store *s, struct err *e)
+static int open_all(struct image_store *s, const struct image_options *o, struct err *e)
 {
 	int r;
 
@@ -50,7 +50,7 @@ static int open_all(struct image_store *s, struct err *e)
 	if (r == 0)
 		r = blob_store_open(s->root, &s->blobs, e);
 	if (r == 0)
-		r = registry_settings_load(s, e);
+		r = registry_settings_load(s, o->registries, e);
 	if (r == 0)
 		r = http_client_new(s->loop, "hull/0.1", &s->http, e);
 	if (r == 0)
@@ -81,7 +81,7 @@ int image_store_open(const struct image_options *o, struct image_store **ret, st
 	list_init(&s->tasks);
 	list_init(&s->holds);
 	list_init(&s->children);
-	r = s->root ? open_all(s, e) : err_sys(e, "cannot open the root directory '%s'", o->root);
+	r = s->root ? open_all(s, o, e) : err_sys(e, "cannot open the root directory '%s'", o->root);
 	if (r < 0) {
 		(void)image_store_close(s);
 		return r;
