@@ -5,6 +5,7 @@
 
 #include "api/docker/docker_priv.h"
 #include "ground/base/own.h"
+#include "ground/base/rfc3339.h"
 #include "ground/format/base64.h"
 
 /* X-Docker-Container-Path-Stat: base64 of {name, size, mode, mtime, linkTarget}. */
@@ -13,12 +14,12 @@ static void add_stat_header(struct call *c, const struct path_stat *s)
 	auto_json struct json *j = json_new_object();
 	auto_strbuf struct strbuf text = {0};
 	auto_strbuf struct strbuf coded = {0};
-	char time[SHAPE_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 
 	json_set_text(j, "name", s->name);
 	json_set_i64(j, "size", s->size);
 	json_set_i64(j, "mode", s->mode);
-	json_set_text(j, "mtime", shape_time(time, s->mtime_ns));
+	json_set_text(j, "mtime", rfc3339_text(s->mtime_ns, time));
 	json_set_text(j, "linkTarget", s->link_target ? s->link_target : "");
 	json_write(j, &text);
 	base64_encode(strbuf_str(&text), &coded);

@@ -133,8 +133,6 @@ void in_start(struct call *c, struct feed *f);
 void in_end(struct call *c); /* first thing in the operation's own callback */
 
 /* JSON. Trees are new; NULL lists become null where Docker says null. */
-#define SHAPE_TIME_BYTES 40
-const char *shape_time(char buf[SHAPE_TIME_BYTES], int64_t ns); /* RFC3339Nano; 0: year 1 */
 /* As docker logs -t writes it: padded to nine digits, a space behind. */
 void shape_log_time(struct strbuf *out, int64_t ns);
 void shape_duration(struct strbuf *out, int64_t ns);	 /* "About a minute" */

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "api/docker/docker_priv.h"
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
+#include "ground/base/rfc3339.h"
 #include "ground/format/base64.h"
 
 #define AUTH_BYTES_MAX (16u << 10)
@@ -72,55 +72,11 @@ static int parse_seconds(struct str text, int64_t *ret_ns)
 	return 0;
 }
 
-/* "", "Z", "+02:00" */
-static int parse_zone(const char *text, int64_t *ret_s)
-{
-	uint32_t h = 0, m = 0;
-
-	*ret_s = 0;
-	if (text[0] == '\0' || text_eq(text, "Z"))
-		return 0;
-	if ((text[0] != '+' && text[0] != '-') || strlen(text) != 6 || text[3] != ':' ||
-	    parse_u32((struct str){text + 1, 2}, "hours", &h, NULL) < 0 ||
-	    parse_u32((struct str){text + 4, 2}, "minutes", &m, NULL) < 0)
-		return -1;
-	*ret_s = (int64_t)(h * 3600 + m * 60) * (text[0] == '+' ? 1 : -1);
-	return 0;
-}
-
-/* "2006-01-02T15:04:05.5+02:00"; parts may be left out from the right. */
-static int parse_calendar(const char *text, int64_t *ret_ns)
-{
-	static const char *const forms[] = {"%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H",
-					    "%Y-%m-%d"};
-	struct tm t = {0};
-	const char *end = NULL;
-	int64_t ns = 0, zone_s = 0;
-
-	for (size_t i = 0; !end && i < array_len(forms); i++) {
-		t = (struct tm){.tm_mday = 1};
-		end = strptime(text, forms[i], &t);
-	}
-	if (!end)
-		return -1;
-	if (*end == '.') {
-		size_t n = strspn(end + 1, "0123456789");
-
-		if (n == 0 || parse_fraction((struct str){end + 1, n}, &ns) < 0)
-			return -1;
-		end += 1 + n;
-	}
-	if (parse_zone(end, &zone_s) < 0)
-		return -1;
-	*ret_ns = ((int64_t)timegm(&t) - zone_s) * NS_OF_A_SECOND + ns;
-	return 0;
-}
-
 int param_parse_time(struct str text, int64_t *ret_ns, struct err *e)
 {
 	auto_free char *copy = str_dup(text);
 
-	if (text.n && (parse_seconds(text, ret_ns) == 0 || parse_calendar(copy, ret_ns) == 0))
+	if (text.n && (parse_seconds(text, ret_ns) == 0 || rfc3339_parse(copy, ret_ns, NULL) == 0))
 		return 0;
 	return err_set(e, ERR_INVALID, "invalid time '%s': expected seconds since 1970 or RFC 3339",
 		       copy);

@@ -1,56 +1,18 @@
 /*
  * JSON shapes shared by all nouns, and the small ones: times, lists, networks, volumes, events.
  */
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "api/docker/docker_priv.h"
+#include "ground/base/rfc3339.h"
 
 #define NS_OF_A_SECOND 1000000000LL
 
-static void split(int64_t ns, struct tm *ret_tm, int *ret_ns)
-{
-	time_t s = ns / NS_OF_A_SECOND;
-	int64_t rest = ns % NS_OF_A_SECOND;
-
-	if (rest < 0) {
-		rest += NS_OF_A_SECOND;
-		s--;
-	}
-	(void)gmtime_r(&s, ret_tm);
-	*ret_ns = (int)rest;
-}
-
-/* Go's RFC3339Nano: no zeros at the end of the fraction. */
-const char *shape_time(char buf[SHAPE_TIME_BYTES], int64_t ns)
-{
-	struct tm t;
-	int rest;
-	size_t n;
-
-	if (ns == 0)
-		return "0001-01-01T00:00:00Z";
-	split(ns, &t, &rest);
-	n = strftime(buf, SHAPE_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &t);
-	if (rest) {
-		n += (size_t)snprintf(buf + n, SHAPE_TIME_BYTES - n, ".%09d", rest);
-		while (buf[n - 1] == '0')
-			n--;
-	}
-	(void)snprintf(buf + n, SHAPE_TIME_BYTES - n, "Z");
-	return buf;
-}
-
 void shape_log_time(struct strbuf *out, int64_t ns)
 {
-	char buf[SHAPE_TIME_BYTES];
-	struct tm t;
-	int rest;
+	char buf[RFC3339_CHARS + 1];
 
-	split(ns, &t, &rest);
-	(void)strftime(buf, sizeof(buf), "%Y-%m-%dT%H:%M:%S", &t);
-	strbuf_printf(out, "%s.%09dZ ", buf, rest);
+	strbuf_printf(out, "%s ", rfc3339_text_padded(ns, buf));
 }
 
 /* How long, in the words that docker ps uses. The first row whose limit is above counts. */
@@ -146,11 +108,11 @@ struct json *shape_network(const struct network_view *v, bool members)
 {
 	struct json *j = json_new_object();
 	struct json *from = json_new_object();
-	char time[SHAPE_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 
 	json_set_text(j, "Name", v->name);
 	json_set_text(j, "Id", v->id);
-	json_set_text(j, "Created", shape_time(time, v->created_ns));
+	json_set_text(j, "Created", rfc3339_text(v->created_ns, time));
 	json_set_text(j, "Scope", v->scope);
 	json_set_text(j, "Driver", v->driver);
 	json_set_bool(j, "EnableIPv4", v->enable_ipv4);
@@ -171,9 +133,9 @@ struct json *shape_network(const struct network_view *v, bool members)
 struct json *shape_volume(const struct volume_view *v)
 {
 	struct json *j = json_new_object();
-	char time[SHAPE_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 
-	json_set_text(j, "CreatedAt", shape_time(time, v->created_ns));
+	json_set_text(j, "CreatedAt", rfc3339_text(v->created_ns, time));
 	json_set_text(j, "Driver", v->driver);
 	json_set(j, "Labels", v->labels && v->labels->key ? shape_pairs(v->labels) : NULL);
 	json_set_text(j, "Mountpoint", v->mountpoint);

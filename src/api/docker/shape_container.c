@@ -6,6 +6,7 @@
 
 #include "api/docker/docker_priv.h"
 #include "ground/base/own.h"
+#include "ground/base/rfc3339.h"
 
 #define NS_OF_A_SECOND 1000000000LL
 #define SHM_BYTES      (64LL << 20)
@@ -246,13 +247,13 @@ static struct json *health_json(const struct health_view *h)
 {
 	struct json *j = json_new_object();
 	struct json *log = json_new_array();
-	char start[SHAPE_TIME_BYTES], end[SHAPE_TIME_BYTES];
+	char start[RFC3339_CHARS + 1], end[RFC3339_CHARS + 1];
 
 	for (size_t i = 0; i < h->log_n; i++) {
 		struct json *row = json_new_object();
 
-		json_set_text(row, "Start", shape_time(start, h->log[i].start_ns));
-		json_set_text(row, "End", shape_time(end, h->log[i].end_ns));
+		json_set_text(row, "Start", rfc3339_text(h->log[i].start_ns, start));
+		json_set_text(row, "End", rfc3339_text(h->log[i].end_ns, end));
 		json_set_i64(row, "ExitCode", h->log[i].exit_code);
 		json_set(row, "Output", text_or_empty(h->log[i].output));
 		json_append(log, row);
@@ -267,7 +268,7 @@ static struct json *state_json(const struct container_view *v)
 {
 	struct json *j = json_new_object();
 	bool running = v->state == WORKLOAD_RUNNING || v->state == WORKLOAD_PAUSED;
-	char time[SHAPE_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 
 	json_set_text(j, "Status", workload_state_name(v->state));
 	json_set_bool(j, "Running", running || v->state == WORKLOAD_RESTARTING);
@@ -278,8 +279,8 @@ static struct json *state_json(const struct container_view *v)
 	json_set_i64(j, "Pid", v->pid);
 	json_set_i64(j, "ExitCode", v->exit_code);
 	json_set(j, "Error", text_or_empty(v->error));
-	json_set_text(j, "StartedAt", shape_time(time, v->started_ns));
-	json_set_text(j, "FinishedAt", shape_time(time, v->finished_ns));
+	json_set_text(j, "StartedAt", rfc3339_text(v->started_ns, time));
+	json_set_text(j, "FinishedAt", rfc3339_text(v->finished_ns, time));
 	if (v->health)
 		json_set(j, "Health", health_json(v->health));
 	return j;
@@ -385,11 +386,11 @@ struct json *shape_container(const struct call *c, const struct container_view *
 			     const struct container_sizes *s)
 {
 	struct json *j = json_new_object();
-	char time[SHAPE_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 
 	(void)c;
 	json_set_text(j, "Id", v->id);
-	json_set_text(j, "Created", shape_time(time, v->created_ns));
+	json_set_text(j, "Created", rfc3339_text(v->created_ns, time));
 	json_set(j, "Path", text_or_empty(v->path));
 	json_set(j, "Args", shape_texts(v->args));
 	json_set(j, "State", state_json(v));
@@ -525,7 +526,7 @@ struct json *shape_stats(const struct container_stats *s)
 	auto_free char *name = mem_printf("/%s", s->name);
 	struct json *j = json_new_object();
 	struct json *pids = json_new_object();
-	char time[SHAPE_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 
 	if (s->running) {
 		set_u64(pids, "current", s->pids_current);
@@ -534,8 +535,8 @@ struct json *shape_stats(const struct container_stats *s)
 	}
 	json_set_text(j, "name", name);
 	json_set_text(j, "id", s->id);
-	json_set_text(j, "read", shape_time(time, s->running ? s->read_ns : 0));
-	json_set_text(j, "preread", shape_time(time, s->preread_ns));
+	json_set_text(j, "read", rfc3339_text(s->running ? s->read_ns : 0, time));
+	json_set_text(j, "preread", rfc3339_text(s->preread_ns, time));
 	json_set(j, "pids_stats", pids);
 	json_set(j, "blkio_stats", io_json(s));
 	json_set_i64(j, "num_procs", 0);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/docker/docker_priv.h"
+#include "ground/base/rfc3339.h"
 
 #define NS_OF_A_SECOND 1000000000LL
 
@@ -60,14 +61,14 @@ struct json *shape_image(const struct call *c, const struct image_view *v)
 {
 	struct json *j = json_new_object();
 	struct json *metadata = json_new_object();
-	char time[SHAPE_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 
 	json_set_text(j, "Id", v->id);
 	json_set(j, "RepoTags", shape_texts(v->tags));
 	json_set(j, "RepoDigests", shape_texts(v->digests));
 	json_set_text(j, "Parent", v->parent ? v->parent : "");
 	json_set_text(j, "Comment", v->comment ? v->comment : "");
-	json_set_text(j, "Created", shape_time(time, v->created_ns));
+	json_set_text(j, "Created", rfc3339_text(v->created_ns, time));
 	json_set_text(j, "DockerVersion", "");
 	json_set_text(j, "Author", v->author ? v->author : "");
 	json_set(j, "Config", v->config ? shape_config(v->config) : NULL);
@@ -80,7 +81,7 @@ struct json *shape_image(const struct call *c, const struct image_view *v)
 		json_set_i64(j, "VirtualSize", v->size_bytes);
 	set_graph(j);
 	json_set(j, "RootFS", root_json(v));
-	json_set_text(metadata, "LastTagTime", shape_time(time, v->last_tagged_ns));
+	json_set_text(metadata, "LastTagTime", rfc3339_text(v->last_tagged_ns, time));
 	json_set(j, "Metadata", metadata);
 	return j;
 }

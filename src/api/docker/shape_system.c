@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/docker/docker_priv.h"
+#include "ground/base/rfc3339.h"
 
 #define API_VERSION	"1.51"
 #define API_VERSION_MIN "1.24"
@@ -151,12 +152,12 @@ static void set_abilities(struct json *j, const struct system_info *s)
 
 static void set_host(struct json *j, const struct system_info *s)
 {
-	char time[SHAPE_TIME_BYTES];
+	char time[RFC3339_CHARS + 1];
 
 	json_set_i64(j, "NFd", s->descriptors);
 	json_set_i64(j, "NGoroutines", 0);
 	json_set_i64(j, "NEventsListener", s->event_listeners);
-	json_set_text(j, "SystemTime", shape_time(time, s->now_ns));
+	json_set_text(j, "SystemTime", rfc3339_text(s->now_ns, time));
 	json_set_text(j, "KernelVersion", s->kernel_version);
 	json_set_text(j, "OperatingSystem", s->operating_system);
 	json_set_text(j, "OSVersion", "");

@@ -477,7 +477,7 @@ static void port_free(struct http_port *p)
 int http_server_listen(struct http_server *s, int fd, struct err *e)
 {
 	struct http_port *p = mem_new(struct http_port);
-	struct sockaddr_storage a;
+	struct sockaddr_storage a = {0};
 	socklen_t n = sizeof(a);
 	const union MHD_DaemonInfo *info;
 	int r;
