@@ -3,7 +3,7 @@
 # time: 120
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
-[ -d /sys/fs/cgroup/memory ] || { ok "skipped: this host has no cgroup v1 (36-cgroup-v2 looks at v2)"; exit 0; }
+[ -d /sys/fs/cgroup/memory ] || { ok "skipped: this host has no cgroup v1 (33-cgroup-v2 looks at v2)"; exit 0; }
 n=0
 
 # group CONTROLLER ID: the directory of a container.
