@@ -5,6 +5,7 @@
 #include "cli/run.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/client.h"
@@ -125,8 +126,11 @@ static int create(const struct context *c, const struct run_options *o, char **a
 	return *ret_id ? 0 : err_set(e, ERR_INTERNAL, "the daemon gave no id");
 }
 
-/* The code a container that could not be started is left with: 126, 127, or 125 when unknown. */
-static int code_of_failed_start(const struct context *c, const char *id)
+/*
+ * The code a container that could not be started is left with: 126, 127, or 125 when unknown. One
+ * with --rm may be gone by now; then the words tell by which the docker client knows, too.
+ */
+static int code_of_failed_start(const struct context *c, const char *id, const char *why)
 {
 	auto_free char *target = client_target("/containers/%s/json", id);
 	auto_json struct json *j = NULL;
@@ -134,6 +138,10 @@ static int code_of_failed_start(const struct context *c, const char *id)
 
 	if (client_call(c, "GET", target, NULL, &j, NULL) == 0)
 		code = json_get_i64(json_get(j, "State"), "ExitCode", 0);
+	else if (strstr(why, "no such file or directory"))
+		code = 127;
+	else if (strstr(why, "permission denied"))
+		code = 126;
 	return code == 126 || code == 127 ? (int)code : EXIT_NOT_BEGUN;
 }
 
@@ -151,7 +159,7 @@ static int start(const struct context *c, const char *id, bool removed, struct e
 
 	if (r == 0)
 		return 0;
-	code = code_of_failed_start(c, id);
+	code = code_of_failed_start(c, id, e->text);
 	if (removed)
 		remove_quietly(c, id);
 	fprintf(stderr, "hull: %s\n", e->text);

@@ -54,7 +54,10 @@ same "... and the error stream apart" err "$(cat "$T/err")"
 expect "a program that is not there" 127 "nosuch" h run --rm busybox nosuch
 # shellcheck disable=SC2154 # expect sets it
 same "... in one line" 1 "$(wc -l <<<"$out")"
-expect "what is not executable" 126 "/etc|/tmp|directory" h run --rm busybox /bin
+expect "what is not executable" 126 "/bin.*directory" h run --rm busybox /bin
+expect "... without --rm, too" 126 "/bin.*directory" h run --name left busybox /bin
+expect "... and detached" 126 "/bin.*directory" h run -d --rm busybox /bin
+h rm left >/dev/null
 same "... nothing of them stays" "" "$(h ps -aq)"
 same "variables, directory, user, host name" "v /tmp 1000 box" \
 	"$(h run --rm -e X=v -w /tmp -u 1000 -h box busybox sh -c 'echo $X $PWD $(id -u) $(hostname)')"
