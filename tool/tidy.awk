@@ -191,6 +191,7 @@ FNR == 1 { begin_file() }
 	if (length($0) > 60 && columns($0) > LINE_MAX) offence("longer than " LINE_MAX " columns")
 	if ($0 ~ /[ \t]$/) offence("blanks at the end")
 	if (top_state) check_top($0)
+	if (in_comment && $0 ~ /^[ \t]*\*[A-Za-z0-9`"('{]/) offence("no blank behind the star of a comment")
 	code = code_of($0)
 	if (code ~ /^#[ \t]*include/) { check_include($0); next }
 	if (code ~ /^#/) next

@@ -1,13 +1,15 @@
 /*
  * Starting is recovering: records are read, running keepers found again, dead ones buried,
- *half-made things removed, networks made what they should be, restart policies applied; then the
- *engine is ready.
+ * half-made things removed, networks made what they should be, restart policies applied; then the
+ * engine is ready.
  *
  *	record says runs	keeper lives	-> adopted; its state tells what happened meanwhile
  *				keeper is gone	-> buried: exit record, or 137 "supervisor killed";
- *policy record says stopped	keeper lives	-> it started and we died before the record:
- *adopted, too (one that still waits for `go` is sent away) no record		keeper lives	->
- *killed directory	-> removed
+ *						   then the restart policy
+ *	record says stopped	keeper lives	-> it started, we died before the record: adopted,
+ *						   too (one that still waits for `go` is sent away)
+ *	no record		keeper lives	-> killed
+ *				directory	-> removed
  */
 #include <dirent.h>
 #include <fcntl.h>

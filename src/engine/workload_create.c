@@ -1,10 +1,11 @@
 /*
- * Creating a container: check, resolve the image, merge, make its directory and volumes, write the
- *record. Until the record is durable the container is hidden; when anything fails, what was made is
- *unmade.
+ * Creating a container: check, resolve the image, merge, make its directory and volumes, write
+ * the record. Until the record is durable the container is hidden; when anything fails, what was
+ * made is unmade.
  *
- *	check -> hold the image's layers -> directory -> mounts -> [copy of the root, where overlay
- *does not work] -> record durable -> volumes filled -> acknowledged
+ *	check -> hold the image's layers -> directory -> mounts
+ *	  -> [copy of the root, where overlay does not work]
+ *	  -> record durable -> volumes filled -> acknowledged
  */
 #include <fcntl.h>
 #include <sys/stat.h>

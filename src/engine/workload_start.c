@@ -1,9 +1,10 @@
 /*
  * Starting a container, and the news of its keeper.
  *
- *	engine_start -> prepare (spec, orders) -> keeper_spawn -> ready: plug networks, write /etc
- *files, hand waiting clients over, go -> started: record durable -> acknowledged failed: unplugged,
- *exit code 125/126/127 recorded, told with its reason
+ *	engine_start -> prepare (spec, orders) -> keeper_spawn
+ *	  -> ready: plug networks, write /etc files, hand waiting clients over, go
+ *	  -> started: record durable -> acknowledged
+ *	     failed: unplugged, exit code 125/126/127 recorded, told with its reason
  */
 #include <fcntl.h>
 

@@ -1,13 +1,13 @@
 /*
  * hull-init: the first process of a container started with --init. It runs the program as its
- *child, hands every signal on to it, reaps whatever is left to it, and ends as the program ends.
+ * child, hands every signal on to it, reaps whatever is left to it, and ends as the program ends.
  *
  *	hull-init [--] PROGRAM [ARGUMENT...]
  *
  * The program gets a process group of its own and, where standard input is a terminal, the
- *foreground. Exit code: the program's, 128 + n when signal n killed it, 127 when it is not found,
- *126 when it cannot be executed. Nothing is allocated and nothing is read: what this program does
- *not do cannot fail inside a small memory limit.
+ * foreground. Exit code: the program's, 128 + n when signal n killed it, 127 when it is not found,
+ * 126 when it cannot be executed. Nothing is allocated and nothing is read: what this program does
+ * not do cannot fail inside a small memory limit.
  */
 #include <errno.h>
 #include <signal.h>

@@ -16,7 +16,7 @@
  *	}
  *
  * Every failing function returns a negative kind (-ERR_NOT_FOUND), so that `return err_set(...)`
- *and `if (r < 0) return err_wrap(e, ...)` read as one line.
+ * and `if (r < 0) return err_wrap(e, ...)` read as one line.
  */
 #pragma once
 

@@ -1,19 +1,17 @@
 /*
- * Command-line options from a const table: the same rows parse, explain themselves and make the
- *help.
+ * Command-line options from a const table: the same rows parse, explain themselves, make the help.
  *
  *	struct args { bool detach; const char *name; char **env; };
  *	static const struct option_row rows[] = {
- *		{'d', "detach", OPTION_FLAG, offsetof(struct args, detach), NULL, "run in the
- *background"}, {0, "name", OPTION_TEXT, offsetof(struct args, name), "NAME", "name of the
- *container"},
+ *		{'d', "detach", OPTION_FLAG, offsetof(struct args, detach), NULL, "do not wait"},
+ *		{0, "name", OPTION_TEXT, offsetof(struct args, name), "NAME", "its name"},
  *		{'e', "env", OPTION_TEXTS, offsetof(struct args, env), "K=V", "set a variable"},
  *	};
  *	r = options_parse(rows, array_len(rows), &args, argc, argv, true, &first, e);
  *
  * Accepted: --name VALUE, --name=VALUE, -n VALUE, -nVALUE, -n=VALUE, grouped flags -it,
- *--flag=false, and
- * "--" to end options. An unknown option is an error that names the closest known one.
+ * --flag=false, and "--" to end options. An unknown option is an error that names the closest
+ * known one.
  */
 #pragma once
 

@@ -2,9 +2,9 @@
  * JSON: trees for walking, shapes for decoding and encoding whole structs.
  *
  * A tree is reference-counted (json_free drops one reference). A shape is a const table that maps
- *the keys of an object to the fields of a struct; decoding by shape checks types and ranges and
- *names the offending key in its error ("config.json: process.rlimits[2].soft: expected a number,
- *found a string").
+ * the keys of an object to the fields of a struct; decoding by shape checks types and ranges and
+ * names the offending key in its error ("config.json: process.rlimits[2].soft: expected a number,
+ * found a string").
  *
  *	struct limits { int64_t *memory; char *cpus; };
  *	static const struct json_field limits_fields[] = {
@@ -14,7 +14,7 @@
  *	static const struct json_shape limits_shape = JSON_SHAPE(struct limits, limits_fields);
  *
  * Decoded values live in the arena given to json_decode and die with it. Unknown keys are ignored,
- *as OCI and Docker ask for. Limits: depth JSON_DEPTH_MAX, size chosen by the caller.
+ * as OCI and Docker ask for. Limits: depth JSON_DEPTH_MAX, size chosen by the caller.
  */
 #pragma once
 

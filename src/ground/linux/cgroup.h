@@ -1,9 +1,9 @@
 /*
- * A cgroup is one directory in every cgroup hierarchy of the host: nine and more on cgroup v1, one
- *on v2, both kinds on a hybrid host. `struct cgroup` hides the difference; "no cgroups at all"
- *(rootless without delegation, or asked for) is a null object that accepts joins, has no process of
- *its own and refuses limits. cgroup v1: Documentation/admin-guide/cgroup-v1, v2:
- *admin-guide/cgroup-v2.rst.
+ * A cgroup is one directory in every cgroup hierarchy of the host: nine and more on cgroup v1,
+ * one on v2, both kinds on a hybrid host. `struct cgroup` hides the difference; "no cgroups at
+ * all" (rootless without delegation, or asked for) is a null object that accepts joins, has no
+ * process of its own and refuses limits. cgroup v1: Documentation/admin-guide/cgroup-v1, v2:
+ * admin-guide/cgroup-v2.rst.
  *
  *	struct cgroup_want want = {.path = spec_path, .id = id, .need = resources_need(r)};
  *	cgroup_make(&want, &cg, e);		the directories exist now, without a process
@@ -11,13 +11,14 @@
  *	cgroup_late_open(cg, &late, e);		while the host's files are still reachable
  *	clone3(... cgroup_clone_fd(cg) >= 0 ? CLONE_INTO_CGROUP : 0 ...)
  *	  child: cgroup_join_self(cg, e);	all but memory where that costs nothing: the child's
- *set-up child: ... namespaces, mounts, pivot_root ...			is not charged to the
- *container child: cgroup_join_late(&late, e);	then unshare(CLONE_NEWCGROUP), seccomp, exec
+ *						set-up is not charged to the container
+ *	  child: ... namespaces, mounts, pivot_root ...
+ *	  child: cgroup_join_late(&late, e);	then unshare(CLONE_NEWCGROUP), seccomp, exec
  *	cgroup_save(cg, &text);			into the state file; later commands: cgroup_load
  *
  * Owner: the caller, freed with cgroup_free. No threads. Nothing is written to the log. Every error
  * names the controller, the file and the value. A controller that the host lacks is an error only
- *if the caller named it in `need` or writes to it.
+ * if the caller named it in `need` or writes to it.
  */
 #pragma once
 

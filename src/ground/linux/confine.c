@@ -115,8 +115,8 @@ static int limit(int what, uint64_t most, const char *name, struct err *e)
 }
 
 /*
- * A sanitized build, which only tests, needs terabytes of address space, /proc and calls of its own:
- * there these limits are left out, and leaks are not looked for once the process is confined.
+ * A sanitized build, which only tests, needs terabytes of address space, /proc and calls of its
+ * own: there these limits are left out, and leaks are not looked for once a process is confined.
  */
 #ifdef __SANITIZE_ADDRESS__
 #define SANITIZED 1

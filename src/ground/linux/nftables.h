@@ -2,9 +2,9 @@
  * nftables: tables, chains, rules, sets and maps as typed calls, one atomic transaction at a time.
  *
  * An `nft` gathers changes; nft_commit() sends them as one batch, which the kernel takes whole or
- *not at all, inside the system call. Rules are built from expressions in the order in which the
- *kernel runs them, over 4-byte registers that are addressed as offsets in 32-bit words (NFT_R(0)
- *... NFT_R(15)), so that concatenated keys ("protocol . port") are written side by side.
+ * not at all, inside the system call. Rules are built from expressions in the order in which the
+ * kernel runs them, over 4-byte registers that are addressed as offsets in 32-bit words (NFT_R(0)
+ * ... NFT_R(15)), so that concatenated keys ("protocol . port") are written side by side.
  *
  *	struct nft *t = nft_new(NFPROTO_INET, "hull-1a2b");
  *	nft_add_table(t);

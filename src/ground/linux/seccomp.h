@@ -1,7 +1,7 @@
 /*
  * Seccomp filters: from the OCI description to a finished BPF program, and the program into the
- *kernel. libseccomp compiles in a throw-away forked process, so that its memory never belongs to
- *the caller, and the result is kept on disk: a filter that was compiled once costs one small read.
+ * kernel. libseccomp compiles in a throw-away forked process, so that its memory never belongs to
+ * the caller, and the result is kept on disk: a filter that was compiled once costs one small read.
  *
  *	struct seccomp_program p = {0};
  *	seccomp_compile(&config, "/run/hull-oci/seccomp-cache", &p, e);
@@ -10,7 +10,7 @@
  *	seccomp_program_done(&p);
  *
  * Names and meaning: runtime-spec config-linux.md "Seccomp". Unknown system calls are skipped as
- *the spec's users expect; unknown actions, operators, architectures and flags are errors.
+ * the spec's users expect; unknown actions, operators, architectures and flags are errors.
  */
 #pragma once
 

@@ -2,14 +2,14 @@
  * Records: durable values under (kind, key), for what must survive the death of a daemon.
  *
  * All committed values are held in memory, so that reading is a look-up. Writing is asynchronous: a
- *put or delete is queued; one writer thread commits everything that was queued since its last
- *commit as one SQLite transaction with full sync, and only then are the callbacks called, on the
- *loop, in the order of the calls. Readers see a value when its callback is due, never before: what
- *is read is durable. Writes of one record keep their order. A batch that fails fails all its
- *members, in memory and on disk.
+ * put or delete is queued; one writer thread commits everything that was queued since its last
+ * commit as one SQLite transaction with full sync, and only then are the callbacks called, on the
+ * loop, in the order of the calls. Readers see a value when its callback is due, never before: what
+ * is read is durable. Writes of one record keep their order. A batch that fails fails all its
+ * members, in memory and on disk.
  *
  * One process has a file open at a time (the caller holds a lock). Values are bytes; their version
- *is the caller's. Limits: RECORD_VALUE_MAX.
+ * is the caller's. Limits: RECORD_VALUE_MAX.
  *
  *	records_open(loop, "/var/lib/hull/hull.db", &r, e);
  *	record_put(r, "container", id, value, saved, ctx);

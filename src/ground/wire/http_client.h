@@ -17,7 +17,7 @@
 #include "ground/wire/loop.h"
 
 #define HTTP_CALL_CONNECT_TIMEOUT_MS 15000
-#define HTTP_CALL_STALL_TIMEOUT_MS                                    \
+#define HTTP_CALL_STALL_TIMEOUT_MS \
 	60000 /* without a byte either way; paused calls do not stall \
 	       */
 #define HTTP_CALL_REDIRECTS_MAX 10

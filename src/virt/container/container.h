@@ -8,20 +8,20 @@
  *	                                     +------- container_kill -------+--> container_delete
  *
  *	created: namespaces, root and cgroup are complete and the first process waits at its gate;
- *	         the program was looked up already, so that most mistakes are told by
- *container_create. running: the gate has opened and exec succeeded; container_start tells when it
- *did not. ended:   the caller has waited for the first process (its pidfd); container_delete
- *removes what is left.
+ *	         the program was looked up already: container_create tells most mistakes
+ *	running: the gate has opened and exec succeeded; container_start tells when it did not
+ *	ended:   the caller has waited for the first process (its pidfd); container_delete
+ *	         removes what is left
  *
  * Owner: struct container belongs to its caller; container_done closes descriptors and frees, it
- *kills nothing. Single-threaded callers only (clone, and helper children that allocate). With
- *`apart` the configuration is read and everything is prepared in a forked child, so that a small
- *supervisor stays small; the first process becomes the caller's child all the same (the caller is
- *made a subreaper).
+ * kills nothing. Single-threaded callers only (clone, and helper children that allocate). With
+ * `apart` the configuration is read and everything is prepared in a forked child, so that a small
+ * supervisor stays small; the first process becomes the caller's child all the same (the caller is
+ * made a subreaper).
  *
  * Errors come from wherever they happened, the container's own process included. The kind decides
- *the exit code: container_exit_code() maps it (127 program not found, 126 found but cannot be
- *executed).
+ * the exit code: container_exit_code() maps it (127 program not found, 126 found but cannot be
+ * executed).
  *
  *	struct container_order o = CONTAINER_ORDER_INIT;
  *	struct container c = CONTAINER_INIT;
@@ -33,7 +33,7 @@
  *	container_done(&c);
  *
  * Land registry of this room: container_ (here) spec_ (spec.h) resources_ (resources.h) hook_
- *(hook.h) state_ (state.h) user_ (user.h) explain_ (explain.h); the rest is private.
+ * (hook.h) state_ (state.h) user_ (user.h) explain_ (explain.h); the rest is private.
  */
 #pragma once
 

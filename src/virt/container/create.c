@@ -1,6 +1,6 @@
 /*
  * Creation, the caller's side: decode, make the first process in its namespaces, and while it
- *builds its root (init.c) make the cgroup, write the id maps and run the runtime's hooks.
+ * builds its root (init.c) make the cgroup, write the id maps and run the runtime's hooks.
  *
  *	caller                                         first process (init.c)
  *	decode, look up names, compile seccomp
@@ -12,8 +12,8 @@
  *	                      <-- READY --             finds the program, waits at the gate
  *
  * Both sides run at once: the two costly things, the network namespace and the cgroup directories,
- *are made on two processors. Whatever fails on either side, the process is killed and the cgroup
- *removed.
+ * are made on two processors. Whatever fails on either side, the process is killed and the cgroup
+ * removed.
  */
 #include "virt/container/container.h"
 

@@ -5,11 +5,10 @@
  *	waits           decodes, compiles seccomp,
  *	                joins the cgroup, setns(pidfd),
  *	                clone3(CLONE_PARENT) -----------> terminal, user, privileges, exec
- *	                tells its pid, ends               its word, or the socket closes: exec has
- *happened
+ *	                tells its pid, ends               its word, or the socket closes: executed
  *
  * The process is the caller's child. The joiner is not dumpable and holds nothing of the host's but
- *its memory when it enters; the program file itself is protected by process_protect_exe in main.
+ * its memory when it enters; the program file itself is protected by process_protect_exe in main.
  */
 #include <assert.h>
 #include <errno.h>

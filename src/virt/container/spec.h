@@ -2,14 +2,14 @@
  * The OCI runtime specification 1.2's config.json as structs, decoded by shape tables (spec.c).
  *
  * Every pointer lives in the arena given to spec_decode and dies with it; JSON_ANY members are
- *borrowed from the decoded tree. An absent key is NULL, 0 or an empty list: what "absent" means is
- *the business of who applies it. Pointers to numbers (`int64_t *limit`) tell "absent" from 0.
- *Enumerations stay texts here and are looked up in tables where they are applied (capabilities,
- *rlimits, actions).
+ * borrowed from the decoded tree. An absent key is NULL, 0 or an empty list: what "absent" means is
+ * the business of who applies it. Pointers to numbers (`int64_t *limit`) tell "absent" from 0.
+ * Enumerations stay texts here and are looked up in tables where they are applied (capabilities,
+ * rlimits, actions).
  *
- * spec_decode checks shape, limits and the few rules that every user relies on (args not empty, cwd
- *and mount destinations absolute, known namespace types, no namespace twice); it does not touch the
- *host.
+ * spec_decode checks shape, limits and the few rules that every user relies on (args not empty,
+ * cwd and mount destinations absolute, known namespace types, no namespace twice); it does not
+ * touch the host.
  *
  *	auto_arena struct arena a = {0};
  *	struct spec *s;

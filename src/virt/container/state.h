@@ -1,13 +1,13 @@
 /*
  * State: what is known of a container from outside its process. Two forms: the OCI state that
- *hooks, seccomp agents and `state` show, and the record on disk by which later commands find the
- *container.
+ * hooks, seccomp agents and `state` show, and the record on disk by which later commands find the
+ * container.
  *
  *	<root>/<id>/state.json	the record, replaced atomically
  *	<root>/<id>/start	the gate's socket, until started
  *
  * A record names its process by pid, start time and boot id: whether it lives is asked of the
- *kernel each time, never stored.
+ * kernel each time, never stored.
  */
 #pragma once
 

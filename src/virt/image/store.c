@@ -81,7 +81,8 @@ int image_store_open(const struct image_options *o, struct image_store **ret, st
 	list_init(&s->tasks);
 	list_init(&s->holds);
 	list_init(&s->children);
-	r = s->root ? open_all(s, o, e) : err_sys(e, "cannot open the root directory '%s'", o->root);
+	r = s->root ? open_all(s, o, e)
+		    : err_sys(e, "cannot open the root directory '%s'", o->root);
 	if (r < 0) {
 		(void)image_store_close(s);
 		return r;

@@ -1,14 +1,14 @@
 /*
  * A client: somebody attached to a set of streams through a socket of their own. It turns output
- *into Docker's frames (or raw bytes), keeps what the socket does not take, finds the detach keys in
- *input, and notices when the other side has gone.
+ * into Docker's frames (or raw bytes), keeps what the socket does not take, finds the detach
+ * keys in input, and notices when the other side has gone.
  *
  *	replaying  -- the log's end reached -->  live  -- streams ended -->  draining --> gone
  *	any        -- left, failed, detach keys, draining done -->  gone
  *
  * replaying: output comes from the log's files only (the keeper writes there first, so nothing is
  * missed or told twice); live: output is what streams read; draining: no input, closes when `out`
- *is empty. Gone clients are freed.
+ * is empty. Gone clients are freed.
  */
 #pragma once
 

@@ -4,19 +4,19 @@
  * through struct keeper_events, and takes requests that are answered by callback.
  *
  *	static const struct keeper_events events = {.ready = on_ready, .started = on_started, ...};
- *	r = keeper_spawn(loop, "/usr/libexec/hull/hull-keeper", &orders, -1, &events, c, &c->keeper,
- *&e);
+ *	r = keeper_spawn(loop, "/usr/libexec/hull/hull-keeper", &orders, -1, &events, c,
+ *			 &c->keeper, &e);
  *	... in on_ready: plug the network through r->fds, then keeper_go(k)
  *
  * All calls and callbacks happen on the loop's thread; a callback never runs inside a call. The
- *keeper process outlives this object and hulld. keeper_free() only closes the connection. Requests
- *still open at keeper_free() or at the end of the connection are answered with ERR_UNAVAILABLE (not
- *at free).
+ * keeper process outlives this object and hulld. keeper_free() only closes the connection.
+ * Requests still open at keeper_free() or at the end of the connection are answered with
+ * ERR_UNAVAILABLE (not at free).
  *
  * When `lost` comes, the process is gone or does not speak: read what it left with
- *exit_record_read() (virt/keeper/record.h); without a final record call keeper_bury(), which kills
- *what is left of the container and writes 137 "supervisor killed"; then restart_next()
- *(virt/keeper/restart.h) decides.
+ * exit_record_read() (virt/keeper/record.h); without a final record call keeper_bury(), which kills
+ * what is left of the container and writes 137 "supervisor killed"; then restart_next()
+ * (virt/keeper/restart.h) decides.
  */
 #pragma once
 

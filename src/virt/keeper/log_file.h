@@ -2,15 +2,15 @@
  * Writing a container's log: Docker's json-file format, one line
  *	{"log":"text\n","stream":"stdout","time":"2026-01-02T15:04:05.123456789Z"}
  * per line of output. A line longer than LOG_LINE_MAX is cut into pieces of that size, of which
- *only the last has a newline. What has no newline yet is kept (at most LOG_LINE_MAX bytes per
- *stream) until the rest comes or the stream ends.
+ * only the last has a newline. What has no newline yet is kept (at most LOG_LINE_MAX bytes per
+ * stream) until the rest comes or the stream ends.
  *
  * Rotation: before a write that would make the file larger than bytes_max, `path` becomes `path`.1,
  * `path`.1 becomes `path`.2 ..., and `path`.(files_max - 1) is removed. Renames only: a reader that
  * holds a file open reads it to its end.
  *
  * Bytes that are not UTF-8 are replaced by U+FFFD, as Docker does; a character cut by a read's end
- *is put together again. A file that a crash left with a torn last line is given a newline first.
+ * is put together again. A file that a crash left with a torn last line is given a newline first.
  */
 #pragma once
 

@@ -9,7 +9,7 @@
  *	while ((got = log_reader_next(r, &line, &e)) == 1)
  *		send(line.text, line.text_n)
  *	got 0: all that is there was read; when following, wait for log_reader_fd() to be readable,
- *call log_reader_woke() and go on.
+ * call log_reader_woke() and go on.
  */
 #pragma once
 

@@ -20,8 +20,8 @@
  *	go                              -->    creates and starts the container
  *	                                <--    started | failed (and the keeper ends)
  *	exec attach resize signal stop pause resume update descriptors
- *	                                <--    ok | fault, and events: died health exec_died oom
- *detached
+ *	                                <--    ok | fault, and events: died health exec_died
+ *	                                       oom detached
  */
 #pragma once
 

@@ -2,13 +2,15 @@
  * What the parts of a keeper share. Not for other rooms.
  *
  *	PREPARING   orders taken, network made, nothing runs          -- go --> CREATING
- *	CREATING    a maker is at work (s->making)                    -- done --> RUNNING, failed
- *--> ENDED RUNNING     init_pid lives, io is live                        -- pause --> PAUSED its
- *end: kill the cgroup, read the streams out, record, tell
- *	                                                   -- policy --> RESTARTING, else --> ENDED
+ *	CREATING    a maker is at work (s->making)                    -- done --> RUNNING
+ *	                                                              -- failed --> ENDED
+ *	RUNNING     init_pid lives, io is live                        -- pause --> PAUSED
+ *	            its end: kill the cgroup, read the streams        -- policy --> RESTARTING
+ *	            out, record, tell                                 -- else --> ENDED
  *	PAUSED      as RUNNING, frozen                                -- resume --> RUNNING
- *	RESTARTING  nothing runs, restart_timer is set                -- due --> CREATING, stop -->
- *ENDED ENDED       recorded and told; stays until clients have drained, then the loop stops
+ *	RESTARTING  nothing runs, restart_timer is set                -- due --> CREATING
+ *	                                                              -- stop --> ENDED
+ *	ENDED       recorded and told; stays until clients have drained, then the loop stops
  *
  * Files: supervisor.c (birth), life.c (the edges above), execs.c (execs and health probes), news.c
  * (the connection), requests.c (what hulld asks).

@@ -1,24 +1,23 @@
 /*
  * The daemon's end of hull-net: finds or starts it, and tells it as data what each container is
- *called and where, and which sockets are whose.
+ * called and where, and which sockets are whose.
  *
  * Messages are JSON objects over a SOCK_SEQPACKET socket, descriptors beside them; nobody waits for
- *an answer. hull-net lives on when the daemon goes; on each (re)connection it is greeted, answers
- *what it holds, and is then told the difference:
+ * an answer. hull-net lives on when the daemon goes; on each (re)connection it is greeted, answers
+ * what it holds, and is then told the difference:
  *
- *	-> {"op":"hello","version":1}            <-
- *{"op":"have","containers":[ID...],"relays":[KEY...]}
+ *	-> {"op":"hello","version":1}
+ *	<- {"op":"have","containers":[ID...],"relays":[KEY...]}
  *	-> {"op":"container","id":ID,"upstream":B,"dns":[...]|null,"links":[[target,alias]...],
- *	    "endpoints":[{"network":NID,"names":[...],"ip4":A,"ip6":A}...]}      with [udp, tcp] or
- *nothing
+ *	    "endpoints":[{"network":NID,"names":[...],"ip4":A,"ip6":A}...]}
+ *	   with [udp, tcp] or nothing
  *	-> {"op":"forget","id":ID}
- *	-> {"op":"relay","key":KEY,"proto":P,"to":A,"port":N}                with [socket] or
- *nothing
+ *	-> {"op":"relay","key":KEY,"proto":P,"to":A,"port":N}
+ *	   with [socket] or nothing
  *	   (proto "egress": no target, each connection goes where it was meant to go)
  *	-> {"op":"unrelay","key":KEY}            -> {"op":"stop"}
  *
- * What cannot be sent is dropped: the connection is then lost, and a new one starts with
- *everything.
+ * What cannot be sent is dropped: the connection is then lost; a new one starts with everything.
  */
 #include <assert.h>
 #include <errno.h>

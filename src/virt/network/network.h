@@ -1,30 +1,32 @@
 /*
  * Networks: one node's bridges, addresses, NAT, published ports and names, as a desired state in
- *memory that is laid onto the host.
+ * memory that is laid onto the host.
  *
  * Theory of operation. `struct network_host` holds every network and endpoint of one Hull. Each
- *verb (create, attach, detach, remove) changes the desired state and the host together, with a
- *handful of netlink messages and one nftables transaction; it is synchronous, takes around a
- *millisecond and is meant for the loop thread. Nothing is stored here: the engine keeps the JSON
- *that network_encode() and network_endpoint_encode() give, feeds it back after a restart through
- *the *_load() calls, and calls network_reconcile() once, which makes bridges, table, relays and
- *names what they should be, whatever the host looks like, and removes what carries our tag and
- *belongs to nobody.
+ * verb (create, attach, detach, remove) changes the desired state and the host together, with a
+ * handful of netlink messages and one nftables transaction; it is synchronous, takes around a
+ * millisecond and is meant for the loop thread. Nothing is stored here: the engine keeps the JSON
+ * that network_encode() and network_endpoint_encode() give, feeds it back after a restart through
+ * the *_load() calls, and calls network_reconcile() once, which makes bridges, table, relays and
+ * names what they should be, whatever the host looks like, and removes what carries our tag and
+ * belongs to nobody.
  *
- * Names on the host carry a tag made from the root's path (bridge "hl-TAG-...", veth "hv-TAG-...",
- *nft table "hull-TAG"), so that several Hulls and a dockerd live side by side; no rule, chain or
- *sysctl of another is touched, but for ip_forward (and, with the first v6 network, its v6 sibling).
+ * Names on the host carry a tag made from the root's path (bridge "hl-TAG-...", veth
+ * "hv-TAG-...", nft table "hull-TAG"), so that several Hulls and a dockerd live side by side; no
+ * rule, chain or sysctl of another is touched, but for ip_forward (and, with the first v6
+ * network, its v6 sibling).
  *
  * What needs a process (DNS on 127.0.0.11, relays for connections that rules cannot reach, such as
  * 127.0.0.1 of the host) is hull-net's: this room starts it, tells it tables and hands it sockets.
- *It outlives the daemon. Its loss is noticed on the loop and mended.
+ * It outlives the daemon. Its loss is noticed on the loop and mended.
  *
  * Not here: the namespace itself (the keeper makes it and hands `struct network_ns` up), joining
- *another container's namespace (the engine's), images and stores.
+ * another container's namespace (the engine's), images and stores.
  *
  *	network_host_open(&(struct network_host_options){.root = root, .run = run,
- *			  .net_program = "/usr/libexec/hull/hull-net", .world = &world_real}, &host,
- *e); network_create(host, &(struct network_spec){.name = "bridge", .driver = "bridge",
+ *			  .net_program = "/usr/libexec/hull/hull-net", .world = &world_real},
+ *			  &host, e);
+ *	network_create(host, &(struct network_spec){.name = "bridge", .driver = "bridge",
  *		       .default_bridge = true}, &net, e);
  *	store(network_encode(net));
  *	network_attach(host, net, &ns, &(struct network_join){.container = id, .name = "web",

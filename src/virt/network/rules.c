@@ -1,9 +1,8 @@
 /*
- * The packet rules: one nftables table per Hull, "inet hull-TAG", changed one transaction at a
- *time.
+ * The packet rules: one nftables table per Hull, "inet hull-TAG", one transaction per change.
  *
  * Theory of operation. The rules are fixed; what varies are sets and maps, so that a packet costs
- *the same with one network or a thousand, and a change is an element:
+ * the same with one network or a thousand, and a change is an element:
  *
  *	bridges   our bridges             same     (bridge, bridge) of each of them
  *	internal  those without way out   nat      those whose traffic is masqueraded
@@ -13,17 +12,19 @@
  *
  *	prerouting, output   to one of the host's addresses: look the port up, DNAT
  *	forward              replies and published ports pass; within a bridge all passes; into a
- *bridge nothing else does (isolation); internal networks have no way out postrouting          out
- *of a bridge: masquerade; back into the same bridge by DNAT: too (hairpin)
+ *	                     bridge nothing else does (isolation); internal networks have no way out
+ *	postrouting          out of a bridge: masquerade; back into the same bridge by DNAT: too
+ *	                     (hairpin)
  *
  * What cannot be done with rules: accepting here does not overrule a drop in somebody else's
- *forward chain (a dockerd sets its policy to drop). Where such a chain is seen, hull-net relays,
- *since its traffic is the host's own and not forwarded: published ports are not DNATed, and TCP and
- *DNS of containers to the world are redirected to it (IPv4). Other protocols are then that chain's
- *owner's to allow, and the log says so. Other people's chains are never changed.
+ * forward chain (a dockerd sets its policy to drop). Where such a chain is seen, hull-net
+ * relays, since its traffic is the host's own and not forwarded: published ports are not DNATed,
+ * and TCP and DNS of containers to the world are redirected to it (IPv4). Other protocols are
+ * then that chain's owner's to allow, and the log says so. Other people's chains are never
+ * changed.
  *
  * Our table may be flushed under us (`nft flush ruleset`, firewalld): rules_watch() hears of
- *changes and lays the table again.
+ * changes and lays the table again.
  */
 #include <netinet/in.h> /* before linux/in.h, which defers to it */
 
