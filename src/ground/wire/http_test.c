@@ -3,6 +3,7 @@
  * curl program; the big client against the same server.
  */
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -410,6 +411,43 @@ static void test_headers_come_at_once(void **state)
 	await(&finished, 1);
 }
 
+static void listen_tcp(void *arg)
+{
+	struct sockaddr_in *a = arg;
+	socklen_t n = sizeof(*a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	a->sin_family = AF_INET;
+	a->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (bind(fd, (struct sockaddr *)a, n) < 0 || listen(fd, 8) < 0 ||
+	    getsockname(fd, (struct sockaddr *)a, &n) < 0 ||
+	    http_server_listen(server, fd, NULL) < 0)
+		return;
+	asked++;
+}
+
+/* Over TCP nothing may wait for more to send: pieces come when they are pushed. */
+static void test_tcp_is_not_held_back(void **state)
+{
+	static const char q[] = "GET /pieces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+	struct sockaddr_in a = {0};
+	char buf[1024];
+	int reads = 0;
+	int fd;
+
+	(void)state;
+	loop_post(loop, listen_tcp, &a);
+	await(&asked, 1);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(write(fd, q, strlen(q)), (int)strlen(q));
+	while (read(fd, buf, sizeof(buf)) > 0)
+		reads++;
+	assert_true(reads >= 2); /* the head, and 30 ms later the first piece */
+	(void)fd_close(fd);
+	await(&finished, 1);
+}
+
 static void test_leaving_is_noticed_while_silent(void **state)
 {
 	struct err e = {0};
@@ -789,6 +827,7 @@ int main(void)
 		TEST(test_one_connection_serves_many),
 		TEST(test_a_long_body_is_refused),
 		TEST(test_headers_come_at_once),
+		TEST(test_tcp_is_not_held_back),
 		TEST(test_leaving_is_noticed_while_silent),
 		TEST(test_flood_waits_for_the_client),
 		TEST(test_hijack_with_upgrade),
