@@ -73,26 +73,16 @@ static const char *host_gateway(struct workload *w)
 	return NULL;
 }
 
-int plug_write_files(struct workload *w, struct err *e)
+static char *const *unless_empty(char *const *list)
 {
-	const struct container_request *r = &w->request;
-	auto_arena struct arena a = {0};
-	auto_strbuf struct strbuf hosts = {0}, resolv = {0}, host_resolv = {0}, name = {0};
-	const char **ips = arena_new_array(&a, const char *, 2 * w->plugs_n + 1);
-	struct network_files f = {
-		.host_network = text_eq(r->host.network_mode, "host"),
-		.dns = r->host.dns && r->host.dns[0] ? r->host.dns : w->engine->dns,
-		.dns_search =
-			r->host.dns_search && r->host.dns_search[0] ? r->host.dns_search : NULL,
-		.dns_options =
-			r->host.dns_options && r->host.dns_options[0] ? r->host.dns_options : NULL,
-		.hostname = r->config.hostname,
-		.domainname =
-			r->config.domainname && *r->config.domainname ? r->config.domainname : NULL,
-		.extra_hosts = r->host.extra_hosts,
-		.host_gateway = host_gateway(w),
-		.link_hosts = link_hosts(w, &a),
-	};
+	return list && list[0] ? list : NULL;
+}
+
+/* Addresses it has now, and whether a network of it has names. */
+static const char *const *own_addresses(struct workload *w, struct network_files *f,
+					struct arena *a)
+{
+	const char **ips = arena_new_array(a, const char *, 2 * w->plugs_n + 1);
 	size_t n = 0;
 
 	for (size_t i = 0; i < w->plugs_n; i++) {
@@ -103,17 +93,38 @@ int plug_write_files(struct workload *w, struct err *e)
 			ips[n++] = info->ipv4;
 		if (info->ipv6[0])
 			ips[n++] = info->ipv6;
-		f.embedded_dns = f.embedded_dns ||
-				 network_has_names(network_endpoint_network(w->plugs[i].endpoint));
+		f->embedded_dns = f->embedded_dns ||
+				  network_has_names(network_endpoint_network(w->plugs[i].endpoint));
 	}
-	f.ips = n ? ips : NULL;
-	if (f.dns && !f.dns[0])
-		f.dns = NULL;
+	return n ? ips : NULL;
+}
+
+int plug_write_files(struct workload *w, struct err *e)
+{
+	const struct host_config *h = &w->request.host;
+	const struct container_config *c = &w->request.config;
+	auto_arena struct arena a = {0};
+	auto_strbuf struct strbuf hosts = {0}, resolv = {0}, host_resolv = {0}, name = {0};
+	struct network_files f = {
+		.host_network = text_eq(h->network_mode, "host"),
+		.dns = unless_empty(h->dns),
+		.dns_search = unless_empty(h->dns_search),
+		.dns_options = unless_empty(h->dns_options),
+		.hostname = c->hostname,
+		.domainname = c->domainname && *c->domainname ? c->domainname : NULL,
+		.extra_hosts = h->extra_hosts,
+		.host_gateway = host_gateway(w),
+		.link_hosts = link_hosts(w, &a),
+	};
+
+	if (!f.dns)
+		f.dns = unless_empty(w->engine->dns);
+	f.ips = own_addresses(w, &f, &a);
 	read_host_resolv(&host_resolv);
 	if (network_resolv_text(&f, strbuf_str(&host_resolv), &resolv, e) < 0 ||
 	    network_hosts_text(&f, &hosts, e) < 0)
 		return -ERR_INVALID;
-	strbuf_printf(&name, "%s\n", r->config.hostname);
+	strbuf_printf(&name, "%s\n", c->hostname);
 	if (write_file(w, "hosts", strbuf_str(&hosts), e) < 0 ||
 	    write_file(w, "resolv.conf", strbuf_str(&resolv), e) < 0 ||
 	    write_file(w, "hostname", strbuf_str(&name), e) < 0)

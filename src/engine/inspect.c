@@ -2,6 +2,7 @@
  * What is known about a container, as one view in the asker's arena, and lists of them.
  */
 #include "engine/engine_priv.h"
+#include "ground/base/parse.h"
 
 static const char *or_empty(const char *text)
 {
@@ -92,6 +93,21 @@ static void add_port(struct ports *p, const struct port_view *one)
 	p->list[p->n++] = *one;
 }
 
+/* "80/tcp". */
+static bool exposed_port(const char *key, struct port_view *ret, struct arena *a)
+{
+	struct str rest = str_of(key), number;
+	struct err ignored = {0};
+	uint32_t port;
+
+	(void)str_cut(&rest, '/', &number);
+	if (parse_u32(number, "port", &port, &ignored) < 0 || port == 0 || port > 65535)
+		return false;
+	ret->container_port = (uint16_t)port;
+	ret->protocol = rest.n ? arena_dup(a, rest) : "tcp";
+	return true;
+}
+
 static void exposed_only(const struct container_config *c, struct ports *all, struct arena *a)
 {
 	struct json_iter it = {0};
@@ -100,18 +116,15 @@ static void exposed_only(const struct container_config *c, struct ports *all, st
 	size_t published = all->n;
 
 	while (json_next(c->exposed_ports, &it, &key, &value)) {
-		const char *slash = strchr(key, '/');
-		struct port_view one = {
-			.container_port = (uint16_t)strtoul(key, NULL, 10),
-			.protocol = arena_dup_text(a, slash ? slash + 1 : "tcp"),
-			.host_ip = "",
-		};
+		struct port_view one = {.host_ip = ""};
 		bool there = false;
 
+		if (!exposed_port(key, &one, a))
+			continue;
 		for (size_t i = 0; i < published; i++)
 			there = there || (all->list[i].container_port == one.container_port &&
 					  text_eq(all->list[i].protocol, one.protocol));
-		if (!there && one.container_port)
+		if (!there)
 			add_port(all, &one);
 	}
 }

@@ -39,6 +39,31 @@ static bool match_ancestor(struct workload *w, const struct question *q)
 	return text_in(w->image_ref, asked->values);
 }
 
+/* Docker takes a regular expression; anchors and plain text are what people write. */
+static bool match_pattern(const char *subject, struct str core, bool start, bool end)
+{
+	size_t have = strlen(subject);
+
+	if (core.n > have)
+		return false;
+	if (start && end)
+		return have == core.n && !memcmp(subject, core.p, core.n);
+	if (start)
+		return !memcmp(subject, core.p, core.n);
+	if (end)
+		return !memcmp(subject + have - core.n, core.p, core.n);
+	return memmem(subject, have, core.p, core.n) != NULL;
+}
+
+static bool match_one_name(const struct workload *w, const char *slashed, const char *pattern)
+{
+	size_t n = strlen(pattern);
+	bool start = *pattern == '^', end = n && pattern[n - 1] == '$';
+	struct str core = {pattern + start, n - start - end};
+
+	return match_pattern(core.n && core.p[0] == '/' ? slashed : w->name, core, start, end);
+}
+
 static bool match_name(const struct workload *w, const struct filters *f)
 {
 	auto_free char *slashed = mem_printf("/%s", w->name);
@@ -46,26 +71,9 @@ static bool match_name(const struct workload *w, const struct filters *f)
 
 	if (!asked || !asked->values[0])
 		return true;
-	for (size_t i = 0; asked->values[i]; i++) {
-		/* Docker takes a regular expression; anchors and plain text are what people write.
-		 */
-		const char *text = asked->values[i];
-		size_t n = strlen(text);
-		bool start = *text == '^', end = n && text[n - 1] == '$';
-		struct str core = {text + start, n - start - end};
-		const char *subject = core.n && core.p[0] == '/' ? slashed : w->name;
-		size_t have = strlen(subject);
-
-		if (start && end && have == core.n && !memcmp(subject, core.p, core.n))
+	for (size_t i = 0; asked->values[i]; i++)
+		if (match_one_name(w, slashed, asked->values[i]))
 			return true;
-		if (start && !end && have >= core.n && !memcmp(subject, core.p, core.n))
-			return true;
-		if (!start && end && have >= core.n &&
-		    !memcmp(subject + have - core.n, core.p, core.n))
-			return true;
-		if (!start && !end && memmem(subject, have, core.p, core.n))
-			return true;
-	}
 	return false;
 }
 
@@ -130,28 +138,37 @@ static bool match_port(struct workload *w, const struct filters *f, const char *
 	return false;
 }
 
+static bool match_bounds(const struct workload *w, const struct question *q)
+{
+	return (!q->before_ns || w->created_ns < q->before_ns) &&
+	       (!q->since_ns || w->created_ns > q->since_ns);
+}
+
+/* Without -a only what runs is listed, unless the question is about states. */
+static bool match_running(const struct workload *w, const struct question *q)
+{
+	const struct filters *f = &q->o->filters;
+
+	return q->o->all || q->o->limit || filter_has(f, "status") || filter_has(f, "exited") ||
+	       workload_runs(w);
+}
+
+static bool match_state(const struct workload *w, const struct filters *f)
+{
+	return filter_match_prefix(f, "id", w->id) &&
+	       filter_match(f, "status", workload_state_name(w->state)) &&
+	       filter_match(f, "health", w->health_known ? w->health.status : "none") &&
+	       match_exited(w, f);
+}
+
 static bool passes(struct workload *w, const struct question *q, struct arena *a)
 {
 	const struct filters *f = &q->o->filters;
-	bool asks_state = filter_has(f, "status") || filter_has(f, "exited");
 
-	if (w->hidden)
-		return false;
-	if (!q->o->all && !q->o->limit && !asks_state && !workload_runs(w))
-		return false;
-	if (q->before_ns && w->created_ns >= q->before_ns)
-		return false;
-	if (q->since_ns && w->created_ns <= q->since_ns)
-		return false;
-	if (filter_has(f, "id") && !filter_match_prefix(f, "id", w->id))
-		return false;
-	if (!filter_match(f, "status", workload_state_name(w->state)) ||
-	    !filter_match(f, "health", w->health_known ? w->health.status : "none"))
-		return false;
-	return match_name(w, f) && filter_match_labels(f, w->request.config.labels) &&
-	       match_exited(w, f) && match_network(w, f) && match_volume(w, f) &&
-	       match_ancestor(w, q) && match_port(w, f, "publish", a) &&
-	       match_port(w, f, "expose", a);
+	return !w->hidden && match_running(w, q) && match_bounds(w, q) && match_state(w, f) &&
+	       match_name(w, f) && filter_match_labels(f, w->request.config.labels) &&
+	       match_network(w, f) && match_volume(w, f) && match_ancestor(w, q) &&
+	       match_port(w, f, "publish", a) && match_port(w, f, "expose", a);
 }
 
 static int bound(struct user *u, const struct filters *f, const char *key, int64_t *ret_ns,

@@ -10,7 +10,7 @@
 
 #define CPU_PERIOD_US 100000
 
-int oci_resources_check(const struct host_config *h, struct err *e)
+static int check_memory(const struct host_config *h, struct err *e)
 {
 	if (h->memory < 0)
 		return err_set(e, ERR_INVALID, "invalid memory limit %lld: it is negative",
@@ -29,33 +29,53 @@ int oci_resources_check(const struct host_config *h, struct err *e)
 			e, ERR_INVALID,
 			"minimum memory limit can not be less than memory reservation limit, see "
 			"usage");
-	if (h->memory_swappiness && (*h->memory_swappiness < -1 || *h->memory_swappiness > 100))
-		return err_set(e, ERR_INVALID,
-			       "invalid value: %lld, valid memory swappiness range is 0-100",
-			       (long long)*h->memory_swappiness);
+	return 0;
+}
+
+static int check_cpu(const struct host_config *h, struct err *e)
+{
 	if (h->nano_cpus < 0)
 		return err_set(e, ERR_INVALID, "invalid number of cpus: it is negative");
 	if (h->nano_cpus > 0 && (h->cpu_quota || h->cpu_period))
 		return err_set(e, ERR_INVALID,
 			       "conflicting options: Nano CPUs and CPU Period or Quota cannot both "
 			       "be set");
-	if (h->cpu_period && (h->cpu_period < 1000 || h->cpu_period > 1000000))
-		return err_set(e, ERR_INVALID,
-			       "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than "
-			       "1s (i.e. "
-			       "1000000)");
 	if (h->cpu_quota > 0 && h->cpu_quota < 1000)
 		return err_set(e, ERR_INVALID,
 			       "CPU cfs quota can not be less than 1ms (i.e. 1000)");
-	if (h->blkio_weight && (h->blkio_weight < 10 || h->blkio_weight > 1000))
-		return err_set(e, ERR_INVALID, "range of blkio weight is from 10 to 1000");
-	if (h->oom_score_adj < -1000 || h->oom_score_adj > 1000)
-		return err_set(e, ERR_INVALID,
-			       "invalid value %d, range for oom score adj is [-1000, 1000]",
-			       h->oom_score_adj);
-	if (h->shm_size < 0)
-		return err_set(e, ERR_INVALID, "SHM size can not be less than 0");
 	return 0;
+}
+
+/* Numbers with a range; 0 is "not set" except where the range holds it. */
+static int check_ranges(const struct host_config *h, struct err *e)
+{
+	const struct {
+		const char *what;
+		int64_t value, least, most;
+	} rows[] = {
+		{"memory swappiness", h->memory_swappiness ? *h->memory_swappiness : 0, -1, 100},
+		{"CPU cfs period (microseconds)", h->cpu_period ? h->cpu_period : 1000, 1000,
+		 1000000},
+		{"blkio weight", h->blkio_weight ? h->blkio_weight : 10, 10, 1000},
+		{"oom score adj", h->oom_score_adj, -1000, 1000},
+		{"shm size", h->shm_size, 0, INT64_MAX},
+	};
+
+	for (size_t i = 0; i < array_len(rows); i++)
+		if (rows[i].value < rows[i].least || rows[i].value > rows[i].most)
+			return err_set(e, ERR_INVALID, "invalid %s %lld: the range is %lld to %lld",
+				       rows[i].what, (long long)rows[i].value,
+				       (long long)rows[i].least, (long long)rows[i].most);
+	return 0;
+}
+
+int oci_resources_check(const struct host_config *h, struct err *e)
+{
+	int bad = check_memory(h, e);
+
+	if (bad >= 0)
+		bad = check_cpu(h, e);
+	return bad < 0 ? bad : check_ranges(h, e);
 }
 
 static void set_if(struct json *o, const char *key, int64_t value)

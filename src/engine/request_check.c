@@ -54,25 +54,28 @@ static int check_modes(const struct host_config *h, const struct container_confi
 {
 	bool host_net = text_eq(h->network_mode, "host");
 	bool joined = h->network_mode && text_starts(h->network_mode, "container:");
+	bool links = h->links && h->links[0];
+	bool publishes =
+		json_len(h->port_bindings) || (json_len(c->exposed_ports) && h->publish_all_ports);
+	const struct {
+		bool wrong;
+		enum err_kind kind;
+		const char *says;
+	} rows[] = {
+		{joined && links, ERR_INVALID,
+		 "conflicting options: links and the network of another container"},
+		{joined && publishes, ERR_INVALID,
+		 "conflicting options: port publishing and the container type network mode"},
+		{host_net && links, ERR_INVALID, "conflicting options: host networking and links"},
+		{text_eq(h->uts_mode, "host") && c->hostname && *c->hostname, ERR_INVALID,
+		 "conflicting options: hostname and the UTS mode"},
+		{h->userns_mode && *h->userns_mode && !text_eq(h->userns_mode, "host"),
+		 ERR_UNSUPPORTED, "user namespace modes other than 'host' are not supported"},
+	};
 
-	if (joined && (h->links && h->links[0]))
-		return err_set(e, ERR_INVALID,
-			       "conflicting options: links and the network of another container");
-	if (joined && json_len(h->port_bindings))
-		return err_set(
-			e, ERR_INVALID,
-			"conflicting options: port publishing and the container type network mode");
-	if (joined && json_len(c->exposed_ports) && h->publish_all_ports)
-		return err_set(
-			e, ERR_INVALID,
-			"conflicting options: port publishing and the container type network mode");
-	if (host_net && h->links && h->links[0])
-		return err_set(e, ERR_INVALID, "conflicting options: host networking and links");
-	if (text_eq(h->uts_mode, "host") && c->hostname && *c->hostname)
-		return err_set(e, ERR_INVALID, "conflicting options: hostname and the UTS mode");
-	if (h->userns_mode && *h->userns_mode && !text_eq(h->userns_mode, "host"))
-		return err_set(e, ERR_UNSUPPORTED, "user namespace mode '%s' is not supported",
-			       h->userns_mode);
+	for (size_t i = 0; i < array_len(rows); i++)
+		if (rows[i].wrong)
+			return err_set(e, rows[i].kind, "%s", rows[i].says);
 	return 0;
 }
 
@@ -112,6 +115,23 @@ static const struct {
 #undef S
 };
 
+/* "RTMIN", "RTMIN+3", "RTMAX-1": 34 and 64 are what the C libraries leave to programs. */
+static bool realtime_of(const char *name, int *ret)
+{
+	bool low = !strncasecmp(name, "RTMIN", 5);
+	struct err ignored = {0};
+	uint32_t away = 0;
+
+	if (!low && strncasecmp(name, "RTMAX", 5) != 0)
+		return false;
+	if (name[5] && name[5] != (low ? '+' : '-'))
+		return false;
+	if (name[5] && (parse_u32(str_of(name + 6), "signal", &away, &ignored) < 0 || away > 30))
+		return false;
+	*ret = low ? 34 + (int)away : 64 - (int)away;
+	return true;
+}
+
 int signal_of(const char *text, int *ret, struct err *e)
 {
 	const char *name = text_starts(text, "SIG") ? text + 3 : text;
@@ -129,17 +149,8 @@ int signal_of(const char *text, int *ret, struct err *e)
 			*ret = signals[i].number;
 			return 0;
 		}
-	if (!strncasecmp(name, "RTMIN", 5) || !strncasecmp(name, "RTMAX", 5)) {
-		bool low = name[4] == 'N' || name[4] == 'n';
-		uint32_t away = 0;
-
-		if (!name[5] ||
-		    ((name[5] == '+' || name[5] == '-') &&
-		     parse_u32(str_of(name + 6), "signal", &away, &ignored) >= 0 && away <= 30)) {
-			*ret = low ? 34 + (int)away : 64 - (int)away;
-			return 0;
-		}
-	}
+	if (realtime_of(name, ret))
+		return 0;
 	return err_set(e, ERR_INVALID, "invalid signal: %s", text);
 }
 

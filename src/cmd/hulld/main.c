@@ -21,6 +21,7 @@
 #include "ground/base/mem.h"
 #include "ground/base/options.h"
 #include "ground/base/own.h"
+#include "ground/base/parse.h"
 #include "ground/wire/loop.h"
 #include "ground/wire/unix.h"
 
@@ -121,6 +122,17 @@ static char *find_libexec(const char *asked)
 	return mem_printf("%s/libexec/hull", self);
 }
 
+static int give_to_group(const char *path, const char *group, struct err *e)
+{
+	uint32_t gid;
+
+	if (parse_u32(str_of(group), "group id", &gid, e) < 0)
+		return -ERR_INVALID;
+	if (chown(path, (uid_t)-1, (gid_t)gid) < 0)
+		return err_sys(e, "cannot give '%s' to group %s", path, group);
+	return 0;
+}
+
 static int serve(struct hulld *d, struct err *e)
 {
 	auto_free char *path = mem_printf("%s/docker.sock", d->args.run);
@@ -130,8 +142,10 @@ static int serve(struct hulld *d, struct err *e)
 		return -ERR_INTERNAL;
 	if (unix_listen(path, SOCK_STREAM | SOCK_NONBLOCK, 0660, &fd, e) < 0)
 		return -ERR_SYSTEM;
-	if (d->args.group && chown(path, (uid_t)-1, (gid_t)strtoul(d->args.group, NULL, 10)) < 0)
-		log_warn("cannot give '%s' to group %s", path, d->args.group);
+	if (d->args.group && give_to_group(path, d->args.group, e) < 0) {
+		(void)fd_close(fd);
+		return -ERR_INVALID;
+	}
 	return docker_listen(d->docker, fd, e);
 }
 
