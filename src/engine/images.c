@@ -413,7 +413,8 @@ static void prune_one(struct user *u, const struct image *i, struct image_end *x
 				 &n, &ignored) < 0)
 			break;
 		mem_grow(x->list, x->n + n, room);
-		memcpy(x->list + x->n, list, n * sizeof(*list));
+		if (n)
+			memcpy(x->list + x->n, list, n * sizeof(*list));
 		x->n += n;
 		free(list);
 		if (!*t)

@@ -239,7 +239,8 @@ static int append_endpoint(struct workload *w, const struct endpoint_request *r,
 	if (q->endpoints_n >= WORKLOAD_ENDPOINTS_MAX)
 		return err_set(e, ERR_INVALID, "more than %d networks", WORKLOAD_ENDPOINTS_MAX);
 	all = arena_new_array(&w->arena, struct endpoint_request, q->endpoints_n + 1);
-	memcpy(all, q->endpoints, q->endpoints_n * sizeof(*all));
+	if (q->endpoints_n)
+		memcpy(all, q->endpoints, q->endpoints_n * sizeof(*all));
 	for (size_t i = 0; i < w->plugs_n; i++)
 		if (w->plugs[i].request)
 			w->plugs[i].request = all + (w->plugs[i].request - q->endpoints);

@@ -49,7 +49,8 @@ int plug_normalise(struct workload *w, struct err *e)
 	if (found)
 		return 0;
 	all = arena_new_array(&w->arena, struct endpoint_request, r->endpoints_n + 1);
-	memcpy(all + 1, r->endpoints, r->endpoints_n * sizeof(*all));
+	if (r->endpoints_n)
+		memcpy(all + 1, r->endpoints, r->endpoints_n * sizeof(*all));
 	all[0].network = arena_dup_text(&w->arena, mode);
 	r->endpoints = all;
 	r->endpoints_n++;
