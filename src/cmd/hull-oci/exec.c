@@ -120,15 +120,15 @@ static int adjust(void *ctx, struct spec_process *p, struct arena *a, struct err
 	return r;
 }
 
+/* What is decoded borrows from *ret_tree, which the caller frees after the exec. */
 static int read_process(struct oci *o, const char *path, struct container_exec_order *xo,
-			struct err *e)
+			struct json **ret_tree, struct err *e)
 {
-	struct json *j = NULL; /* lives as long as this short process */
 	struct spec_process *p;
-	int r = json_read_file(AT_FDCWD, path, SPEC_SIZE_MAX, &j, e);
+	int r = json_read_file(AT_FDCWD, path, SPEC_SIZE_MAX, ret_tree, e);
 
 	if (r == 0)
-		r = spec_decode_process(j, path, &o->arena, &p, e);
+		r = spec_decode_process(*ret_tree, path, &o->arena, &p, e);
 	if (r == 0)
 		xo->process = p;
 	return r;
@@ -147,7 +147,7 @@ static int check_state(const struct record *rec, bool ignore_paused, struct err 
 }
 
 static int fill_order(struct oci *o, const struct record *rec, const struct exec_args *x,
-		      struct container_exec_order *xo, struct err *e)
+		      struct container_exec_order *xo, struct json **ret_tree, struct err *e)
 {
 	xo->pid = (pid_t)rec->state.pid;
 	xo->start_time = rec->state.start_time;
@@ -165,7 +165,7 @@ static int fill_order(struct oci *o, const struct record *rec, const struct exec
 		return err_set(e, ERR_INVALID, "--preserve-fds: at most %d",
 			       CONTAINER_PRESERVE_MAX);
 	xo->preserve_fds = (unsigned int)x->preserve_fds;
-	if (x->process && read_process(o, x->process, xo, e) < 0)
+	if (x->process && read_process(o, x->process, xo, ret_tree, e) < 0)
 		return -(int)e->kind;
 	return connect_console(x->console_socket, &xo->console_socket, e);
 }
@@ -175,6 +175,7 @@ int verb_exec(struct oci *o, int argc, char **argv, struct err *e)
 	struct exec_args x = {0};
 	auto_record struct record rec = RECORD_INIT;
 	struct container_exec_order xo = CONTAINER_EXEC_INIT;
+	auto_json struct json *tree = NULL;
 	struct container c = CONTAINER_INIT;
 	int first, r;
 
@@ -189,7 +190,7 @@ int verb_exec(struct oci *o, int argc, char **argv, struct err *e)
 	if (r == 0)
 		r = check_state(&rec, x.ignore_paused, e);
 	if (r == 0)
-		r = fill_order(o, &rec, &x, &xo, e);
+		r = fill_order(o, &rec, &x, &xo, &tree, e);
 	if (!x.process)
 		xo.args = argv + first + 1;
 	if (r == 0)
