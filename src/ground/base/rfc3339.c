@@ -126,29 +126,45 @@ static bool offset(const char **p, int *ret_seconds)
 	return hours <= 24 && minutes < 60;
 }
 
+enum part { YEAR, MONTH, DAY, HOUR, MINUTE, SECOND, PARTS };
+
+/* The fixed part, field by field: how many digits, what they may say, what stands behind them. */
+static bool moment(const char **p, int ret[PARTS])
+{
+	static const struct {
+		int width, least, most;
+		const char *behind; /* one of these; NULL: nothing */
+	} parts[PARTS] = {
+		[YEAR] = {4, 1, 2261, "-"}, [MONTH] = {2, 1, 12, "-"},	[DAY] = {2, 1, 31, "Tt "},
+		[HOUR] = {2, 0, 23, ":"},   [MINUTE] = {2, 0, 59, ":"}, [SECOND] = {2, 0, 60, NULL},
+	};
+
+	for (int i = 0; i < PARTS; i++) {
+		if (!digits(p, parts[i].width, &ret[i]) || ret[i] < parts[i].least ||
+		    ret[i] > parts[i].most)
+			return false;
+		if (parts[i].behind && !one_of(p, parts[i].behind))
+			return false;
+	}
+	return true;
+}
+
 int rfc3339_parse(const char *text, int64_t *ret_ns, struct err *e)
 {
-	int year, month, day, hour, minute, second, away = 0;
-	int64_t part = 0;
+	int t[PARTS], away = 0;
+	int64_t part = 0, seconds;
 	const char *p = text;
-	bool good = digits(&p, 4, &year) && one_of(&p, "-") && digits(&p, 2, &month) &&
-		    one_of(&p, "-") && digits(&p, 2, &day) && one_of(&p, "Tt ") &&
-		    digits(&p, 2, &hour) && one_of(&p, ":") && digits(&p, 2, &minute) &&
-		    one_of(&p, ":") && digits(&p, 2, &second) && fraction(&p, &part) &&
-		    offset(&p, &away) && !*p;
 
-	if (good)
-		good = year >= 1 && year < 2262 && month >= 1 && month <= 12 && day >= 1 &&
-		       day <= 31 && hour < 24 && minute < 60 && second <= 60;
-	if (!good)
+	if (!moment(&p, t) || !fraction(&p, &part) || !offset(&p, &away) || *p)
 		return err_set(e, ERR_INVALID,
 			       "invalid time '%s': expected the form 2006-01-02T15:04:05Z", text);
-	if (year < 1678) { /* below what 64 bits of nanoseconds hold: Go's zero time and the like */
+	if (t[YEAR] <
+	    1678) { /* below what 64 bits of nanoseconds hold: Go's zero time and the like */
 		*ret_ns = 0;
 		return 0;
 	}
-	*ret_ns = (days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - away) *
-			  NS +
-		  part;
+	seconds = days_of(t[YEAR], t[MONTH], t[DAY]) * 86400 + t[HOUR] * 3600 + t[MINUTE] * 60 +
+		  t[SECOND] - away;
+	*ret_ns = seconds * NS + part;
 	return 0;
 }

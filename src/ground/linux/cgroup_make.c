@@ -189,6 +189,18 @@ static unsigned int v1_bits(const struct cgroup_host *h)
 	return bits;
 }
 
+/* What the configuration sets a limit of must be there. */
+static int check_needs(const struct cgroup_want *want, const struct cgroup *cg, struct err *e)
+{
+	for (unsigned int c = 0; c < CGROUP_CONTROLLERS; c++)
+		if ((want->need & CGROUP_BIT(c)) && !cgroup_has(cg, c))
+			return err_set(e, ERR_UNSUPPORTED,
+				       "the configuration sets a limit of the cgroup controller "
+				       "'%s', which is not available here",
+				       cgroup_controller_name(c));
+	return 0;
+}
+
 static int make_all(const struct cgroup_want *want, const struct cgroup_host *h, const char *name,
 		    bool relative, struct cgroup *cg, struct err *e)
 {
@@ -222,13 +234,7 @@ static int make_all(const struct cgroup_want *want, const struct cgroup_host *h,
 		if (r < 0)
 			return r;
 	}
-	for (unsigned int c = 0; c < CGROUP_CONTROLLERS; c++)
-		if ((want->need & CGROUP_BIT(c)) && !cgroup_has(cg, c))
-			return err_set(e, ERR_UNSUPPORTED,
-				       "the configuration sets a limit of the cgroup controller "
-				       "'%s', which is not available here",
-				       cgroup_controller_name(c));
-	return 0;
+	return check_needs(want, cg, e);
 }
 
 /* What was there before stays. */
