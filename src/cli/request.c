@@ -6,13 +6,16 @@
 #include "cli/request.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "ground/base/mem.h"
 #include "ground/base/parse.h"
 
-#define LINE_BYTES_MAX 65536
+#define SECCOMP_BYTES_MAX (1u << 20)
+#define LINE_BYTES_MAX	  65536
 
 enum where { CONFIG, HOST };
 
@@ -38,7 +41,6 @@ static const struct plain {
 	{HOST, OPTION_TEXTS, "Binds", offsetof(struct run_options, volume)},
 	{HOST, OPTION_TEXTS, "CapAdd", offsetof(struct run_options, cap_add)},
 	{HOST, OPTION_TEXTS, "CapDrop", offsetof(struct run_options, cap_drop)},
-	{HOST, OPTION_TEXTS, "SecurityOpt", offsetof(struct run_options, security_opt)},
 	{HOST, OPTION_TEXTS, "ExtraHosts", offsetof(struct run_options, add_host)},
 	{HOST, OPTION_TEXTS, "Dns", offsetof(struct run_options, dns)},
 	{HOST, OPTION_TEXTS, "GroupAdd", offsetof(struct run_options, group_add)},
@@ -403,6 +405,32 @@ static void add_log(const struct run_options *o, struct json *host)
 	json_set(host, "LogConfig", log);
 }
 
+/* The daemon wants the profile itself: a file that seccomp= names is read here. */
+static int add_security(const struct run_options *o, struct json *host, struct err *e)
+{
+	struct json *list = o->security_opt ? json_new_array() : NULL;
+
+	if (list)
+		json_set(host, "SecurityOpt", list);
+	for (size_t i = 0; list && o->security_opt[i]; i++) {
+		const char *option = o->security_opt[i], *path = option + strlen("seccomp=");
+		auto_json struct json *profile = NULL;
+		auto_strbuf struct strbuf text = {0};
+
+		if (!text_starts(option, "seccomp=") || text_eq(path, "unconfined") ||
+		    text_eq(path, "builtin")) {
+			json_append(list, json_new_text(option));
+			continue;
+		}
+		if (json_read_file(AT_FDCWD, path, SECCOMP_BYTES_MAX, &profile, e) < 0)
+			return err_wrap(e, "--security-opt");
+		strbuf_add_text(&text, "seccomp=");
+		json_write(profile, &text);
+		json_append(list, json_new_text(strbuf_text(&text)));
+	}
+	return 0;
+}
+
 int request_make(const struct run_options *o, const char *image, char *const *command,
 		 struct json **ret, struct err *e)
 {
@@ -435,7 +463,8 @@ int request_make(const struct run_options *o, const char *image, char *const *co
 	add_log(o, host);
 	json_set(config, "NetworkingConfig", networking(o));
 	if (add_env(o, config, e) < 0 || add_ports(o, config, host, e) < 0 ||
-	    add_ulimits(o, host, e) < 0 || add_restart(o, host, e) < 0 || add_cpus(o, host, e) < 0)
+	    add_security(o, host, e) < 0 || add_ulimits(o, host, e) < 0 ||
+	    add_restart(o, host, e) < 0 || add_cpus(o, host, e) < 0)
 		return -(int)e->kind;
 	*ret = take(config);
 	return 0;

@@ -61,11 +61,11 @@ static void on_progress(void *ctx, const struct image_progress *p)
 	struct image_job *j = ctx;
 
 	if (p->stream)
-		note_loaded(j, p->stream);
-	if (j->abandoned || !j->progress)
+		note_loaded(j, p->stream); /* told at the end, to quiet clients too */
+	if (j->abandoned || !j->progress || p->stream)
 		return;
 	j->progress(j->ctx, &(struct progress){
-				    .status = p->stream ? p->stream : p->status,
+				    .status = p->status,
 				    .id = p->id,
 				    .current = p->current,
 				    .total = p->total,

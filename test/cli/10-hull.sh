@@ -25,6 +25,7 @@ expect "status" 0 'kept alive by +hull supervise' h status
 
 # Images.
 expect "load" 0 'busybox:latest' h load -i "$HULL_CACHE/busybox.tar"
+same "... says so once" 1 "$(grep -c 'Loaded image' <<<"$out")"
 matches "images" 'busybox +latest' "$(h images)"
 check "save" h save -o "$T/saved.tar" busybox
 check "rmi" h rmi busybox
@@ -61,6 +62,9 @@ h rm left >/dev/null
 same "... nothing of them stays" "" "$(h ps -aq)"
 same "variables, directory, user, host name" "v /tmp 1000 box" \
 	"$(h run --rm -e X=v -w /tmp -u 1000 -h box busybox sh -c 'echo $X $PWD $(id -u) $(hostname)')"
+echo '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}' >"$T/profile"
+expect "a seccomp profile from a file" 1 'Operation not permitted' h run --rm --security-opt "seccomp=$T/profile" busybox mkdir /x
+expect "... that is not there" 125 'nosuch.json' h run --rm --security-opt seccomp=/nosuch.json busybox true
 same "a terminal" "yes 30 100" "$(script -qec "stty rows 30 cols 100; '$B/hull' --root $T/h/root --run $T/h/run \
 	run --rm -it busybox sh -c 'sleep 0.5; test -t 0 && echo yes \$(stty size)'" /dev/null </dev/null | tr -d '\r' | tail -n 1 | sed 's,^^@,,')"
 id=$(h run -d --name one busybox sh -c 'echo started; trap "echo ended; exit 5" TERM; while :; do sleep 0.1; done')
