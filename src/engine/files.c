@@ -241,6 +241,7 @@ static void pack_done(void *ctx, const struct image_result *r, const struct err 
 {
 	struct file_job *j = ctx;
 
+	j->task = NULL;
 	stream_finish(j->stream, e);
 	job_free(j);
 }
@@ -341,8 +342,8 @@ static void unpack_done(void *ctx, const struct image_result *r, const struct er
 {
 	struct file_job *j = ctx;
 
-	if (!j->abandoned)
-		j->done(j->ctx, e);
+	j->task = NULL; /* done() may cancel the feed: there is nothing to cancel any more */
+	j->done(j->ctx, e);
 	job_free(j);
 }
 
@@ -360,13 +361,14 @@ static void unpack_go(struct file_job *j)
 
 	if (!j->error.kind && w && w->request.host.readonly_rootfs && !w->mounts_n)
 		(void)err_set(&j->error, ERR_FORBIDDEN, "container rootfs is marked read-only");
-	if (!j->error.kind && !j->abandoned &&
+	if (!j->error.kind && j->abandoned)
+		(void)err_set(&j->error, ERR_GONE, "the client has left");
+	if (!j->error.kind &&
 	    image_unpack_start(j->engine->images, &up, &watch, &j->task, &j->error) >= 0) {
 		j->pipe = fd_close(j->pipe);
 		return;
 	}
-	if (!j->abandoned)
-		j->done(j->ctx, &j->error);
+	j->done(j->ctx, &j->error);
 	job_free(j);
 }
 

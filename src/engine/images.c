@@ -97,6 +97,7 @@ static void on_done(void *ctx, const struct image_result *r, const struct err *e
 {
 	struct image_job *j = ctx;
 
+	j->task = NULL; /* its callback may cancel: there is nothing to cancel any more */
 	if (!e && j->event)
 		event_image(j->engine, j->owner, j->event,
 			    r && r->image ? r->image->id : j->reference, j->reference);
@@ -197,9 +198,13 @@ static int make_pipe(int fds[2], struct err *e)
 	return 0;
 }
 
+/* The client left in the middle of its upload: the work is undone, and its callback says so. */
 static void feed_gone(void *ctx)
 {
-	image_job_cancel(ctx);
+	struct image_job *j = ctx;
+
+	if (j->task)
+		image_task_cancel(j->task);
 }
 
 struct feed *engine_load(struct user *u, engine_progress *progress, engine_loaded *done, void *ctx)
