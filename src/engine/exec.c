@@ -8,7 +8,6 @@
 
 #include "engine/engine_priv.h"
 #include "ground/base/parse.h"
-#include "ground/linux/process.h"
 
 #define EXEC_FILE_MAX  (1 << 20)
 #define EXECS_KEPT_MAX 1024 /* per container: the oldest ended one goes first */
@@ -325,18 +324,19 @@ void engine_exec_resize(struct user *u, const char *exec_id, unsigned int rows,
 		      (struct keeper_done){resize_answered, r});
 }
 
-/* A client that saw its stream break asks at once, before the loss of the keeper was noticed here.
+/*
+ * A client that saw its stream break asks at once, before the loss of the keeper was noticed here. A process
+ * that ends lets go of its program before it closes its files: without one it is dead, zombie or not.
  */
 static bool keeper_is_dead(const struct workload *w)
 {
-	uint64_t start;
-	char state = 'Z';
-	struct err ignored = {0};
+	auto_free char *path = NULL;
+	char program[1];
 
 	if (!w->keeper)
 		return true;
-	return process_start_time(keeper_pid(w->keeper), &start, &state, &ignored) < 0 ||
-	       state == 'Z';
+	path = mem_printf("/proc/%d/exe", (int)keeper_pid(w->keeper));
+	return readlink(path, program, sizeof(program)) < 0;
 }
 
 int engine_exec_inspect(struct user *u, const char *exec_id, struct arena *a,
