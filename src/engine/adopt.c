@@ -17,8 +17,11 @@
 #include <sys/stat.h>
 
 #include "engine/engine_priv.h"
+#include "ground/linux/cgroup.h"
 #include "virt/keeper/record.h"
 #include "virt/keeper/restart.h"
+
+#define CGROUP_LEAVE_MS 2000
 
 /* -- burying --------------------------------------------------------------------------------------
  */
@@ -26,7 +29,7 @@
 struct burial {
 	struct engine *engine;
 	struct workload *workload; /* NULL: nobody's */
-	char *run_dir, *container_dir;
+	char *run_dir, *container_dir, *cgroup_path;
 	struct arena arena;
 	struct exit_record record;
 	bool has_record;
@@ -46,6 +49,24 @@ static void recovered_one(struct engine *g)
 	}
 }
 
+/* A keeper killed before it wrote down its cgroups leaves them to us: they are found by their path. */
+static void remove_cgroups(const char *path)
+{
+	const unsigned int needs[] = {CGROUP_BIT(CGROUP_CPUSET), 0};
+
+	for (size_t i = 0; i < array_len(needs); i++) {
+		struct cgroup_want want = {.path = path, .need = needs[i]};
+		auto_cgroup struct cgroup *cg = NULL;
+		struct err e = {0};
+
+		if (cgroup_make(&want, &cg, &e) < 0)
+			continue;
+		if (cgroup_delete(cg, CGROUP_LEAVE_MS, &e) < 0)
+			log_warn("%s", e.text);
+		return;
+	}
+}
+
 static void bury_work(void *arg)
 {
 	struct burial *b = arg;
@@ -53,6 +74,7 @@ static void bury_work(void *arg)
 
 	if (keeper_bury(b->run_dir, b->container_dir, &b->error) < 0)
 		return;
+	remove_cgroups(b->cgroup_path);
 	b->has_record = b->workload &&
 			exit_record_read(b->container_dir, &b->arena, &b->record, &missing) >= 0;
 }
@@ -144,6 +166,7 @@ static void buried(void *arg)
 	arena_done(&b->arena);
 	free(b->run_dir);
 	free(b->container_dir);
+	free(b->cgroup_path);
 	free(b);
 }
 
@@ -156,6 +179,9 @@ static void bury(struct engine *g, struct workload *w, const char *run_dir,
 	b->workload = w;
 	b->run_dir = mem_dup_text(run_dir);
 	b->container_dir = mem_dup_text(container_dir);
+	b->cgroup_path =
+		w ? mem_dup_text(oci_cgroup_path(w, &b->arena))
+		  : mem_printf("/hull-%s/%s", network_host_tag(g->net), strrchr(run_dir, '/') + 1);
 	loop_job(g->loop, bury_work, buried, b);
 }
 
