@@ -1,0 +1,4 @@
+#!/bin/bash
+# The long form of test/crash/30-kill-keeper.sh.
+# time: 1500
+KILLS=200 SEED=$$ exec "$HULL_TOP/test/crash/30-kill-keeper.sh"
