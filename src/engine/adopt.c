@@ -49,7 +49,7 @@ static void recovered_one(struct engine *g)
 	}
 }
 
-/* A keeper killed before it wrote down its cgroups leaves them to us: they are found by their path. */
+/* A keeper killed before it wrote down its cgroups leaves them to us: their path is known. */
 static void remove_cgroups(const char *path)
 {
 	const unsigned int needs[] = {CGROUP_BIT(CGROUP_CPUSET), 0};

@@ -325,8 +325,9 @@ void engine_exec_resize(struct user *u, const char *exec_id, unsigned int rows,
 }
 
 /*
- * A client that saw its stream break asks at once, before the loss of the keeper was noticed here. A process
- * that ends lets go of its program before it closes its files: without one it is dead, zombie or not.
+ * A client that saw its stream break asks at once, before the loss of the keeper was noticed here.
+ * A process that ends lets go of its program before it closes its files: without one it is dead,
+ * zombie or not.
  */
 static bool keeper_is_dead(const struct workload *w)
 {
