@@ -398,7 +398,7 @@ static int stats_round(const struct context *c, int argc, char **argv, struct er
 		if (r == 0)
 			stats_row(&t, s);
 	}
-	table_print(&t, stdout);
+	table_print(&t, r == 0 ? stdout : NULL);
 	return r;
 }
 

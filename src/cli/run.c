@@ -16,6 +16,7 @@
 #include "ground/base/mem.h"
 
 #define EXIT_NOT_BEGUN 125
+#define EXIT_KILLED    137
 
 #define ROW(letter, name, type, field, arg, help)                                  \
 	{                                                                          \
@@ -180,6 +181,20 @@ static int waited_code(struct http_local *h, struct err *e)
 		     : (int)json_get_i64(j, "StatusCode", 1);
 }
 
+/* Why it was killed, where the daemon knows: a limit that was hit and how much was asked. */
+static void tell_killed(const struct context *c, const char *id)
+{
+	auto_free char *target = client_target("/containers/%s/json", id);
+	auto_json struct json *j = NULL;
+	const char *why;
+
+	if (client_call(c, "GET", target, NULL, &j, NULL) < 0)
+		return;
+	why = json_get_text(json_get(j, "State"), "Error");
+	if (why && *why)
+		fprintf(stderr, "hull: %s\n", why);
+}
+
 int run_attached(const struct context *c, const char *id, bool interactive, bool tty, bool removed,
 		 struct err *e)
 {
@@ -211,6 +226,8 @@ int run_attached(const struct context *c, const char *id, bool interactive, bool
 	if (r == 0)
 		r = waited_code(&waiting, e);
 	http_local_close(&waiting);
+	if (r == EXIT_KILLED && !removed)
+		tell_killed(c, id);
 	return r;
 }
 

@@ -54,13 +54,14 @@ void table_print(struct table *t, FILE *out)
 		}
 	}
 	for (size_t i = 0; i < t->n; i++) {
-		for (size_t c = 0; t->rows[i][c]; c++) {
+		for (size_t c = 0; out && t->rows[i][c]; c++) {
 			const char *cell = t->rows[i][c];
 			int pad = (int)(widths[c] - width_of(cell)) + 3;
 
 			fprintf(out, "%s%*s", cell, t->rows[i][c + 1] ? pad : 0, "");
 		}
-		fputc('\n', out);
+		if (out)
+			fputc('\n', out);
 		(void)mem_free_texts(t->rows[i]);
 	}
 	free(t->rows);

@@ -21,4 +21,4 @@ struct table {
 /* Adds a row of up to TABLE_COLUMNS_MAX texts ended by NULL; control characters are shown as '?'.
  */
 void table_row(struct table *t, ...) __attribute__((sentinel));
-void table_print(struct table *t, FILE *out);
+void table_print(struct table *t, FILE *out); /* NULL: only frees */

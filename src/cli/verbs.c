@@ -260,10 +260,11 @@ static const struct verb *verb_of(const char *name, struct err *e)
 	return NULL;
 }
 
-static int complain(const struct err *e)
+/* What was typed wrong ends with 125, what the daemon or the host refused with 1, as docker does. */
+static int complain(const struct err *e, int code)
 {
 	fprintf(stderr, "hull: %s\n", e->text);
-	return e->kind == ERR_INVALID ? EXIT_USAGE : EXIT_FAILED;
+	return code;
 }
 
 static int check_operands(const struct verb *v, int n, struct err *e)
@@ -326,8 +327,10 @@ static int run_one(const struct verb *v, struct global_options *g, int argc, cha
 	if (r == 0)
 		r = make_context(g, &c, e);
 	if (r < 0)
-		return r;
+		return complain(e, EXIT_USAGE);
 	r = v->run(&c, block, argc - first, argv + first, e);
+	if (r < 0)
+		r = complain(e, EXIT_FAILED);
 	for (size_t i = 0; i < own->n; i++) {
 		if (own->rows[i].type == OPTION_TEXTS)
 			(void)mem_free_texts(*(char ***)(void *)(block + own->rows[i].offset));
@@ -344,7 +347,7 @@ int cli_main(int argc, char **argv)
 
 	r = options_parse(global_rows, array_len(global_rows), &g, argc, argv, true, &first, &e);
 	if (r < 0)
-		return complain(&e);
+		return complain(&e, EXIT_USAGE);
 	if (g.version) {
 		printf("hull 0.1.0\n");
 		return 0;
@@ -359,7 +362,6 @@ int cli_main(int argc, char **argv)
 	}
 	v = verb_of(argv[first], &e);
 	if (!v)
-		return complain(&e);
-	r = run_one(v, &g, argc - first, argv + first, &e);
-	return r < 0 ? complain(&e) : r;
+		return complain(&e, EXIT_USAGE);
+	return run_one(v, &g, argc - first, argv + first, &e);
 }

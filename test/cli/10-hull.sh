@@ -26,9 +26,15 @@ expect "status" 0 'kept alive by +hull supervise' h status
 # Images.
 expect "load" 0 'busybox:latest' h load -i "$HULL_CACHE/busybox.tar"
 same "... says so once" 1 "$(grep -c 'Loaded image' <<<"$out")"
+expect "a refusal of the daemon ends with 1, and no table" 1 '^hull: [Nn]o such container' h stats --no-stream nosuch
+head -c 4096 /dev/urandom >"$T/noise"
+expect "... as a load of what is no archive does" 1 '^hull: ' h load "$T/noise"
 matches "images" 'busybox +latest' "$(h images)"
 check "save" h save -o "$T/saved.tar" busybox
 check "rmi" h rmi busybox
+expect "killed for memory is 137, and says which limit" 137 'killed for memory: limit 8 MiB' \
+	h run --name hungry -m 8m busybox sh -c 'x=$(cat /dev/zero | tr "\0" a)'
+check "... and is removed" h rm hungry
 expect "run of an image that is not there" 125 'nosuch' h run --rm --pull never nosuch:1 true
 expect "load of what was saved" 0 'busybox:latest' h load "$T/saved.tar"
 expect "import" 0 'sha256:' h import "$HULL_CACHE/busybox.tar" flat:1
