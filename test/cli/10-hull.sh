@@ -32,9 +32,6 @@ expect "... as a load of what is no archive does" 1 '^hull: ' h load "$T/noise"
 matches "images" 'busybox +latest' "$(h images)"
 check "save" h save -o "$T/saved.tar" busybox
 check "rmi" h rmi busybox
-expect "killed for memory is 137, and says which limit" 137 'killed for memory: limit 8 MiB' \
-	h run --name hungry -m 8m busybox sh -c 'x=$(cat /dev/zero | tr "\0" a)'
-check "... and is removed" h rm hungry
 expect "run of an image that is not there" 125 'nosuch' h run --rm --pull never nosuch:1 true
 expect "load of what was saved" 0 'busybox:latest' h load "$T/saved.tar"
 expect "import" 0 'sha256:' h import "$HULL_CACHE/busybox.tar" flat:1
@@ -71,6 +68,9 @@ same "variables, directory, user, host name" "v /tmp 1000 box" \
 echo '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}' >"$T/profile"
 expect "a seccomp profile from a file" 1 'Operation not permitted' h run --rm --security-opt "seccomp=$T/profile" busybox mkdir /x
 expect "... that is not there" 125 'nosuch.json' h run --rm --security-opt seccomp=/nosuch.json busybox true
+expect "killed for memory is 137, and says which limit" 137 'killed for memory: limit 8 MiB' \
+	h run --name hungry -m 8m busybox sh -c 'x=$(cat /dev/zero | tr "\0" a)'
+check "... and is removed" h rm hungry
 same "a terminal" "yes 30 100" "$(script -qec "stty rows 30 cols 100; '$B/hull' --root $T/h/root --run $T/h/run \
 	run --rm -it busybox sh -c 'sleep 0.5; test -t 0 && echo yes \$(stty size)'" /dev/null </dev/null | tr -d '\r' | tail -n 1 | sed 's,^^@,,')"
 id=$(h run -d --name one busybox sh -c 'echo started; trap "echo ended; exit 5" TERM; while :; do sleep 0.1; done')
