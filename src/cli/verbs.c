@@ -331,10 +331,7 @@ static int run_one(const struct verb *v, struct global_options *g, int argc, cha
 	r = v->run(&c, block, argc - first, argv + first, e);
 	if (r < 0)
 		r = complain(e, EXIT_FAILED);
-	for (size_t i = 0; i < own->n; i++) {
-		if (own->rows[i].type == OPTION_TEXTS)
-			(void)mem_free_texts(*(char ***)(void *)(block + own->rows[i].offset));
-	}
+	options_free(own->rows, own->n, block);
 	return r;
 }
 

@@ -61,7 +61,11 @@ for c in $(dk ps -aq --filter status=exited); do
 	case $(dk inspect -f '{{.Name}} {{.State.ExitCode}}' "$c") in
 	/again*' 1' | /pipe*' 0' | *' 3' | *' 137') ;;
 	*' 128') ;; # what was killed was the child that made it
-	*) odd="$odd $(dk inspect -f '{{.Name}} {{.State.ExitCode}} {{.State.Error}}' "$c")" ;;
+	*)
+		why=$(dk inspect -f '{{.Name}} {{.State.ExitCode}} {{.State.Error}}' "$c")
+		# ... at a restart, which is not tried again then
+		[[ $why == *' 125 '*'was killed before it was done' ]] || odd="$odd $why"
+		;;
 	esac
 done
 same "every exit code is the program's or 137" "" "$odd"

@@ -259,5 +259,6 @@ int main(int argc, char **argv)
 	}
 	d.docker = d.docker ? docker_free(d.docker) : NULL;
 	d.engine = engine_free(d.engine);
+	options_free(rows, array_len(rows), &d.args);
 	return d.exit_code;
 }

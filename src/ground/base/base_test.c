@@ -192,7 +192,8 @@ static void options_are_read_from_a_table(void **state)
 	assert_string_equal(argv[first], "img");
 	assert_string_equal(argv[first + 1], "-z");
 	assert_int_equal(first, 9);
-	a.env = mem_free_texts(a.env);
+	options_free(rows, array_len(rows), &a);
+	assert_null(a.env);
 }
 
 static void unknown_options_name_the_closest(void **state)

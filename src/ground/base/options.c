@@ -209,6 +209,16 @@ int options_parse(const struct option_row *rows, size_t rows_n, void *out, int a
 	return 0;
 }
 
+void options_free(const struct option_row *rows, size_t rows_n, void *out)
+{
+	for (size_t i = 0; i < rows_n; i++) {
+		char ***list = (char ***)(void *)((char *)out + rows[i].offset);
+
+		if (rows[i].type == OPTION_TEXTS)
+			*list = mem_free_texts(*list);
+	}
+}
+
 void options_help(const struct option_row *rows, size_t rows_n, struct strbuf *out)
 {
 	for (size_t i = 0; i < rows_n; i++) {

@@ -47,6 +47,9 @@ struct option_row {
 int options_parse(const struct option_row *rows, size_t rows_n, void *out, int argc, char **argv,
 		  bool operands_end, int *ret_first, struct err *e) must_use;
 
+/* Frees every list that OPTION_TEXTS rows gathered. */
+void options_free(const struct option_row *rows, size_t rows_n, void *out);
+
 /* One line per row, aligned: "  -d, --detach        run in the background". */
 void options_help(const struct option_row *rows, size_t rows_n, struct strbuf *out);
 

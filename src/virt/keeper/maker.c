@@ -91,6 +91,7 @@ static void read_answer(int sock, struct maker_outcome *o, char *text)
 		return;
 	if (n < sizeof(a)) {
 		o->exit_code = 128;
+		o->killed = true;
 		(void)err_set(&o->err, ERR_INTERNAL,
 			      "the process that prepares containers was killed before it was done");
 		return;

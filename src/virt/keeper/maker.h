@@ -21,6 +21,7 @@ struct maker;
 
 /* What a maker did. Texts are valid during the callback; descriptors are taken with take_fd(). */
 struct maker_outcome {
+	bool killed;	/* it ended without an answer: what it began is still there */
 	struct err err; /* kind ERR_NONE: it worked */
 	int exit_code;	/* of a failure, as container_exit_code() says */
 	pid_t pid;
