@@ -49,24 +49,6 @@ static void recovered_one(struct engine *g)
 	}
 }
 
-/* A keeper killed before it wrote down its cgroups leaves them to us: their path is known. */
-static void remove_cgroups(const char *path)
-{
-	const unsigned int needs[] = {CGROUP_BIT(CGROUP_CPUSET), 0};
-
-	for (size_t i = 0; i < array_len(needs); i++) {
-		struct cgroup_want want = {.path = path, .need = needs[i]};
-		auto_cgroup struct cgroup *cg = NULL;
-		struct err e = {0};
-
-		if (cgroup_make(&want, &cg, &e) < 0)
-			continue;
-		if (cgroup_delete(cg, CGROUP_LEAVE_MS, &e) < 0)
-			log_warn("%s", e.text);
-		return;
-	}
-}
-
 static void bury_work(void *arg)
 {
 	struct burial *b = arg;
@@ -74,7 +56,10 @@ static void bury_work(void *arg)
 
 	if (keeper_bury(b->run_dir, b->container_dir, &b->error) < 0)
 		return;
-	remove_cgroups(b->cgroup_path);
+	/* A keeper killed before it wrote down its cgroups leaves them to us: their path is known. */
+	if (cgroup_sweep(b->cgroup_path, CGROUP_LEAVE_MS, &missing) < 0)
+		log_warn("%s", missing.text);
+	err_clear(&missing);
 	b->has_record = b->workload &&
 			exit_record_read(b->container_dir, &b->arena, &b->record, &missing) >= 0;
 }

@@ -17,27 +17,9 @@ struct shutdown {
 	size_t awaited;
 };
 
-/* The parent of our containers' cgroups, in every hierarchy. */
-static void remove_cgroups(struct engine *g)
-{
-	auto_free char *path = mem_printf("/hull-%s", network_host_tag(g->net));
-	const unsigned int needs[] = {CGROUP_BIT(CGROUP_CPUSET), 0};
-
-	for (size_t i = 0; i < array_len(needs); i++) {
-		struct cgroup_want want = {.path = path, .need = needs[i]};
-		auto_cgroup struct cgroup *cg = NULL;
-		struct err e = {0};
-
-		if (cgroup_make(&want, &cg, &e) < 0)
-			continue;
-		if (cgroup_delete(cg, CGROUP_LEAVE_MS, &e) < 0)
-			log_warn("%s", e.text);
-		return;
-	}
-}
-
 static void all_stopped(struct shutdown *s)
 {
+	auto_free char *parent = mem_printf("/hull-%s", network_host_tag(s->engine->net));
 	struct err e = {0};
 	struct engine_done_args {
 		engine_done *done;
@@ -46,7 +28,8 @@ static void all_stopped(struct shutdown *s)
 
 	if (network_host_clear(s->engine->net, &e) < 0)
 		log_warn("%s", e.text);
-	remove_cgroups(s->engine);
+	if (cgroup_sweep(parent, CGROUP_LEAVE_MS, &e) < 0)
+		log_warn("%s", e.text);
 	free(s);
 	then.done(then.ctx, NULL);
 }

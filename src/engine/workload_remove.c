@@ -9,8 +9,10 @@
 #include <sys/stat.h>
 
 #include "engine/engine_priv.h"
+#include "ground/linux/cgroup.h"
 
-#define DEPTH_MAX 4096
+#define DEPTH_MAX	4096
+#define CGROUP_LEAVE_MS 1000
 
 /* Removes a tree below a directory, by descriptor and never through a link. Best effort: what
  * cannot be removed is tried again at the next start. */
@@ -40,16 +42,29 @@ static int remove_tree(int parent, const char *name, int depth)
 
 struct file_removal {
 	struct engine *engine;
-	char *parent, *shm;
+	char *parent, *shm, *keeper, *cgroup;
 	char id[ENGINE_ID_HEX + 1];
 	engine_done *done;
 	void *ctx;
 	struct err error;
 };
 
+static void remove_below(const char *parent, const char *name)
+{
+	auto_close int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0)
+		(void)remove_tree(fd, name, 0);
+}
+
+/*
+ * The container's directory, the shared memory it offered to others, and what a keeper that was killed
+ * before its first word left in the run directory and among the cgroups.
+ */
 static void remove_work(void *arg)
 {
 	struct file_removal *r = arg;
+	struct err left = {0};
 	auto_close int parent = open(r->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int bad;
 
@@ -60,9 +75,10 @@ static void remove_work(void *arg)
 		errno = -bad;
 		(void)err_sys(&r->error, "cannot remove '%s/%s'", r->parent, r->id);
 	}
-	auto_close int shm = open(r->shm, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (shm >= 0) /* the shared memory it offered to others */
-		(void)remove_tree(shm, r->id, 0);
+	remove_below(r->shm, r->id);
+	remove_below(r->keeper, r->id);
+	if (cgroup_sweep(r->cgroup, CGROUP_LEAVE_MS, &left) < 0)
+		log_debug("%s", left.text);
 }
 
 static void remove_done(void *arg)
@@ -75,6 +91,8 @@ static void remove_done(void *arg)
 		r->done(r->ctx, NULL);
 	free(r->parent);
 	free(r->shm);
+	free(r->keeper);
+	free(r->cgroup);
 	free(r);
 }
 
@@ -86,6 +104,8 @@ void workload_remove_files(struct engine *g, const char *id, engine_done *done, 
 	r->engine = g;
 	r->parent = mem_printf("%s/container", g->root);
 	r->shm = mem_printf("%s/shm", g->run);
+	r->keeper = mem_printf("%s/keeper", g->run);
+	r->cgroup = mem_printf("/hull-%s/%s", network_host_tag(g->net), id);
 	memcpy(r->id, id, strlen(id) + 1);
 	r->done = done;
 	r->ctx = ctx;

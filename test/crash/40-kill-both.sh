@@ -63,8 +63,8 @@ for c in $(dk ps -aq --filter status=exited); do
 	*' 128') ;; # what was killed was the child that made it
 	*)
 		why=$(dk inspect -f '{{.Name}} {{.State.ExitCode}} {{.State.Error}}' "$c")
-		# ... at a restart, which is not tried again then
-		[[ $why == *' 125 '*'was killed before it was done' ]] || odd="$odd $why"
+		# ... or the process that was to become the container, which bears its name, too
+		[[ $why =~ ' 125 '.*('was killed before it was done'|'ended without a word')$ ]] || odd="$odd $why"
 		;;
 	esac
 done

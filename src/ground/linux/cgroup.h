@@ -76,6 +76,7 @@ struct cgroup_want {
 	const char *id; /* the last name where path is empty */
 	bool systemd;	/* path may be "slice:prefix:name": translated, there being no systemd */
 	bool disabled;	/* the null object */
+	bool find;	/* make nothing: take what exists, with whoever is in it */
 	unsigned int need; /* CGROUP_BITs that the configuration asks for */
 };
 
@@ -187,6 +188,11 @@ int cgroup_signal(struct cgroup *cg, int signal, struct err *e) must_use;
 /* Removes the directories and those below; waits up to timeout_ms for dying processes. Gone is
  * fine. */
 int cgroup_delete(struct cgroup *cg, int timeout_ms, struct err *e) must_use;
+/*
+ * Kills whoever is in the cgroup of that path and removes it, in every hierarchy that has it: for what
+ * a killed process began and nobody wrote down. Nothing there is a success.
+ */
+int cgroup_sweep(const char *path, int timeout_ms, struct err *e) must_use;
 /* Both: kills what is left and removes. One that is empty, as most are, costs its rmdirs alone. */
 int cgroup_end(struct cgroup *cg, int timeout_ms, struct err *e) must_use;
 

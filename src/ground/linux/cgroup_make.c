@@ -218,7 +218,11 @@ static int make_all(const struct cgroup_want *want, const struct cgroup_host *h,
 		d.path = place(h, i, name, relative);
 		d.lazy = d.v2 ? h->mode == CGROUP_MODE_HYBRID && v2_want == 0
 			      : !(d.controllers & ~LAZY) && !(d.controllers & want->need);
-		if (!d.lazy)
+		if (want->find && access(d.path, F_OK) < 0) {
+			free(d.path);
+			continue;
+		}
+		if (!d.lazy && !want->find)
 			r = make_dir(&d, v2_want);
 		if (d.v2)
 			d.controllers &= ~in_v1;
@@ -230,7 +234,7 @@ static int make_all(const struct cgroup_want *want, const struct cgroup_host *h,
 		errno = -r;
 		if (r < 0)
 			return err_sys(e, "cannot make the cgroup '%s'", d.path);
-		r = check_empty(&d, e);
+		r = want->find ? 0 : check_empty(&d, e);
 		if (r < 0)
 			return r;
 	}
@@ -270,6 +274,18 @@ int cgroup_make(const struct cgroup_want *want, struct cgroup **ret, struct err 
 	}
 	*ret = take(cg);
 	return 0;
+}
+
+int cgroup_sweep(const char *path, int timeout_ms, struct err *e)
+{
+	const struct cgroup_want want = {.path = path, .find = true};
+	auto_cgroup struct cgroup *cg = NULL;
+	int r = cgroup_make(&want, &cg, e);
+
+	if (r < 0)
+		return r;
+	r = cgroup_kill(cg, e);
+	return r < 0 ? r : cgroup_delete(cg, timeout_ms, e);
 }
 
 int cgroup_want_controller(struct cgroup *cg, enum cgroup_controller c, struct err *e)

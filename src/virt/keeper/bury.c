@@ -22,21 +22,22 @@
  * The directories themselves are recorded once the container runs. A keeper killed earlier may have
  * left what its maker began: the path from its orders leads there.
  */
-static int find_cgroup(const struct keeper_record *r, struct cgroup **ret, struct err *e)
+static int end_cgroup(const struct keeper_record *r, struct err *e)
 {
-	if (r->cgroup_dirs && r->cgroup_dirs[0])
-		return cgroup_load(str_of(r->cgroup_dirs), ret, e);
-	if (!r->cgroup_path) {
-		*ret = cgroup_none();
-		return 0;
-	}
-	return cgroup_make(&(struct cgroup_want){.path = r->cgroup_path, .id = r->id}, ret, e);
+	auto_cgroup struct cgroup *cg = NULL;
+	int got;
+
+	if (!r->cgroup_dirs || !r->cgroup_dirs[0])
+		return r->cgroup_path ? cgroup_sweep(r->cgroup_path, CGROUP_END_MS, e) : 0;
+	got = cgroup_load(str_of(r->cgroup_dirs), &cg, e);
+	if (got == 0)
+		got = cgroup_kill(cg, e);
+	return got < 0 ? got : cgroup_delete(cg, CGROUP_END_MS, e);
 }
 
 /* Kills by cgroup, and the first process by pid where there is no cgroup. */
 static int kill_container(const struct keeper_record *r, struct err *e)
 {
-	auto_cgroup struct cgroup *cg = NULL;
 	auto_close int pidfd = -1;
 	char boot[BOOT_ID_SIZE];
 	int got = process_boot_id(boot, e);
@@ -48,12 +49,7 @@ static int kill_container(const struct keeper_record *r, struct err *e)
 	if (r->init_pid > 0 &&
 	    process_open((pid_t)r->init_pid, (uint64_t)r->init_start_time, &pidfd, NULL) == 0)
 		(void)!process_signal(pidfd, SIGKILL, NULL);
-	got = find_cgroup(r, &cg, e);
-	if (got == 0)
-		got = cgroup_kill(cg, e);
-	if (got == 0)
-		got = cgroup_delete(cg, CGROUP_END_MS, e);
-	return got;
+	return end_cgroup(r, e);
 }
 
 /* A final record of this very run stands already: the keeper died after its work was done. */

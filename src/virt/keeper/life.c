@@ -193,18 +193,6 @@ static int take_run(struct supervisor *s, struct maker_outcome *o, struct err *e
 	return streams_begin(&s->io, fds, e);
 }
 
-/* A maker that was killed left a cgroup behind, and perhaps processes in it. */
-static void sweep_unfinished(const struct supervisor *s)
-{
-	const struct cgroup_want want = {.path = s->orders.cgroup_path, .id = s->orders.id};
-	auto_cgroup struct cgroup *cg = NULL;
-
-	if (!want.path || cgroup_make(&want, &cg, NULL) < 0)
-		return;
-	(void)!cgroup_kill(cg, NULL);
-	(void)!cgroup_delete(cg, CGROUP_END_MS, NULL);
-}
-
 static void on_created(void *ctx, struct maker_outcome *o)
 {
 	struct supervisor *s = as_supervisor(ctx);
@@ -213,8 +201,9 @@ static void on_created(void *ctx, struct maker_outcome *o)
 
 	s->making = NULL;
 	if (o->err.kind != ERR_NONE) {
-		if (o->killed)
-			sweep_unfinished(s);
+		/* Killed in the middle, it left a cgroup behind, and perhaps processes in it. */
+		if (o->killed && s->orders.cgroup_path)
+			(void)!cgroup_sweep(s->orders.cgroup_path, CGROUP_END_MS, NULL);
 		fail(s, &o->err, o->exit_code);
 		return;
 	}
