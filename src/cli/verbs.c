@@ -260,7 +260,7 @@ static const struct verb *verb_of(const char *name, struct err *e)
 	return NULL;
 }
 
-/* What was typed wrong ends with 125, what the daemon or the host refused with 1, as docker does. */
+/* What was typed wrong ends with 125, what the daemon or the host refused with 1. */
 static int complain(const struct err *e, int code)
 {
 	fprintf(stderr, "hull: %s\n", e->text);

@@ -56,7 +56,7 @@ static void bury_work(void *arg)
 
 	if (keeper_bury(b->run_dir, b->container_dir, &b->error) < 0)
 		return;
-	/* A keeper killed before it wrote down its cgroups leaves them to us: their path is known. */
+	/* Killed before it wrote down its cgroups, it leaves them to us by their path. */
 	if (cgroup_sweep(b->cgroup_path, CGROUP_LEAVE_MS, &missing) < 0)
 		log_warn("%s", missing.text);
 	err_clear(&missing);

@@ -58,8 +58,8 @@ static void remove_below(const char *parent, const char *name)
 }
 
 /*
- * The container's directory, the shared memory it offered to others, and what a keeper that was killed
- * before its first word left in the run directory and among the cgroups.
+ * The container's directory, the shared memory it offered to others, and what a keeper that was
+ * killed before its first word left in the run directory and among the cgroups.
  */
 static void remove_work(void *arg)
 {

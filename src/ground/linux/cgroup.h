@@ -189,8 +189,8 @@ int cgroup_signal(struct cgroup *cg, int signal, struct err *e) must_use;
  * fine. */
 int cgroup_delete(struct cgroup *cg, int timeout_ms, struct err *e) must_use;
 /*
- * Kills whoever is in the cgroup of that path and removes it, in every hierarchy that has it: for what
- * a killed process began and nobody wrote down. Nothing there is a success.
+ * Kills whoever is in the cgroup of that path and removes it, in every hierarchy that has it: for
+ * what a killed process began and nobody wrote down. Nothing there is a success.
  */
 int cgroup_sweep(const char *path, int timeout_ms, struct err *e) must_use;
 /* Both: kills what is left and removes. One that is empty, as most are, costs its rmdirs alone. */

@@ -201,6 +201,25 @@ static int check_needs(const struct cgroup_want *want, const struct cgroup *cg, 
 	return 0;
 }
 
+/* The directories of that name which exist, whoever is in them. */
+static void find_all(const struct cgroup_host *h, const char *name, bool relative,
+		     struct cgroup *cg)
+{
+	unsigned int in_v1 = v1_bits(h);
+
+	for (size_t i = 0; i < h->n; i++) {
+		struct cgroup_dir d = h->dirs[i];
+
+		d.path = place(h, i, name, relative);
+		if (d.v2)
+			d.controllers &= ~in_v1;
+		if (access(d.path, F_OK) == 0)
+			cgroup_add_dir(cg, &d, d.path);
+		else
+			free(d.path);
+	}
+}
+
 static int make_all(const struct cgroup_want *want, const struct cgroup_host *h, const char *name,
 		    bool relative, struct cgroup *cg, struct err *e)
 {
@@ -218,11 +237,7 @@ static int make_all(const struct cgroup_want *want, const struct cgroup_host *h,
 		d.path = place(h, i, name, relative);
 		d.lazy = d.v2 ? h->mode == CGROUP_MODE_HYBRID && v2_want == 0
 			      : !(d.controllers & ~LAZY) && !(d.controllers & want->need);
-		if (want->find && access(d.path, F_OK) < 0) {
-			free(d.path);
-			continue;
-		}
-		if (!d.lazy && !want->find)
+		if (!d.lazy)
 			r = make_dir(&d, v2_want);
 		if (d.v2)
 			d.controllers &= ~in_v1;
@@ -234,7 +249,7 @@ static int make_all(const struct cgroup_want *want, const struct cgroup_host *h,
 		errno = -r;
 		if (r < 0)
 			return err_sys(e, "cannot make the cgroup '%s'", d.path);
-		r = want->find ? 0 : check_empty(&d, e);
+		r = check_empty(&d, e);
 		if (r < 0)
 			return r;
 	}
@@ -265,7 +280,9 @@ int cgroup_make(const struct cgroup_want *want, struct cgroup **ret, struct err 
 	r = cgroup_path_resolve(want, &name, &relative, e);
 	if (r == 0)
 		r = cgroup_host_read(&h, relative, e);
-	if (r == 0)
+	if (r == 0 && want->find)
+		find_all(&h, name, relative, cg);
+	else if (r == 0)
 		r = make_all(want, &h, name, relative, cg, e);
 	cgroup_host_done(&h);
 	if (r < 0) {
