@@ -432,7 +432,7 @@ int agent_run(const struct agent_options *o, enum guest_shutdown *ret, struct er
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigset_t mask;
 
-	assert(o->listener >= 0);
+	assert(o->listener >= 0 || o->ready >= 0);
 	list_init(&a.sessions);
 	(void)sigaction(SIGPIPE, &ignore, NULL);
 	(void)sigemptyset(&mask);

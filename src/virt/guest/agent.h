@@ -9,7 +9,7 @@
 #include "virt/guest/protocol.h"
 
 struct agent_options {
-	int listener; /* a listening stream socket; stays the caller's */
+	int listener; /* a listening stream socket; stays the caller's; -1: only `ready` */
 	int power;    /* an input device of the power button, or -1 */
 	int ready;    /* connected to the host when it serves, or -1: the first session */
 };
