@@ -19,6 +19,7 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/store/tar.h"
+#include "virt/image/mark.h"
 #include "virt/image/unpack.h"
 
 #define COPY_STEP	(256u << 10)
@@ -161,14 +162,6 @@ static int pack_children(struct pack *p, int fd, const char *name, int depth, st
 	return r;
 }
 
-static bool is_opaque(int fd)
-{
-	char mark = 0;
-
-	return (fgetxattr(fd, "trusted.overlay.opaque", &mark, 1) == 1 && mark == 'y') ||
-	       (fgetxattr(fd, "user.overlay.opaque", &mark, 1) == 1 && mark == 'y');
-}
-
 /* Takes fd. `name` is "" for a top that has no member of its own. */
 static int pack_dir(struct pack *p, int fd_taken, const char *name, const struct stat *st,
 		    int depth, struct err *e)
@@ -183,7 +176,7 @@ static int pack_dir(struct pack *p, int fd_taken, const char *name, const struct
 		read_xattrs(p, fd, item, &a);
 		r = tar_put(p->out, item, e);
 	}
-	if (r == 0 && p->orders->whiteouts && is_opaque(fd))
+	if (r == 0 && p->orders->whiteouts && mark_is_opaque(fd))
 		r = put_plain(p, arena_printf(&a, "%s%s.wh..wh..opq", name, name[0] ? "/" : ""), st,
 			      e);
 	return r < 0 ? r : pack_children(p, fd, name, depth, e);
@@ -236,20 +229,12 @@ static int pack_whiteout(struct pack *p, const char *base, const char *name, con
 	return put_plain(p, marked, st, e);
 }
 
-static int pack_any(struct pack *p, int dirfd, const char *base, const char *name, int depth,
-		    struct err *e)
+static int pack_content(struct pack *p, int dirfd, const char *base, const char *name, bool is_dir,
+			int depth, struct err *e)
 {
+	int flags = is_dir ? O_DIRECTORY : O_NONBLOCK, fd;
 	struct stat st;
-	int fd, flags;
 
-	if (fstatat(dirfd, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : pack_failed(e, name, "look at");
-	p->entries++;
-	if (p->orders->whiteouts && S_ISCHR(st.st_mode) && st.st_rdev == 0)
-		return pack_whiteout(p, base, name, &st, e);
-	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-		return pack_special(p, dirfd, base, name, &st, e);
-	flags = S_ISDIR(st.st_mode) ? O_DIRECTORY : O_NONBLOCK;
 	fd = openat(dirfd, base, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | flags);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : pack_failed(e, name, "open");
@@ -260,6 +245,21 @@ static int pack_any(struct pack *p, int dirfd, const char *base, const char *nam
 	}
 	return S_ISDIR(st.st_mode) ? pack_dir(p, fd, name, &st, depth, e)
 				   : pack_file(p, fd, name, &st, e);
+}
+
+static int pack_any(struct pack *p, int dirfd, const char *base, const char *name, int depth,
+		    struct err *e)
+{
+	struct stat st;
+
+	if (fstatat(dirfd, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : pack_failed(e, name, "look at");
+	p->entries++;
+	if (p->orders->whiteouts && mark_is_whiteout(dirfd, base, &st))
+		return pack_whiteout(p, base, name, &st, e);
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return pack_special(p, dirfd, base, name, &st, e);
+	return pack_content(p, dirfd, base, name, S_ISDIR(st.st_mode), depth, e);
 }
 
 /* ---- Finding the start ---- */
