@@ -1,7 +1,8 @@
 /*
  * A container's files: copy in and out, export, commit, changes, sizes. Trees are packed and
  * unpacked by the image store's confined child; here is only which tree it is. A running
- * container's is the root of its first process, a stopped one's is its overlay.
+ * container's is the root of its first process, a stopped one's is its overlay. Export takes the
+ * root alone, a copy also what is mounted there.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -267,7 +268,12 @@ static void pack_go(struct file_job *j)
 {
 	struct image_watch watch = {.done = pack_done, .ctx = j};
 	struct image_pack p = {
-		.tree = j->tree, .path = j->path, .rename = j->rename, .fd = j->pipe};
+		.tree = j->tree,
+		.path = j->path,
+		.rename = j->rename,
+		.fd = j->pipe,
+		.one_mount = !j->stat, /* export, not copy */
+	};
 
 	if (!j->error.kind && j->abandoned)
 		(void)err_set(&j->error, ERR_GONE, "the client has left");

@@ -32,7 +32,7 @@ struct pack {
 	struct map links; /* "dev:ino" → the name it was first written under */
 	unsigned char *step;
 	char xattr_names[XATTR_NAMES_MAX];
-	uint64_t entries;
+	uint64_t entries, mount; /* the mount that the tree's top lies on */
 };
 
 static int pack_failed(struct err *e, const char *name, const char *doing)
@@ -247,6 +247,30 @@ static int pack_content(struct pack *p, int dirfd, const char *base, const char 
 				   : pack_file(p, fd, name, &st, e);
 }
 
+/* 0 before Linux 5.8, where the question is unknown: then all is one mount. */
+static uint64_t mount_of(int dirfd, const char *base)
+{
+	struct statx s = {0};
+
+	if (statx(dirfd, base, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_MNT_ID, &s) < 0 ||
+	    !(s.stx_mask & STATX_MNT_ID))
+		return 0;
+	return s.stx_mnt_id;
+}
+
+/* An empty place where something else is mounted. */
+static int pack_place(struct pack *p, const char *name, const struct stat *st, struct err *e)
+{
+	auto_free struct tar_item *item = mem_new(struct tar_item);
+	auto_free char *folder = mem_printf("%s/", name);
+
+	item_of(item, S_ISDIR(st->st_mode) ? folder : name, st);
+	if (!S_ISDIR(st->st_mode))
+		item->mode = S_IFREG | (st->st_mode & 0777);
+	item->size_bytes = 0;
+	return tar_put(p->out, item, e);
+}
+
 static int pack_any(struct pack *p, int dirfd, const char *base, const char *name, int depth,
 		    struct err *e)
 {
@@ -255,6 +279,8 @@ static int pack_any(struct pack *p, int dirfd, const char *base, const char *nam
 	if (fstatat(dirfd, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : pack_failed(e, name, "look at");
 	p->entries++;
+	if (p->orders->one_mount && mount_of(dirfd, base) != p->mount)
+		return pack_place(p, name, &st, e);
 	if (p->orders->whiteouts && mark_is_whiteout(dirfd, base, &st))
 		return pack_whiteout(p, base, name, &st, e);
 	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
@@ -357,6 +383,7 @@ int pack_tree(int topfd, const struct unpack_orders *o, int fd, struct unpack_an
 	int r = tar_writer_new(fd, &p->out, e);
 
 	assert(o->path);
+	p->mount = mount_of(topfd, "");
 	if (r == 0)
 		r = pack_start(p, topfd, e);
 	if (r == 0)
