@@ -13,12 +13,14 @@
 /* Memory: the hole below 4 GiB and the window above. */
 #define MAP_PCI32_BASE	0xc0000000ull
 #define MAP_PCI32_BYTES 0x20000000ull
+#define MAP_PCI32_LAST	0xdfffffffull
 #define MAP_ECAM_BASE	0xe0000000ull /* 1 MiB: bus 0 only */
 #define MAP_ECAM_BYTES	0x00100000ull
 #define MAP_IOAPIC_BASE 0xfec00000ull
 #define MAP_APIC_BASE	0xfee00000ull
 #define MAP_PCI64_BASE	0x2000000000ull
 #define MAP_PCI64_BYTES 0x1000000000ull
+#define MAP_PCI64_LAST	0x2fffffffffull
 
 /* Low memory: what boot puts there. 0x1000–0x9efff stays usable RAM for AP trampolines. */
 #define MAP_BOOT_GDT	  0x0500ull
@@ -42,8 +44,9 @@
 #define MAP_PORT_PCI	 0xcf8
 
 /* Inputs of the I/O APIC. */
-#define MAP_IRQ_COM1 4
-#define MAP_IRQ_CMOS 8
-#define MAP_IRQ_SCI  9
-#define MAP_IRQ_PCI  16 /* INTA–INTD of all slots: 16 to 19 */
-#define MAP_IRQ_PINS 24
+#define MAP_IRQ_I8042 1
+#define MAP_IRQ_COM1  4
+#define MAP_IRQ_CMOS  8
+#define MAP_IRQ_SCI   9
+#define MAP_IRQ_PCI   16 /* INTA–INTD of all slots: 16 to 19 */
+#define MAP_IRQ_PINS  24
