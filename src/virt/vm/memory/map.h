@@ -23,16 +23,18 @@
 #define MAP_PCI64_LAST	0x2fffffffffull
 
 /* Low memory: what boot puts there. 0x1000–0x9efff stays usable RAM for AP trampolines. */
-#define MAP_BOOT_GDT	  0x0500ull
-#define MAP_PVH_INFO	  0x6000ull
-#define MAP_ZERO_PAGE	  0x7000ull
-#define MAP_BOOT_STACK	  0x8ff0ull
-#define MAP_BOOT_TABLES	  0x9000ull /* three to six pages of page tables */
-#define MAP_COMMAND_LINE  0x20000ull
-#define MAP_COMMAND_BYTES 2048u
-#define MAP_EBDA	  0x9fc00ull
-#define MAP_ACPI_BASE	  0xe0000ull /* RSDP first, tables behind; reserved up to 1 MiB */
-#define MAP_ACPI_BYTES	  0x20000ull
+#define MAP_LOW_USED_BYTES 0x22000ull /* of the following */
+#define MAP_BOOT_GDT	   0x0500ull
+#define MAP_PVH_INFO	   0x6000ull
+#define MAP_ZERO_PAGE	   0x7000ull
+#define MAP_BOOT_STACK	   0x8ff0ull
+#define MAP_BOOT_TABLES	   0x9000ull /* three to six pages of page tables */
+#define MAP_COMMAND_LINE   0x20000ull
+#define MAP_COMMAND_BYTES  2048u
+#define MAP_SETUP_DATA	   0x21000ull /* one page */
+#define MAP_EBDA	   0x9fc00ull
+#define MAP_ACPI_BASE	   0xe0000ull /* RSDP first, tables behind; reserved up to 1 MiB */
+#define MAP_ACPI_BYTES	   0x20000ull
 
 /* Ports. */
 #define MAP_PORT_COM1	 0x3f8
