@@ -1,0 +1,414 @@
+/*
+ * The virtio transport and the block device, driven as a guest drives them: negotiation, requests,
+ * every way that a queue can be malformed, resets with requests under way.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <linux/virtio_blk.h>
+
+#include "virt/vm/device/device_fixture.h"
+#include "virt/vm/device/virtio_block.h"
+
+#define DISK_BYTES (64u << 10)
+
+/* A disk in memory that completes when told, or at the end of the turn. */
+struct disk {
+	struct block_back back;
+	struct loop *loop;
+	uint8_t bytes[DISK_BYTES];
+	struct block_request *kept;
+	bool keep;
+	int error;
+	unsigned flushes;
+};
+
+static void disk_done(void *arg)
+{
+	struct disk *d = arg;
+	struct block_request *r = d->kept;
+
+	d->kept = NULL;
+	r->done(r->arg, d->error);
+}
+
+static void disk_submit(struct block_back *b, struct block_request *r)
+{
+	struct disk *d = (struct disk *)(void *)b;
+	uint64_t at = r->offset;
+
+	assert_null(d->kept);
+	for (size_t i = 0; i < r->segments_n; i++) {
+		const struct iovec *v = &r->segments[i];
+
+		assert_true(at + v->iov_len <= DISK_BYTES);
+		if (r->op == BLOCK_READ)
+			memcpy(v->iov_base, d->bytes + at, v->iov_len);
+		else
+			memcpy(d->bytes + at, v->iov_base, v->iov_len);
+		at += v->iov_len;
+	}
+	if (r->op == BLOCK_ZERO || r->op == BLOCK_DISCARD)
+		memset(d->bytes + r->offset, 0, r->bytes);
+	d->flushes += r->op == BLOCK_FLUSH;
+	d->kept = r;
+	if (!d->keep)
+		loop_defer(d->loop, disk_done, d);
+}
+
+static const struct block_ops disk_ops = {"memory", disk_submit, NULL};
+
+static struct disk disk;
+
+static void open_all(struct fixture *f, struct driver *d, uint64_t features)
+{
+	struct err e = {0};
+
+	fixture_open(f);
+	disk = (struct disk){.loop = f->loop};
+	disk.back.ops = &disk_ops;
+	disk.back.size_bytes = DISK_BYTES;
+	disk.back.discards = true;
+	memcpy(disk.back.serial, "serial-1", 8);
+	for (unsigned i = 0; i < DISK_BYTES; i++)
+		disk.bytes[i] = (uint8_t)(i / 512 + i);
+	assert_int_equal(virtio_block_new(f->pci, &disk.back, &e), 0);
+	driver_open(d, f, 1, features);
+	driver_queue(d, 0, 16);
+	driver_ready(d);
+}
+
+static uint8_t request(struct driver *d, uint32_t type, uint64_t sector, uint64_t at, uint32_t n)
+{
+	uint64_t page = 0x8000;
+	struct virtio_blk_outhdr h = {.type = type, .sector = sector};
+	struct piece p[3] = {{page, sizeof(h), false},
+			     {at, n, type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID},
+			     {page + 512, 1, true}};
+
+	memcpy(fixture_mem(d->f, page), &h, sizeof(h));
+	*fixture_mem(d->f, page + 512) = 0xff;
+	if (n == 0)
+		p[1] = p[2];
+	(void)driver_do(d, 0, p, n ? 3 : 2);
+	return *fixture_mem(d->f, page + 512);
+}
+
+static void reads_and_writes(void **state)
+{
+	struct fixture f;
+	struct driver d;
+
+	open_all(&f, &d, ~0ull);
+	assert_int_equal(bus_read(f.bus, BUS_MEMORY, d.config, 8), DISK_BYTES / 512);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, 3, 0x10000, 1024), VIRTIO_BLK_S_OK);
+	assert_memory_equal(fixture_mem(&f, 0x10000), disk.bytes + 3 * 512, 1024);
+	/* What a device wrote is told: page flags. */
+	assert_true(ram_flags(f.ram, 0x10000) & RAM_DIRTY);
+	memset(fixture_mem(&f, 0x11000), 0x5a, 512);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_OUT, 5, 0x11000, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(disk.bytes[5 * 512], 0x5a);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_FLUSH, 0, 0, 0), VIRTIO_BLK_S_OK);
+	assert_int_equal(disk.flushes, 1);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_GET_ID, 0, 0x12000, 20), VIRTIO_BLK_S_OK);
+	assert_string_equal((char *)fixture_mem(&f, 0x12000), "serial-1");
+	assert_true(f.messages[1] >= 4);
+	assert_false(driver_broken(&d));
+	fixture_close(&f);
+}
+
+static void refuses_bad_requests(void **state)
+{
+	const struct virtio_blk_discard_write_zeroes good = {2, 1, 0}, far = {127, 2, 0},
+						     flags = {0, 1, 4};
+	struct fixture f;
+	struct driver d;
+
+	open_all(&f, &d, ~0ull);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, 127, 0x10000, 1024), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, UINT64_MAX, 0x10000, 512),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, UINT64_MAX / 512, 0x10000, 512),
+			 VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, 0, 0x10000, 100), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(&d, 77, 0, 0x10000, 512), VIRTIO_BLK_S_UNSUPP);
+	memcpy(fixture_mem(&f, 0x10000), &good, 16);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_WRITE_ZEROES, 0, 0x10000, 16), VIRTIO_BLK_S_OK);
+	assert_int_equal(disk.bytes[2 * 512 + 7], 0);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_DISCARD, 0, 0x10000, 15), VIRTIO_BLK_S_IOERR);
+	memcpy(fixture_mem(&f, 0x10000), &far, 16);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_DISCARD, 0, 0x10000, 16), VIRTIO_BLK_S_IOERR);
+	memcpy(fixture_mem(&f, 0x10000), &flags, 16);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_DISCARD, 0, 0x10000, 16), VIRTIO_BLK_S_UNSUPP);
+	disk.error = 5;
+	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, 0, 0x10000, 512), VIRTIO_BLK_S_IOERR);
+	assert_false(driver_broken(&d));
+	fixture_close(&f);
+}
+
+static void writes_through(void **state)
+{
+	struct fixture f;
+	struct driver d;
+
+	open_all(&f, &d, 0);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_OUT, 0, 0x10000, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(disk.flushes, 1);
+	fixture_close(&f);
+}
+
+/* Each of these breaks the device, and only it. */
+enum malformed {
+	LOOP,
+	OUT_OF_RANGE,
+	WRAPS,
+	HEAD_TOO_BIG,
+	NEXT_TOO_BIG,
+	INDEX_RUNS_AWAY,
+	READ_AFTER_WRITE,
+	INDIRECT_ODD,
+	INDIRECT_NESTED,
+	INDIRECT_LOOP,
+	INDIRECT_NEXT,
+	INDIRECT_HUGE,
+	NO_STATUS,
+	SHORT_HEADER,
+	MALFORMED
+};
+
+static void malform(struct fixture *f, struct driver *d, enum malformed how)
+{
+	struct driver_queue *q = &d->q[0];
+	uint64_t table = 0x20000;
+	uint16_t head = 0, far = 40;
+
+	desc_put(f, q->desc, 0, 0x8000, 16, VRING_DESC_F_NEXT, 1);
+	desc_put(f, q->desc, 1, 0x9000, 512, VRING_DESC_F_WRITE, 0);
+	desc_put(f, table, 0, 0x9000, 512, 0, 0);
+	switch (how) {
+	case LOOP:
+		desc_put(f, q->desc, 1, 0x9000, 512, VRING_DESC_F_NEXT, 0);
+		break;
+	case OUT_OF_RANGE:
+		desc_put(f, q->desc, 1, FIXTURE_RAM_BYTES - 511, 512, VRING_DESC_F_WRITE, 0);
+		break;
+	case WRAPS:
+		desc_put(f, q->desc, 1, UINT64_MAX - 10, 512, VRING_DESC_F_WRITE, 0);
+		break;
+	case HEAD_TOO_BIG:
+		head = 16;
+		break;
+	case NEXT_TOO_BIG:
+		desc_put(f, q->desc, 0, 0x8000, 16, VRING_DESC_F_NEXT, 16);
+		break;
+	case INDEX_RUNS_AWAY:
+		memcpy(fixture_mem(f, q->avail + 2), &far, 2);
+		driver_ring(d, 0);
+		return;
+	case READ_AFTER_WRITE:
+		desc_put(f, q->desc, 1, 0x9000, 512, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2);
+		desc_put(f, q->desc, 2, 0x9000, 512, 0, 0);
+		break;
+	case INDIRECT_ODD:
+		desc_put(f, q->desc, 1, table, 17, VRING_DESC_F_INDIRECT, 0);
+		break;
+	case INDIRECT_NESTED:
+		desc_put(f, q->desc, 1, table, 16, VRING_DESC_F_INDIRECT, 0);
+		desc_put(f, table, 0, table, 16, VRING_DESC_F_INDIRECT, 0);
+		break;
+	case INDIRECT_LOOP:
+		desc_put(f, q->desc, 1, table, 32, VRING_DESC_F_INDIRECT, 0);
+		desc_put(f, table, 0, 0x9000, 512, VRING_DESC_F_NEXT, 0);
+		break;
+	case INDIRECT_NEXT:
+		desc_put(f, q->desc, 1, table, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 2);
+		break;
+	case INDIRECT_HUGE:
+		desc_put(f, q->desc, 1, 0, 257 * 16, VRING_DESC_F_INDIRECT, 0);
+		break;
+	case NO_STATUS:
+		desc_put(f, q->desc, 0, 0x8000, 16, 0, 1);
+		break;
+	case SHORT_HEADER:
+		desc_put(f, q->desc, 0, 0x8000, 15, VRING_DESC_F_NEXT, 1);
+		break;
+	case MALFORMED:
+		break;
+	}
+	driver_offer(d, 0, head);
+	driver_ring(d, 0);
+}
+
+static void survives_malformed_queues(void **state)
+{
+	for (unsigned how = 0; how < MALFORMED; how++) {
+		struct fixture f;
+		struct driver d;
+
+		open_all(&f, &d, ~0ull);
+		malform(&f, &d, (enum malformed)how);
+		fixture_wait(&f); /* the configuration's interrupt */
+		assert_true(driver_broken(&d));
+		assert_int_equal(f.messages[0], 1);
+		assert_int_equal(f.messages[1], 0);
+		/* Back after a reset. */
+		driver_open(&d, &f, 1, ~0ull);
+		driver_queue(&d, 0, 16);
+		driver_ready(&d);
+		assert_int_equal(request(&d, VIRTIO_BLK_T_IN, 0, 0x10000, 512), VIRTIO_BLK_S_OK);
+		fixture_close(&f);
+	}
+}
+
+static void takes_indirect_tables(void **state)
+{
+	struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_IN, .sector = 1};
+	struct fixture f;
+	struct driver d;
+	uint32_t head, written;
+
+	open_all(&f, &d, ~0ull);
+	memcpy(fixture_mem(&f, 0x8000), &h, sizeof(h));
+	desc_put(&f, d.q[0].desc, 0, 0x20000, 4 * 16, VRING_DESC_F_INDIRECT, 0);
+	/* The header in two pieces, the data and the status in one: any layout is a layout. */
+	desc_put(&f, 0x20000, 0, 0x8000, 5, VRING_DESC_F_NEXT, 2);
+	desc_put(&f, 0x20000, 2, 0x8005, 11, VRING_DESC_F_NEXT, 3);
+	desc_put(&f, 0x20000, 3, 0x10000, 513, VRING_DESC_F_WRITE, 0);
+	driver_offer(&d, 0, 0);
+	driver_ring(&d, 0);
+	fixture_wait(&f);
+	assert_true(driver_used(&d, 0, &head, &written));
+	assert_int_equal(written, 513);
+	assert_memory_equal(fixture_mem(&f, 0x10000), disk.bytes + 512, 512);
+	assert_int_equal(*fixture_mem(&f, 0x10000 + 512), VIRTIO_BLK_S_OK);
+	fixture_close(&f);
+}
+
+static void resets_when_requests_are_back(void **state)
+{
+	struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_IN};
+	const struct piece p[3] = {{0x8000, 16, false}, {0x10000, 512, true}, {0x9000, 1, true}};
+	struct fixture f;
+	struct driver d;
+	uint32_t head, written;
+
+	open_all(&f, &d, ~0ull);
+	disk.keep = true;
+	memcpy(fixture_mem(&f, 0x8000), &h, sizeof(h));
+	(void)driver_chain(&d, 0, p, 3);
+	driver_ring(&d, 0);
+	fixture_turn(&f);
+	assert_non_null(disk.kept);
+	assert_true(pci_busy(f.pci));
+	common_put(&d, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	assert_int_not_equal(common_get(&d, VIRTIO_PCI_COMMON_STATUS, 1), 0);
+	common_put(&d, VIRTIO_PCI_COMMON_STATUS, 1, 1); /* too early: ignored */
+	disk_done(&disk);
+	assert_int_equal(common_get(&d, VIRTIO_PCI_COMMON_STATUS, 1), 0);
+	assert_false(driver_used(&d, 0, &head, &written));
+	assert_int_equal(f.messages[1], 0);
+	assert_false(pci_busy(f.pci));
+	fixture_close(&f);
+}
+
+static void minds_the_event_index(void **state)
+{
+	struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_FLUSH};
+	const struct piece p[2] = {{0x8000, 16, false}, {0x9000, 1, true}};
+	struct fixture f;
+	struct driver d;
+	uint16_t event = 1, asked;
+	uint32_t head, written;
+
+	open_all(&f, &d, ~0ull);
+	memcpy(fixture_mem(&f, 0x8000), &h, sizeof(h));
+	/* An interrupt only once the second is used. */
+	memcpy(fixture_mem(&f, d.q[0].avail + 4 + 2 * 16), &event, 2);
+	(void)driver_chain(&d, 0, p, 2);
+	driver_ring(&d, 0);
+	fixture_turn(&f);
+	assert_true(driver_used(&d, 0, &head, &written));
+	assert_int_equal(f.messages[1], 0);
+	memcpy(&asked, fixture_mem(&f, d.q[0].used + 4 + 8 * 16), 2);
+	assert_int_equal(asked, 1); /* ring when the second is there */
+	(void)driver_chain(&d, 0, p, 2);
+	driver_ring(&d, 0);
+	fixture_wait(&f);
+	assert_int_equal(f.messages[1], 1);
+	fixture_close(&f);
+}
+
+static void falls_back_to_a_line(void **state)
+{
+	struct virtio_blk_outhdr h = {.type = VIRTIO_BLK_T_FLUSH};
+	const struct piece p[2] = {{0x8000, 16, false}, {0x9000, 1, true}};
+	struct fixture f;
+	struct driver d;
+	unsigned msix;
+
+	open_all(&f, &d, ~0ull);
+	msix = config_capability(&f, 1, PCI_CAP_ID_MSIX, -1);
+	config_put(&f, 1, msix + PCI_MSIX_FLAGS, 2, 0);
+	memcpy(fixture_mem(&f, 0x8000), &h, sizeof(h));
+	(void)driver_do(&d, 0, p, 2);
+	assert_true(f.line[1]);
+	assert_int_equal(bus_read(f.bus, BUS_MEMORY, d.isr, 1), 1);
+	assert_false(f.line[1]);
+	assert_int_equal(bus_read(f.bus, BUS_MEMORY, d.isr, 1), 0);
+	fixture_close(&f);
+}
+
+static void negotiates(void **state)
+{
+	struct fixture f;
+	struct driver d;
+	unsigned access;
+
+	open_all(&f, &d, ~0ull);
+	/* Features that were not offered: no FEATURES_OK, no DRIVER_OK. */
+	common_put(&d, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+	common_put(&d, VIRTIO_PCI_COMMON_GFSELECT, 4, 1);
+	common_put(&d, VIRTIO_PCI_COMMON_GF, 4, 0xffffffff);
+	common_put(&d, VIRTIO_PCI_COMMON_STATUS, 1, 15);
+	assert_int_equal(common_get(&d, VIRTIO_PCI_COMMON_STATUS, 1), 3);
+	/* Vectors and queues that are not there. */
+	common_put(&d, VIRTIO_PCI_COMMON_MSIX, 2, 9);
+	assert_int_equal(common_get(&d, VIRTIO_PCI_COMMON_MSIX, 2), 0xffff);
+	common_put(&d, VIRTIO_PCI_COMMON_Q_SELECT, 2, 9);
+	assert_int_equal(common_get(&d, VIRTIO_PCI_COMMON_Q_SIZE, 2), 0);
+	/* A queue outside of memory. */
+	common_put(&d, VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
+	common_put(&d, VIRTIO_PCI_COMMON_Q_DESCLO, 8, FIXTURE_RAM_BYTES - 16);
+	common_put(&d, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
+	assert_int_equal(common_get(&d, VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0);
+	assert_true(driver_broken(&d));
+	/* Registers through configuration space. */
+	access = config_capability(&f, 1, PCI_CAP_ID_VNDR, VIRTIO_PCI_CAP_PCI_CFG);
+	config_put(&f, 1, access + VIRTIO_PCI_CAP_OFFSET, 4, VIRTIO_PCI_COMMON_NUMQ);
+	config_put(&f, 1, access + VIRTIO_PCI_CAP_LENGTH, 4, 2);
+	assert_int_equal(config_get(&f, 1, access + 16, 2), 1);
+	config_put(&f, 1, access + VIRTIO_PCI_CAP_OFFSET, 4, 0xfffffff0);
+	(void)config_get(&f, 1, access + 16, 2);
+	fixture_close(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reads_and_writes),
+		cmocka_unit_test(refuses_bad_requests),
+		cmocka_unit_test(writes_through),
+		cmocka_unit_test(survives_malformed_queues),
+		cmocka_unit_test(takes_indirect_tables),
+		cmocka_unit_test(resets_when_requests_are_back),
+		cmocka_unit_test(minds_the_event_index),
+		cmocka_unit_test(falls_back_to_a_line),
+		cmocka_unit_test(negotiates),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
