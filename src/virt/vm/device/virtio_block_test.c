@@ -161,96 +161,75 @@ static void writes_through(void **state)
 	fixture_close(&f);
 }
 
-/* Each of these breaks the device, and only it. */
-enum malformed {
-	LOOP,
-	OUT_OF_RANGE,
-	WRAPS,
-	HEAD_TOO_BIG,
-	NEXT_TOO_BIG,
-	INDEX_RUNS_AWAY,
-	READ_AFTER_WRITE,
-	INDIRECT_ODD,
-	INDIRECT_NESTED,
-	INDIRECT_LOOP,
-	INDIRECT_NEXT,
-	INDIRECT_HUGE,
-	NO_STATUS,
-	SHORT_HEADER,
-	MALFORMED
+/* Each of these breaks the device, and only it: descriptors 1 and 2 of the queue or of an indirect
+ * table behind a good header in descriptor 0. */
+#define TABLE 0x20000
+#define NEXT  VRING_DESC_F_NEXT
+#define WRITE VRING_DESC_F_WRITE
+#define IND   VRING_DESC_F_INDIRECT
+
+struct row {
+	uint64_t table; /* 0: the queue's */
+	unsigned i;
+	uint64_t at;
+	uint32_t bytes;
+	unsigned flags, next;
 };
 
-static void malform(struct fixture *f, struct driver *d, enum malformed how)
+static const struct malformed {
+	const char *name;
+	struct row row[2];
+	uint16_t head, index; /* 0: 1 */
+} malformed[] = {
+	{"loop", {{0, 1, 0x9000, 512, NEXT, 0}}, 0, 0},
+	{"out of range", {{0, 1, FIXTURE_RAM_BYTES - 511, 512, WRITE, 0}}, 0, 0},
+	{"wraps", {{0, 1, UINT64_MAX - 10, 512, WRITE, 0}}, 0, 0},
+	{"huge", {{0, 1, 0x9000, UINT32_MAX, WRITE, 0}}, 0, 0},
+	{"head too big", {{0, 1, 0x9000, 512, WRITE, 0}}, 16, 0},
+	{"next too big", {{0, 0, 0x8000, 16, NEXT, 16}}, 0, 0},
+	{"index runs away", {{0, 1, 0x9000, 512, WRITE, 0}}, 0, 40},
+	{"read after write",
+	 {{0, 1, 0x9000, 512, WRITE | NEXT, 2}, {0, 2, 0x9000, 512, 0, 0}},
+	 0,
+	 0},
+	{"odd table", {{0, 1, TABLE, 17, IND, 0}}, 0, 0},
+	{"empty table", {{0, 1, TABLE, 0, IND, 0}}, 0, 0},
+	{"nested tables", {{0, 1, TABLE, 16, IND, 0}, {TABLE, 0, TABLE, 16, IND, 0}}, 0, 0},
+	{"table loops", {{0, 1, TABLE, 32, IND, 0}, {TABLE, 0, 0x9000, 512, NEXT, 0}}, 0, 0},
+	{"table and next", {{0, 1, TABLE, 16, IND | NEXT, 2}, {TABLE, 0, 0x9000, 9, 0, 0}}, 0, 0},
+	{"huge table", {{0, 1, 0, 257 * 16, IND, 0}}, 0, 0},
+	{"table outside", {{0, 1, FIXTURE_RAM_BYTES - 8, 16, IND, 0}}, 0, 0},
+	{"no status", {{0, 0, 0x8000, 16, 0, 1}}, 0, 0},
+	{"short header", {{0, 0, 0x8000, 15, NEXT, 1}}, 0, 0},
+};
+
+static void malform(struct fixture *f, struct driver *d, const struct malformed *m)
 {
 	struct driver_queue *q = &d->q[0];
-	uint64_t table = 0x20000;
-	uint16_t head = 0, far = 40;
+	uint16_t index = m->index ? m->index : 1;
 
-	desc_put(f, q->desc, 0, 0x8000, 16, VRING_DESC_F_NEXT, 1);
-	desc_put(f, q->desc, 1, 0x9000, 512, VRING_DESC_F_WRITE, 0);
-	desc_put(f, table, 0, 0x9000, 512, 0, 0);
-	switch (how) {
-	case LOOP:
-		desc_put(f, q->desc, 1, 0x9000, 512, VRING_DESC_F_NEXT, 0);
-		break;
-	case OUT_OF_RANGE:
-		desc_put(f, q->desc, 1, FIXTURE_RAM_BYTES - 511, 512, VRING_DESC_F_WRITE, 0);
-		break;
-	case WRAPS:
-		desc_put(f, q->desc, 1, UINT64_MAX - 10, 512, VRING_DESC_F_WRITE, 0);
-		break;
-	case HEAD_TOO_BIG:
-		head = 16;
-		break;
-	case NEXT_TOO_BIG:
-		desc_put(f, q->desc, 0, 0x8000, 16, VRING_DESC_F_NEXT, 16);
-		break;
-	case INDEX_RUNS_AWAY:
-		memcpy(fixture_mem(f, q->avail + 2), &far, 2);
-		driver_ring(d, 0);
-		return;
-	case READ_AFTER_WRITE:
-		desc_put(f, q->desc, 1, 0x9000, 512, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2);
-		desc_put(f, q->desc, 2, 0x9000, 512, 0, 0);
-		break;
-	case INDIRECT_ODD:
-		desc_put(f, q->desc, 1, table, 17, VRING_DESC_F_INDIRECT, 0);
-		break;
-	case INDIRECT_NESTED:
-		desc_put(f, q->desc, 1, table, 16, VRING_DESC_F_INDIRECT, 0);
-		desc_put(f, table, 0, table, 16, VRING_DESC_F_INDIRECT, 0);
-		break;
-	case INDIRECT_LOOP:
-		desc_put(f, q->desc, 1, table, 32, VRING_DESC_F_INDIRECT, 0);
-		desc_put(f, table, 0, 0x9000, 512, VRING_DESC_F_NEXT, 0);
-		break;
-	case INDIRECT_NEXT:
-		desc_put(f, q->desc, 1, table, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 2);
-		break;
-	case INDIRECT_HUGE:
-		desc_put(f, q->desc, 1, 0, 257 * 16, VRING_DESC_F_INDIRECT, 0);
-		break;
-	case NO_STATUS:
-		desc_put(f, q->desc, 0, 0x8000, 16, 0, 1);
-		break;
-	case SHORT_HEADER:
-		desc_put(f, q->desc, 0, 0x8000, 15, VRING_DESC_F_NEXT, 1);
-		break;
-	case MALFORMED:
-		break;
+	desc_put(f, q->desc, 0, 0x8000, 16, NEXT, 1);
+	desc_put(f, q->desc, 1, 0x9000, 512, WRITE, 0);
+	for (size_t i = 0; i < array_len(m->row); i++) {
+		const struct row *r = &m->row[i];
+
+		if (r->at || r->flags)
+			desc_put(f, r->table ? r->table : q->desc, r->i, r->at, r->bytes,
+				 (uint16_t)r->flags, (uint16_t)r->next);
 	}
-	driver_offer(d, 0, head);
+	memcpy(fixture_mem(f, q->avail + 4), &m->head, 2);
+	memcpy(fixture_mem(f, q->avail + 2), &index, 2);
 	driver_ring(d, 0);
 }
 
 static void survives_malformed_queues(void **state)
 {
-	for (unsigned how = 0; how < MALFORMED; how++) {
+	for (size_t i = 0; i < array_len(malformed); i++) {
 		struct fixture f;
 		struct driver d;
 
 		open_all(&f, &d, ~0ull);
-		malform(&f, &d, (enum malformed)how);
+		malform(&f, &d, &malformed[i]);
 		fixture_wait(&f); /* the configuration's interrupt */
 		assert_true(driver_broken(&d));
 		assert_int_equal(f.messages[0], 1);
