@@ -11,56 +11,9 @@
 
 #include <linux/virtio_blk.h>
 
+#include "virt/vm/device/block_fixture.h"
 #include "virt/vm/device/device_fixture.h"
 #include "virt/vm/device/virtio_block.h"
-
-#define DISK_BYTES (64u << 10)
-
-/* A disk in memory that completes when told, or at the end of the turn. */
-struct disk {
-	struct block_back back;
-	struct loop *loop;
-	uint8_t bytes[DISK_BYTES];
-	struct block_request *kept;
-	bool keep;
-	int error;
-	unsigned flushes;
-};
-
-static void disk_done(void *arg)
-{
-	struct disk *d = arg;
-	struct block_request *r = d->kept;
-
-	d->kept = NULL;
-	r->done(r->arg, d->error);
-}
-
-static void disk_submit(struct block_back *b, struct block_request *r)
-{
-	struct disk *d = (struct disk *)(void *)b;
-	uint64_t at = r->offset;
-
-	assert_null(d->kept);
-	for (size_t i = 0; i < r->segments_n; i++) {
-		const struct iovec *v = &r->segments[i];
-
-		assert_true(at + v->iov_len <= DISK_BYTES);
-		if (r->op == BLOCK_READ)
-			memcpy(v->iov_base, d->bytes + at, v->iov_len);
-		else
-			memcpy(d->bytes + at, v->iov_base, v->iov_len);
-		at += v->iov_len;
-	}
-	if (r->op == BLOCK_ZERO || r->op == BLOCK_DISCARD)
-		memset(d->bytes + r->offset, 0, r->bytes);
-	d->flushes += r->op == BLOCK_FLUSH;
-	d->kept = r;
-	if (!d->keep)
-		loop_defer(d->loop, disk_done, d);
-}
-
-static const struct block_ops disk_ops = {"memory", disk_submit, NULL};
 
 static struct disk disk;
 
@@ -69,13 +22,7 @@ static void open_all(struct fixture *f, struct driver *d, uint64_t features)
 	struct err e = {0};
 
 	fixture_open(f);
-	disk = (struct disk){.loop = f->loop};
-	disk.back.ops = &disk_ops;
-	disk.back.size_bytes = DISK_BYTES;
-	disk.back.discards = true;
-	memcpy(disk.back.serial, "serial-1", 8);
-	for (unsigned i = 0; i < DISK_BYTES; i++)
-		disk.bytes[i] = (uint8_t)(i / 512 + i);
+	disk_open(&disk, f->loop);
 	assert_int_equal(virtio_block_new(f->pci, &disk.back, &e), 0);
 	driver_open(d, f, 1, features);
 	driver_queue(d, 0, 16);
@@ -123,13 +70,15 @@ static void reads_and_writes(void **state)
 
 static void refuses_bad_requests(void **state)
 {
-	const struct virtio_blk_discard_write_zeroes good = {2, 1, 0}, far = {127, 2, 0},
+	const struct virtio_blk_discard_write_zeroes good = {2, 1, 0},
+						     far = {DISK_BYTES / 512 - 1, 2, 0},
 						     flags = {0, 1, 4};
 	struct fixture f;
 	struct driver d;
 
 	open_all(&f, &d, ~0ull);
-	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, 127, 0x10000, 1024), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, DISK_BYTES / 512 - 1, 0x10000, 1024),
+			 VIRTIO_BLK_S_IOERR);
 	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, UINT64_MAX, 0x10000, 512),
 			 VIRTIO_BLK_S_IOERR);
 	assert_int_equal(request(&d, VIRTIO_BLK_T_IN, UINT64_MAX / 512, 0x10000, 512),
@@ -281,12 +230,12 @@ static void resets_when_requests_are_back(void **state)
 	(void)driver_chain(&d, 0, p, 3);
 	driver_ring(&d, 0);
 	fixture_turn(&f);
-	assert_non_null(disk.kept);
+	assert_int_equal(disk.kept_n, 1);
 	assert_true(pci_busy(f.pci));
 	common_put(&d, VIRTIO_PCI_COMMON_STATUS, 1, 0);
 	assert_int_not_equal(common_get(&d, VIRTIO_PCI_COMMON_STATUS, 1), 0);
 	common_put(&d, VIRTIO_PCI_COMMON_STATUS, 1, 1); /* too early: ignored */
-	disk_done(&disk);
+	disk_complete(&disk);
 	assert_int_equal(common_get(&d, VIRTIO_PCI_COMMON_STATUS, 1), 0);
 	assert_false(driver_used(&d, 0, &head, &written));
 	assert_int_equal(f.messages[1], 0);
