@@ -176,7 +176,7 @@ static bool loaded(const struct elf *f, uint64_t address)
 int elf_parse(const struct image *i, struct elf *ret, struct err *e)
 {
 	struct elf f = {.first = UINT64_MAX};
-	struct programs programs;
+	struct programs programs = {0};
 	int r = parse_header(i, &f, &programs, e);
 
 	for (uint16_t k = 0; r == 0 && k < programs.n; k++) {
