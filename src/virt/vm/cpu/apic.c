@@ -161,6 +161,29 @@ static uint32_t bank(const _Atomic uint32_t *words, unsigned offset)
 	return atomic_load(&words[(offset & 0x70) / 16]);
 }
 
+/* Registers that read as the word that was stored. */
+static const struct {
+	uint16_t offset, member;
+} plain[] = {
+	{APIC_TPR, offsetof(struct apic, tpr)},
+	{APIC_LDR, offsetof(struct apic, ldr)},
+	{APIC_DFR, offsetof(struct apic, dfr)},
+	{APIC_SVR, offsetof(struct apic, svr)},
+	{APIC_ESR, offsetof(struct apic, esr)},
+	{APIC_ICR, offsetof(struct apic, icr_low)},
+	{APIC_ICR_HIGH, offsetof(struct apic, icr_high)},
+	{APIC_TIMER_INITIAL, offsetof(struct apic, initial)},
+	{APIC_TIMER_DIVIDE, offsetof(struct apic, divide)},
+};
+
+static uint32_t plain_load(const struct apic *a, size_t member)
+{
+	uint32_t value;
+
+	memcpy(&value, (const char *)a + member, sizeof(value));
+	return value;
+}
+
 /* A register by its offset, readable in either view. */
 static uint32_t register_read(struct apic *a, unsigned offset)
 {
@@ -174,33 +197,18 @@ static uint32_t register_read(struct apic *a, unsigned offset)
 	}
 	if (offset >= APIC_LVT_TIMER && offset <= APIC_LVT_ERROR)
 		return a->lvt[(offset - APIC_LVT_TIMER) / 16];
+	for (size_t i = 0; i < array_len(plain); i++)
+		if (plain[i].offset == offset)
+			return plain_load(a, plain[i].member);
 	switch (offset) {
 	case APIC_ID:
 		return apic_x2(a) ? a->index : atomic_load(&a->id) << 24;
 	case APIC_VERSION:
 		return (APIC_LVTS - 1) << 16 | 0x14;
-	case APIC_TPR:
-		return a->tpr;
 	case APIC_PPR:
 		return ppr(a);
-	case APIC_LDR:
-		return atomic_load(&a->ldr);
-	case APIC_DFR:
-		return atomic_load(&a->dfr);
-	case APIC_SVR:
-		return atomic_load(&a->svr);
-	case APIC_ESR:
-		return a->esr;
-	case APIC_ICR:
-		return a->icr_low;
-	case APIC_ICR_HIGH:
-		return a->icr_high;
-	case APIC_TIMER_INITIAL:
-		return a->initial;
 	case APIC_TIMER_CURRENT:
 		return apic_timer_current(a);
-	case APIC_TIMER_DIVIDE:
-		return a->divide;
 	}
 	return 0; /* EOI, APR and RRD read as 0 */
 }
@@ -323,8 +331,8 @@ uint64_t apic_base(const struct apic *a)
 }
 
 /*
- * SDM 11.12.5: disabled → xAPIC → x2APIC → disabled; any other step is #GP. The page cannot be
- * moved: nobody does, and a bus with a hole that wanders is not worth its price.
+ * SDM 11.12.5: disabled, xAPIC, x2APIC, disabled; any other step is #GP. The page cannot be moved:
+ * nobody does, and a bus with a hole that wanders is not worth its price.
  */
 bool apic_base_write(struct apic *a, uint64_t value)
 {

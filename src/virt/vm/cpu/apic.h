@@ -1,15 +1,15 @@
 /*
- * The local APIC of one vCPU, as a pure thing: registers, priorities and a timer in terms of a clock
- * that its owner hands in, no threads and no CPU. Facts: Intel SDM volume 3, chapter 11.
+ * The local APIC of one vCPU, as a pure thing: registers, priorities and a timer in terms of a
+ * clock that its owner hands in, no threads and no CPU. Facts: Intel SDM volume 3, chapter 11.
  *
  * Both views exist: the page of 32-bit registers (xAPIC) and the MSRs 0x800–0x83f (x2APIC).
  * Interrupts come as messages (struct apic_message), whether an IPI, an MSI or an entry of the
  * local vector table.
  *
- * Threads: everything belongs to the owner, the vCPU's thread, but three things that a sender on
- * any thread does: it sets a bit of IRR (and of TMR), of `events` or of the error register, and then
- * calls the host's wake(). Those words are atomics; so are the few registers that senders read to
- * find a destination.
+ * Threads: everything belongs to the owner, the vCPU's thread, but what a sender on any thread
+ * does: it sets a bit of IRR (and of TMR), of `events` or of the error register, and then calls
+ * the host's wake(). Those words are atomics; so are the few registers that senders read to find
+ * a destination.
  *
  * The timer counts nanoseconds: bus and TSC both run at 1 GHz (clock.h). It never fires by itself:
  * the owner asks for apic_deadline() and calls apic_tick().

@@ -1,6 +1,6 @@
 /*
- * What the files of the local APIC share: apic.c (registers), apic_timer.c, apic_send.c. Nobody else
- * includes this.
+ * What the files of the local APIC share: apic.c (registers), apic_timer.c, apic_send.c. Nobody
+ * else includes this.
  */
 #pragma once
 
