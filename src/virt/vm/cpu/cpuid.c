@@ -80,7 +80,7 @@ static const struct {
 	{0x0, 0, {CPUID_LEAF_BASIC, 0x756e6547, 0x6c65746e, 0x49656e69}}, /* GenuineIntel */
 	{0x1, 0, {SIGNATURE, 8 << 8 /* CLFLUSH: 64 bytes */, LEAF1_ECX | 1u << 31, LEAF1_EDX}},
 	{0x2, 0, {0x00feff01, 0, 0, 0}}, /* caches: see leaf 4; TLBs: leaf 18h, which says none */
-	/* Level 1 data and code, 32 KiB, 8 ways; level 2, 1 MiB, 16 ways; level 3, 16 MiB, shared. */
+	/* Level 1 data and code: 32 KiB, 8 ways; 2: 1 MiB, 16 ways; 3: 16 MiB, shared. */
 	{0x4, 0, {0x00000121, 7u << 22 | 63, 63, 0}},
 	{0x4, 1, {0x00000122, 7u << 22 | 63, 63, 0}},
 	{0x4, 2, {0x00000143, 15u << 22 | 63, 1023, 0}},
