@@ -3,7 +3,7 @@
  *
  * Theory of operation. The child has four things at fixed places: the code pages (executable here,
  * written through a second view of the same memfd), the data pages (the same), a signal stack, and
- * FS and GS bases that cases use. From the first trap on it has no thread-local storage any more, so
+ * FS and GS bases that cases use. From the first trap on it has no thread-local storage any more:
  * everything that runs then is written without libc's and without stack protectors. The handler
  *
  *	keeps the state that the kernel saved in the frame -> case `at`

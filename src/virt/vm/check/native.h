@@ -1,13 +1,13 @@
 /*
- * The real processor as an oracle: one instruction runs in user mode of the host, from a state that
- * is given whole (registers, flags, x87, SSE, memory), and the state after it is handed back, or the
- * exception with its error code and address. The software CPU is compared with it, form by form.
+ * The real processor as an oracle: one instruction runs in user mode of the host, from a state
+ * that is given whole (registers, flags, x87, SSE, memory), and the state after it is handed
+ * back, or the exception with its error code and address. The software CPU is compared with it.
  *
- * A batch of cases lies in memory that is shared with a forked child. The child maps the pages below
- * at fixed addresses, so that a case means the same there and in a guest with page tables alike, and
- * then lives in its signal handler: the trap of a single step ends one case and returns into the
- * next. It may make no system call but that return, so no instruction of a case can do harm; one that
- * never ends is killed with its child, and the batch goes on behind it.
+ * A batch of cases lies in memory that is shared with a forked child. The child maps the pages
+ * below at fixed addresses, so that a case means the same there and in a guest with page tables
+ * alike, and then lives in its signal handler: the trap of a single step ends one case and returns
+ * into the next. It may make no system call but that return, so no instruction of a case can do
+ * harm; one that never ends is killed with its child, and the batch goes on behind it.
  *
  * Not for production: nothing but tests links it. x86-64 Linux only.
  *
@@ -27,7 +27,7 @@
 #define NATIVE_PATCH_MAX  576
 #define NATIVE_WORDS_MAX  96
 
-/* Two pages of code, nothing behind them; two pages to write and one to read, nothing around them. */
+/* Two pages of code, nothing behind; two pages to write and one to read, nothing around. */
 #define NATIVE_CODE	  0x10000000ull
 #define NATIVE_CODE_PAGES 2u
 #define NATIVE_DATA	  0x10010000ull
