@@ -208,6 +208,11 @@ BARE static void on_signal(int sig, siginfo_t *info, void *context)
 	struct native_batch *b = child.batch;
 
 	(void)info;
+	/* NT and ID are not the frame's to restore: they stay as they are now. */
+	__asm__ volatile("lea -128(%%rsp), %%rsp; push $2; popfq; lea 128(%%rsp), %%rsp"
+			 :
+			 :
+			 : "cc", "memory");
 	if (!child.first) {
 		struct native_case *c = &b->cases[b->at];
 
@@ -226,7 +231,8 @@ BARE static void on_signal(int sig, siginfo_t *info, void *context)
 static int view(int fd, uint64_t at, size_t pages, int prot, uint8_t **ret)
 {
 	int fixed = at ? MAP_FIXED_NOREPLACE : 0;
-	void *p = mmap((void *)at, pages * NATIVE_PAGE, prot, MAP_SHARED | fixed, fd, 0);
+	void *p = mmap((void *)at, pages * NATIVE_PAGE, prot, MAP_SHARED | MAP_POPULATE | fixed, fd,
+		       0);
 
 	if (p == MAP_FAILED || (at && p != (void *)at))
 		return -1;

@@ -1,7 +1,7 @@
 /*
- * The guest's AES, carry-less multiplication and SHA instructions as functions on vectors. They are
- * executed by the host's own instructions where it has them; where it lacks one, plain C does the
- * same, slowly. The guest is shown all of them on every host.
+ * The guest's AES, carry-less multiplication and SHA instructions as functions on vectors. They
+ * are executed by the host's own instructions where it has them; where it lacks one, plain C does
+ * the same, slowly. The guest is shown all of them on every host.
  *
  * crypto_choose() decides once, before any vCPU runs; both sets stay callable, so that a test can
  * compare them.
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef long long vec __attribute__((vector_size(16), may_alias));
+#include "virt/vm/cpu/vec.h"
 
 struct crypto {
 	vec (*aesenc)(vec state, vec key);

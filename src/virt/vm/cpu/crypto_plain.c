@@ -1,7 +1,7 @@
 /*
  * AES, PCLMULQDQ and SHA in plain C, for hosts without the instructions (crypto.h). FIPS 197 and
- * FIPS 180-4 by way of SDM volume 2; written to be seen right, not to be fast. The S-box is computed
- * from its definition when it is first needed: inversion in GF(2^8), then the affine map.
+ * FIPS 180-4 by way of SDM volume 2; written to be seen right, not to be fast. The S-box is
+ * computed from its definition when it is first needed: inversion in GF(2^8), then the affine map.
  */
 #include <assert.h>
 #include <string.h>
@@ -102,7 +102,8 @@ static const struct boxes *boxes(void)
 	return &box;
 }
 
-/* ShiftRows and SubBytes: byte `row` of column c comes from column c + row, or c - row backwards. */
+/* ShiftRows and SubBytes: byte `row` of column c comes from column c + row, or c - row backwards.
+ * */
 static struct bytes shift_and_substitute(struct bytes s, bool back)
 {
 	const uint8_t *box = back ? boxes()->back : boxes()->sub;

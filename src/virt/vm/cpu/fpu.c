@@ -14,8 +14,8 @@ static_assert(sizeof(struct fpu) % 64 == 0, "the image stays aligned in arrays")
 
 extern const uint8_t x87_register_stub[], x87_memory_stub[];
 
-/* FXRSTOR and FXSAVE touch the XMM registers and MXCSR: the one that is loaded is put into the image
- * first. */
+/* FXRSTOR and FXSAVE touch the XMM registers and MXCSR: the one that is loaded is put into the
+ * image first. */
 static void host_load(struct fpu *f)
 {
 	__asm__ volatile("stmxcsr %1\n\t"

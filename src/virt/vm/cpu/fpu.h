@@ -1,23 +1,24 @@
 /*
- * The x87 unit and the MMX registers of a vCPU. The idea: the host's unit is one too. While a guest
- * computes, its registers, control, status and tags live in the host's x87 unit and each instruction
- * is executed there, so that results, condition codes and stack faults are the host's, bit for bit.
+ * The x87 unit and the MMX registers of a vCPU. The idea: the host's unit is one too. While a
+ * guest computes, its registers, control, status and tags live in the host's x87 unit and each
+ * instruction is executed there, so that results, condition codes and stack faults are the
+ * host's, bit for bit.
  *
  *	MEMORY -- an x87 instruction --> HOST		fpu_to_host
  *	MEMORY -- an MMX instruction --> MMX		fpu_to_mmx
  *	any    -- FXSAVE, FXRSTOR, leaving the run loop, reading the state --> MEMORY	fpu_to_memory
  *
- * MEMORY: `image` holds the unit as FXSAVE64 stores it. MMX: so too, with TOP 0 and all tags valid,
- * so that register n is slot n. HOST: the registers are in the host; `image` is stale.
+ * MEMORY: `image` holds the unit as FXSAVE64 stores it. MMX: so too, with TOP 0 and all tags
+ * valid, so that register n is slot n. HOST: the registers are in the host; `image` is stale.
  *
- * x87 exceptions are deferred by their nature: an unmasked one only sets a bit, and the next waiting
- * instruction traps. Guest handlers look at that bit first, so the host never traps although the
- * guest's own control word is loaded. Nothing else in a vCPU thread may use x87 between run loop entry
- * and exit; at the exit the unit is left initialised.
+ * x87 exceptions are deferred by their nature: an unmasked one only sets a bit, and the next
+ * waiting instruction traps. Guest handlers look at that bit first, so the host never traps
+ * although the guest's own control word is loaded. Nothing else in a vCPU thread may use x87
+ * between run loop entry and exit; at the exit the unit is left initialised.
  *
- * Pointers: as on processors with FDP_EXCPTN_ONLY and without FCS/FDS (CPUID leaf 7, EBX bits 6 and
- * 13, which the guest is shown): FIP follows every instruction that is not a control one, FDP and
- * FOP only those that raise an unmasked exception, the selectors read as zero.
+ * Pointers: as on processors with FDP_EXCPTN_ONLY and without FCS/FDS (CPUID leaf 7, EBX bits 6
+ * and 13, which the guest is shown): FIP follows every instruction that is not a control one, FDP
+ * and FOP only those that raise an unmasked exception, the selectors read as zero.
  *
  * XMM registers and MXCSR are not here: the parts of `image` that are theirs are scratch.
  */
@@ -97,13 +98,14 @@ enum fpu_layout { FPU_PROTECTED_32, FPU_PROTECTED_16, FPU_REAL_32, FPU_REAL_16 }
 
 unsigned fpu_env_bytes(enum fpu_layout l);
 
-/* FNSTENV and FNSAVE without the masking and the initialising after them: `save` adds registers. */
+/* FNSTENV and FNSAVE without the masking and the initialising after them: `save` adds registers.
+ * */
 void fpu_env_store(struct fpu *f, enum fpu_layout l, bool save, uint8_t *ret);
 void fpu_env_load(struct fpu *f, enum fpu_layout l, bool save, const uint8_t *from);
 
 /*
- * Executes an instruction in the host. `code` is the low three bits of the opcode (D8 to DF) and the
- * ModRM byte; with a memory form the operand is `at`, at least 10 bytes. In HOST home.
+ * Executes an instruction in the host. `code` is the low three bits of the opcode (D8 to DF) and
+ * the ModRM byte; with a memory form the operand is `at`, at least 10 bytes. In HOST home.
  */
 void x87_host_register(unsigned code);
 void x87_host_memory(unsigned code, void *at);
