@@ -6,7 +6,8 @@
  *
  *	MEMORY -- an x87 instruction --> HOST		fpu_to_host
  *	MEMORY -- an MMX instruction --> MMX		fpu_to_mmx
- *	any    -- FXSAVE, FXRSTOR, leaving the run loop, reading the state --> MEMORY	fpu_to_memory
+ *	any    -- FXSAVE, FXRSTOR, leaving the run loop, reading the state --> MEMORY
+ *							fpu_to_memory
  *
  * MEMORY: `image` holds the unit as FXSAVE64 stores it. MMX: so too, with TOP 0 and all tags
  * valid, so that register n is slot n. HOST: the registers are in the host; `image` is stale.
