@@ -123,7 +123,8 @@ void sys_reset(struct cpu *c, bool power_on)
 	uint64_t cache = power_on ? CR0_CD | CR0_NW : c->cr0 & (CR0_CD | CR0_NW);
 	struct vcpu_segment s = {.limit = 0xffff, .access = 0x93};
 
-	memset(c->gpr, 0, sizeof(c->gpr));
+	for (unsigned i = 0; i < VCPU_REGISTERS; i++)
+		c->gpr[i] = 0;
 	c->gpr[VCPU_RDX] = 0x206c1;
 	c->rip = 0xfff0;
 	c->flags = 2;
@@ -143,7 +144,9 @@ void sys_reset(struct cpu *c, bool power_on)
 	c->sys.fault = (struct fault){0};
 	c->sys.nmi_masked = false;
 	c->sys.shadow = 0;
+	c->sys.sti_rip = 0;
 	c->sys.debug = 0;
+	flags_unpack(c);
 	if (power_on)
 		sys_msr_reset(c);
 	cpu_tlb_flush(c, true);
