@@ -43,6 +43,7 @@ struct decoder {
 	unsigned address;      /* of the address size: 1, 2 or 3 */
 	uint8_t reads, writes; /* OPF_*, filled with the handler */
 	bool may_fault;
+	bool linked; /* a direct branch: its link was put into o[1] (op.h) */
 };
 
 /* Mandatory prefix of the vector maps: 0, 0x66, 0xf3 or 0xf2 (the last of F3 and F2 wins). */
@@ -70,9 +71,30 @@ static inline void decode_writes_memory(struct op *o)
 		o->ea |= EA_WRITE;
 }
 
-/* One instruction. On OK and ENDS `o` is filled (an invalid one is op_ud); the reader of flags and
- * what it writes are in d. */
+/* One instruction. On OK and ENDS `o` is filled (an invalid one is op_ud), also o[1] where d->linked;
+ * the flags that it reads and writes are in d. */
 enum decode_result decode_op(struct decoder *d, struct op *o);
+
+#define DECODE_INSTRUCTIONS_MAX 32
+#define DECODE_OPS_MAX		(2 * DECODE_INSTRUCTIONS_MAX + 2)
+
+/* A trace before it has a place: op_enter first, a link last (or an op that leaves). */
+struct decoded {
+	unsigned ops, instructions, bytes;
+	struct op op[DECODE_OPS_MAX];
+};
+
+/*
+ * Decodes a trace out of `n` bytes that begin at `offset` of their page: up to `most` instructions,
+ * to the end of the window, to a jump. Chooses handlers by the flags that are needed, fuses compare
+ * and branch. False: the first instruction goes on behind the window. An instruction of more than 15
+ * bytes is one that raises #GP.
+ */
+bool decode_trace(const uint8_t *bytes, unsigned n, unsigned offset, uint32_t mode, unsigned most,
+		  struct decoded *ret) must_use;
+
+/* Copies the ops to where they will run, and closes the links to themselves. */
+void decode_place(const struct decoded *d, struct op *at);
 
 /*
  * The vector and x87 side of the maps: called for opcodes that are not integer ones (ModRM is not

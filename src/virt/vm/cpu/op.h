@@ -93,9 +93,7 @@ static inline uint64_t op_next_rip(const struct cpu *c, const struct op *o)
 #define OP_THREADED 1
 #endif
 
-#define OP(name)                                           \
-	void op_##name(struct cpu *c, const struct op *o); \
-	void op_##name(struct cpu *c, const struct op *o)
+#define OP(name) void op_##name(struct cpu *c, const struct op *o)
 
 #ifdef OP_THREADED
 #define GO(next) return (next)->run(c, (next))
@@ -234,9 +232,38 @@ typedef uint64_t u64 __attribute__((may_alias, aligned(1)));
 /* ---- where a trace goes on ---- */
 
 /*
- * Behind each branch op lies its link: `imm` holds the trace it leads to once that is known, `disp`
- * the instructions that were executed when it is taken.
+ * A trace begins with op_enter (run.c): it adds `imm` instructions to c->executed and leaves with
+ * CPU_STOP_ATTENTION where attention is wanted.
+ *
+ * Behind each direct branch lies its link, an op of its own that the decoder makes (decode.h):
+ *	imm	the op to go on with. At first the link itself, so the builder sets it when ops have
+ *		found their place; op_link, its handler, looks the target trace up (or makes it), stores
+ *		its op_enter here, and goes there. A target on another page is not stored.
+ *	disp	the target, relative to REG_PAGE (it may lie on another page)
+ *	src	the instructions of the trace that follow the branch, filled by the builder: a branch
+ *		that leaves in the middle takes them off c->executed
+ *	id	OPI_LINK
+ * A conditional branch that is not taken goes on at o + 2, in the same trace; an unconditional one,
+ * and one that is the last of its trace, is followed by another link only if the builder adds one
+ * (op_link with the fall-through as target), which is how every trace that is cut ends.
  */
-void op_exit_linked(struct cpu *c, const struct op *link, uint64_t target);
+enum { OPI_NONE, OPI_LINK, OPI_FIRST };
+
+void op_link(struct cpu *c, const struct op *o);
+void op_enter(struct cpu *c, const struct op *o);
+
+#define TAKE                                                \
+	do {                                                \
+		c->executed -= o[1].src;                    \
+		GO((const struct op *)(uintptr_t)o[1].imm); \
+	} while (0)
+
 /* To c->rip, which is set: by the jump cache or back to the loop. */
 void op_exit_jump(struct cpu *c);
+
+/* A system instruction is done, in the middle of nothing: c->rip is set, c->flags are whole. */
+#define SYSTEM_END                      \
+	do {                            \
+		flags_unpack(c);        \
+		LEAVE(CPU_STOP_SYSTEM); \
+	} while (0)
