@@ -82,6 +82,14 @@ bool sys_wrmsr(struct cpu *c)
 	return sys_msr_write(c, (uint32_t)c->gpr[VCPU_RCX], value);
 }
 
+void sys_apic_write(struct cpu *c, unsigned offset, uint32_t value)
+{
+	apic_write(c->sys.apic, offset, value);
+	sys_timer_changed(c);
+	if ((c->flags & FLAG_IF) != 0 && apic_pending(c->sys.apic) >= 0)
+		cpu_attention(c);
+}
+
 /* KVM's calls: rax is the number and the result. Only one is announced: wake a halted vCPU. */
 void sys_hypercall(struct cpu *c)
 {

@@ -207,6 +207,9 @@ static inline bool sys_fault_plain(struct cpu *c, uint8_t vector)
 bool event_deliver(struct cpu *c, const struct event *e) must_use;
 bool event_fault(struct cpu *c) must_use; /* on whole EFLAGS, too */
 
+/* A write to the local APIC's page: its timer may have moved, an interrupt may be let in. */
+void sys_apic_write(struct cpu *c, unsigned offset, uint32_t value);
+
 /* ---- debugging ---- */
 
 /* An access of a page that sys_debug_watches(): notes what it hits. */
