@@ -158,7 +158,7 @@ static bool iret_protected(struct cpu *c, unsigned bytes, struct stack *s, struc
 	c->rip = p->rip;
 	flags_replace(c, p->flags, mask);
 	d.s.selector = (uint16_t)p->cs;
-	segment_put(c, VCPU_SS, &ss);
+	c->segment[VCPU_SS] = ss;
 	segment_put(c, VCPU_CS, &d.s);
 	if (rpl != cpl)
 		segment_drop_privileged(c, rpl);

@@ -209,8 +209,12 @@ bool segment_load(struct cpu *c, unsigned name, uint16_t selector)
 
 void segment_put(struct cpu *c, unsigned name, const struct vcpu_segment *s)
 {
+	bool moved = name == VCPU_CS && c->segment[VCPU_CS].base != s->base;
+
 	assert(name < VCPU_LDTR);
 	c->segment[name] = *s;
+	if (moved) /* what the core remembers of instruction pointers is worth nothing now */
+		cpu_tlb_flush(c, false);
 	if (name < VCPU_FS) /* the mode says whether all of them are flat */
 		cpu_mode_changed(c);
 }
