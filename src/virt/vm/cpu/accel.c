@@ -90,6 +90,7 @@ static void power_on(struct vcpu *v)
 	c->mxcsr = MXCSR_RESET;
 	fpu_reset(&c->fpu);
 	c->sys.shutdown = false;
+	atomic_store(&v->deadline_ns, APIC_NEVER);
 	c->sys.activity = v->index == 0 ? VCPU_RUNS : VCPU_WAITS_FOR_INIT;
 }
 
