@@ -34,3 +34,7 @@ struct x87_form {
 
 /* `code`: (opcode & 7) << 8 | ModRM. */
 struct x87_form x87_form(unsigned code);
+
+struct op;
+struct cpu;
+void (*x87_handler(struct x87_form f))(struct cpu *c, const struct op *o);
