@@ -6,6 +6,7 @@
 
 #include "virt/vm/cpu/sys.h"
 #include "virt/vm/cpu/vec_op.h"
+#include "virt/vm/cpu/vector_ops.h"
 
 #define FX_BYTES      512u
 #define FX_WRITTEN_64 416u /* to the end of XMM15 */
@@ -45,12 +46,12 @@ static void fxsave(struct cpu *c, const struct op *o, bool wide)
 	NEXT;
 }
 
-OP(sse_fxsave)
+VEC_OP(sse_fxsave)
 {
 	fxsave(c, o, false);
 }
 
-OP(sse_fxsave64)
+VEC_OP(sse_fxsave64)
 {
 	fxsave(c, o, true);
 }
@@ -84,25 +85,25 @@ static void fxrstor(struct cpu *c, const struct op *o, bool wide)
 	NEXT;
 }
 
-OP(sse_fxrstor)
+VEC_OP(sse_fxrstor)
 {
 	fxrstor(c, o, false);
 }
 
-OP(sse_fxrstor64)
+VEC_OP(sse_fxrstor64)
 {
 	fxrstor(c, o, true);
 }
 
 /* ---- MXCSR ---- */
 
-OP(sse_stmxcsr)
+VEC_OP(sse_stmxcsr)
 {
 	STORE(32, ea_of(c, o), vector_mxcsr(c));
 	NEXT;
 }
 
-OP(sse_ldmxcsr)
+VEC_OP(sse_ldmxcsr)
 {
 	LOAD(32, v, ea_of(c, o));
 	uint32_t mode = c->mode;
@@ -123,7 +124,7 @@ OP(sse_ldmxcsr)
 static void string(struct cpu *c, const struct op *o, enum sse_string_op op, vec b,
 		   struct sse_string *io)
 {
-	bool wide = o->imm >> 8 & 1;
+	bool wide = o->imm & VECTOR_IMM_WIDE;
 
 	io->length_a = wide ? (int64_t)R64(VCPU_RAX) : (int32_t)R32(VCPU_RAX);
 	io->length_b = wide ? (int64_t)R64(VCPU_RDX) : (int32_t)R32(VCPU_RDX);
@@ -132,7 +133,7 @@ static void string(struct cpu *c, const struct op *o, enum sse_string_op op, vec
 }
 
 #define STRING(name, op, result)                    \
-	OP(sse_##name##_reg)                        \
+	VEC_OP(sse_##name##_reg)                    \
 	{                                           \
 		struct sse_string io;               \
                                                     \
@@ -140,7 +141,7 @@ static void string(struct cpu *c, const struct op *o, enum sse_string_op op, vec
 		result;                             \
 		NEXT;                               \
 	}                                           \
-	OP(sse_##name##_mem)                        \
+	VEC_OP(sse_##name##_mem)                    \
 	{                                           \
 		struct sse_string io;               \
 		vec s;                              \
@@ -158,7 +159,7 @@ STRING(pcmpistri, SSE_ISTRI, R64(VCPU_RCX) = (uint32_t)io.index)
 
 /* ---- masked store: bytes of dst whose byte of src has its top bit set, to (R)DI ---- */
 
-OP(sse_maskmovdqu)
+VEC_OP(sse_maskmovdqu)
 {
 	uint64_t at = ea_of(c, o);
 
@@ -172,21 +173,27 @@ OP(sse_maskmovdqu)
 
 /* ---- hints and order ---- */
 
-OP(sse_fence)
+VEC_OP(sse_fence)
 {
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	NEXT;
 }
 
 /* Nothing is cached that the guest could see, but the address is one that must be readable. */
-OP(sse_clflush)
+VEC_OP(sse_clflush)
 {
 	LOAD(8, v, ea_of(c, o));
 	(void)v;
 	NEXT;
 }
 
-OP(sse_off)
+VEC_OP(sse_off)
 {
 	FAULT((c->cr0 & CR0_EM) || !(c->cr4 & CR4_OSFXSR) ? VECTOR_UD : VECTOR_NM, -1);
+}
+
+/* PREFETCHh, PREFETCHW and their kin. */
+VEC_OP(sse_nothing)
+{
+	NEXT;
 }

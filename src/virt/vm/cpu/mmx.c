@@ -1,7 +1,7 @@
 /*
  * Handlers of the MMX instructions: two for each row of mmx.def, the moves, and what has an
- * immediate. The registers are slots of the x87 image (fpu.h); they are computed with on the host's
- * first MMX register, which is free then.
+ * immediate. The registers are slots of the x87 image (fpu.h); they are computed with on the
+ * host's first MMX register, which is free then.
  */
 #include "virt/vm/cpu/sse_scalar.h"
 #include "virt/vm/cpu/sys.h"
@@ -28,13 +28,13 @@
 				 : "mm0", "mm1");                               \
 		return d;                                                       \
 	}                                                                       \
-	OP(mmx_##name##_reg)                                                    \
+	VEC_OP(mmx_##name##_reg)                                                \
 	{                                                                       \
 		MMX_ENTER;                                                      \
 		MM_SET(o->dst, mmx_k_##name(MM(o->dst), MM(o->src)));           \
 		NEXT;                                                           \
 	}                                                                       \
-	OP(mmx_##name##_mem)                                                    \
+	VEC_OP(mmx_##name##_mem)                                                \
 	{                                                                       \
 		MMX_ENTER;                                                      \
 		LOAD(mem, s, ea_of(c, o));                                      \
@@ -45,7 +45,7 @@
 
 /* Shifts by an immediate. */
 #define SHIFT(name)                                             \
-	OP(mmx_##name##_imm)                                    \
+	VEC_OP(mmx_##name##_imm)                                \
 	{                                                       \
 		MMX_ENTER;                                      \
 		MM_SET(o->dst, mmx_k_##name(MM(o->dst), IMM8)); \
@@ -63,7 +63,7 @@ SHIFT(psllq)
 
 /* ---- moves ---- */
 
-OP(mmx_emms)
+VEC_OP(mmx_emms)
 {
 	if (fpu_waits(&c->fpu) && (c->cr0 & CR0_NE))
 		FAULT(VECTOR_MF, -1);
@@ -71,14 +71,14 @@ OP(mmx_emms)
 	NEXT;
 }
 
-OP(mmx_mov_reg) /* MOVQ mm, mm */
+VEC_OP(mmx_mov_reg) /* MOVQ mm, mm */
 {
 	MMX_ENTER;
 	MM_SET(o->dst, MM(o->src));
 	NEXT;
 }
 
-OP(mmx_mov4_load)
+VEC_OP(mmx_mov4_load)
 {
 	MMX_ENTER;
 	LOAD(32, s, ea_of(c, o));
@@ -86,7 +86,7 @@ OP(mmx_mov4_load)
 	NEXT;
 }
 
-OP(mmx_mov8_load)
+VEC_OP(mmx_mov8_load)
 {
 	MMX_ENTER;
 	LOAD(64, s, ea_of(c, o));
@@ -94,72 +94,72 @@ OP(mmx_mov8_load)
 	NEXT;
 }
 
-OP(mmx_mov4_store)
+VEC_OP(mmx_mov4_store)
 {
 	MMX_ENTER;
 	STORE(32, ea_of(c, o), (uint32_t)MM(o->src));
 	NEXT;
 }
 
-OP(mmx_mov8_store) /* and MOVNTQ */
+VEC_OP(mmx_mov8_store) /* and MOVNTQ */
 {
 	MMX_ENTER;
 	STORE(64, ea_of(c, o), MM(o->src));
 	NEXT;
 }
 
-OP(mmx_movd_from_gpr)
+VEC_OP(mmx_movd_from_gpr)
 {
 	MMX_ENTER;
 	MM_SET(o->dst, R32(o->src));
 	NEXT;
 }
 
-OP(mmx_movq_from_gpr)
+VEC_OP(mmx_movq_from_gpr)
 {
 	MMX_ENTER;
 	MM_SET(o->dst, R64(o->src));
 	NEXT;
 }
 
-OP(mmx_movd_to_gpr)
+VEC_OP(mmx_movd_to_gpr)
 {
 	MMX_ENTER;
 	R64(o->dst) = (uint32_t)MM(o->src);
 	NEXT;
 }
 
-OP(mmx_movq_to_gpr)
+VEC_OP(mmx_movq_to_gpr)
 {
 	MMX_ENTER;
 	R64(o->dst) = MM(o->src);
 	NEXT;
 }
 
-OP(mmx_movq2dq)
+VEC_OP(mmx_movq2dq)
 {
 	MMX_ENTER;
 	XMM(o->dst) = vec_low64(MM(o->src));
 	NEXT;
 }
 
-OP(mmx_movdq2q)
+VEC_OP(mmx_movdq2q)
 {
 	MMX_ENTER;
 	MM_SET(o->dst, (uint64_t)XMM(o->src)[0]);
 	NEXT;
 }
 
-OP(mmx_pmovmskb)
+VEC_OP(mmx_pmovmskb)
 {
 	MMX_ENTER;
 	R64(o->dst) = sse_k_pmovmskb(vec_low64(MM(o->src))) & 0xff;
 	NEXT;
 }
 
-/* Bytes of mm whose mask has its top bit set, to (R)DI. What is not chosen is not touched, but it is
- * checked, as processors do. */
-OP(mmx_maskmovq)
+/* Bytes of mm whose mask has its top bit set, to (R)DI. What is not chosen is not touched, but it
+ * is checked, as processors do. */
+VEC_OP(mmx_maskmovq)
 {
 	uint64_t at = ea_of(c, o), v, mask;
 
@@ -185,14 +185,14 @@ static uint64_t shuffled(uint64_t s, unsigned imm)
 	return r;
 }
 
-OP(mmx_pshufw_reg)
+VEC_OP(mmx_pshufw_reg)
 {
 	MMX_ENTER;
 	MM_SET(o->dst, shuffled(MM(o->src), IMM8));
 	NEXT;
 }
 
-OP(mmx_pshufw_mem)
+VEC_OP(mmx_pshufw_mem)
 {
 	MMX_ENTER;
 	LOAD(64, s, ea_of(c, o));
@@ -207,14 +207,14 @@ static uint64_t inserted(uint64_t d, uint16_t word, unsigned imm)
 	return (d & ~(0xffffull << shift)) | (uint64_t)word << shift;
 }
 
-OP(mmx_pinsrw_reg)
+VEC_OP(mmx_pinsrw_reg)
 {
 	MMX_ENTER;
 	MM_SET(o->dst, inserted(MM(o->dst), R16(o->src), IMM8));
 	NEXT;
 }
 
-OP(mmx_pinsrw_mem)
+VEC_OP(mmx_pinsrw_mem)
 {
 	MMX_ENTER;
 	LOAD(16, s, ea_of(c, o));
@@ -222,7 +222,7 @@ OP(mmx_pinsrw_mem)
 	NEXT;
 }
 
-OP(mmx_pextrw)
+VEC_OP(mmx_pextrw)
 {
 	MMX_ENTER;
 	R64(o->dst) = MM(o->src) >> (16 * (IMM8 & 3)) & 0xffff;
@@ -239,14 +239,14 @@ static uint64_t aligned(uint64_t d, uint64_t s, unsigned imm)
 	return imm ? s >> (8 * imm) | d << (64 - 8 * imm) : s;
 }
 
-OP(mmx_palignr_reg)
+VEC_OP(mmx_palignr_reg)
 {
 	MMX_ENTER;
 	MM_SET(o->dst, aligned(MM(o->dst), MM(o->src), IMM8));
 	NEXT;
 }
 
-OP(mmx_palignr_mem)
+VEC_OP(mmx_palignr_mem)
 {
 	MMX_ENTER;
 	LOAD(64, s, ea_of(c, o));
@@ -257,7 +257,7 @@ OP(mmx_palignr_mem)
 /* ---- conversions with XMM ---- */
 
 #define TO_MMX(name, load)                                \
-	OP(mmx_##name##_reg)                              \
+	VEC_OP(mmx_##name##_reg)                          \
 	{                                                 \
 		uint64_t r;                               \
                                                           \
@@ -266,7 +266,7 @@ OP(mmx_palignr_mem)
 		MM_SET(o->dst, r);                        \
 		NEXT;                                     \
 	}                                                 \
-	OP(mmx_##name##_mem)                              \
+	VEC_OP(mmx_##name##_mem)                          \
 	{                                                 \
 		uint64_t r;                               \
 		vec s;                                    \
@@ -285,7 +285,7 @@ TO_MMX(cvtpd2pi, VEC_LOAD_ALIGNED)
 TO_MMX(cvttpd2pi, VEC_LOAD_ALIGNED)
 
 #define FROM_MMX(name)                                                     \
-	OP(mmx_##name##_reg)                                               \
+	VEC_OP(mmx_##name##_reg)                                           \
 	{                                                                  \
 		vec r;                                                     \
                                                                            \
@@ -299,7 +299,7 @@ FROM_MMX(cvtpi2ps)
 FROM_MMX(cvtpi2pd)
 
 /* From memory no MMX register is used: CVTPI2PS still enters the MMX state, CVTPI2PD does not. */
-OP(mmx_cvtpi2ps_mem)
+VEC_OP(mmx_cvtpi2ps_mem)
 {
 	vec r;
 
@@ -310,7 +310,7 @@ OP(mmx_cvtpi2ps_mem)
 	NEXT;
 }
 
-OP(mmx_cvtpi2pd_mem)
+VEC_OP(mmx_cvtpi2pd_mem)
 {
 	LOAD(64, s, ea_of(c, o));
 	XMM(o->dst) = sse_k_cvtdq2pd(XMM(o->dst), vec_low64(s));
@@ -319,7 +319,7 @@ OP(mmx_cvtpi2pd_mem)
 
 /* ---- where the unit is switched off ---- */
 
-OP(mmx_off)
+VEC_OP(mmx_off)
 {
 	FAULT(c->cr0 & CR0_EM ? VECTOR_UD : VECTOR_NM, -1);
 }

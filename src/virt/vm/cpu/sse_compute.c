@@ -1,6 +1,7 @@
 /*
- * Handlers of the SSE instructions that compute on whole vectors: two for each row of sse.def, with a
- * register and with memory (vec_op.h has the macros). Nothing is written here by hand but the shape.
+ * Handlers of the SSE instructions that compute on whole vectors: two for each row of sse.def,
+ * with a register and with memory (vec_op.h has the macros). Nothing is written here by hand but
+ * the shape.
  */
 #include "virt/vm/cpu/vec_op.h"
 
@@ -19,7 +20,7 @@
 #define DO_SD(r, expr)	VEC_FP(SSE_SD, r, expr)
 
 #define SSE_OP(name, prefix, map, opcode, mem, fp)                  \
-	OP(sse_##name##_reg)                                        \
+	VEC_OP(sse_##name##_reg)                                    \
 	{                                                           \
 		vec r;                                              \
                                                                     \
@@ -27,7 +28,7 @@
 		XMM(o->dst) = r;                                    \
 		NEXT;                                               \
 	}                                                           \
-	OP(sse_##name##_mem)                                        \
+	VEC_OP(sse_##name##_mem)                                    \
 	{                                                           \
 		vec r, s;                                           \
                                                                     \
@@ -38,7 +39,7 @@
 	}
 
 #define SSE_IMM(name, prefix, map, opcode, mem, fp, count)                             \
-	OP(sse_##name##_reg)                                                           \
+	VEC_OP(sse_##name##_reg)                                                       \
 	{                                                                              \
 		vec_kernel k = sse_stub(sse_stub_##name, sse_stub_index(IMM8, count)); \
 		vec r;                                                                 \
@@ -47,7 +48,7 @@
 		XMM(o->dst) = r;                                                       \
 		NEXT;                                                                  \
 	}                                                                              \
-	OP(sse_##name##_mem)                                                           \
+	VEC_OP(sse_##name##_mem)                                                       \
 	{                                                                              \
 		vec_kernel k = sse_stub(sse_stub_##name, sse_stub_index(IMM8, count)); \
 		vec r, s;                                                              \

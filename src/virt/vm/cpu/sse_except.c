@@ -1,12 +1,12 @@
 /*
- * SSE instructions while an exception is unmasked (SDM volume 1, 11.5). The host never runs unmasked:
- * the instruction is executed with everything masked and the flags cleared, and from the flags that it
- * then sets follows what an unmasked one would have done.
+ * SSE instructions while an exception is unmasked (SDM volume 1, 11.5). The host never runs
+ * unmasked: the instruction is executed with everything masked and the flags cleared, and from
+ * the flags that it then sets follows what an unmasked one would have done.
  *
- * Two things differ from the masked response. Invalid, denormal and divide-by-zero are found before
- * anything is computed: when one of them is unmasked, the flags of the others, found after, stay. And an
- * unmasked underflow needs only a tiny result, not an inexact one: the host is run without
- * flush-to-zero then, and denormal results are looked for.
+ * Two things differ from the masked response. Invalid, denormal and divide-by-zero are found
+ * before anything is computed: when one of them is unmasked, the flags of the others, found
+ * after, stay. And an unmasked underflow needs only a tiny result, not an inexact one: the host
+ * is run without flush-to-zero then, and denormal results are looked for.
  */
 #include "virt/vm/cpu/sse_except.h"
 

@@ -10,7 +10,7 @@
 /* ---- conversions ---- */
 
 #define TO_INT(name, load)                                \
-	OP(sse_##name##_reg)                              \
+	VEC_OP(sse_##name##_reg)                          \
 	{                                                 \
 		uint64_t r;                               \
                                                           \
@@ -18,7 +18,7 @@
 		R64(o->dst) = r;                          \
 		NEXT;                                     \
 	}                                                 \
-	OP(sse_##name##_mem)                              \
+	VEC_OP(sse_##name##_mem)                          \
 	{                                                 \
 		uint64_t r;                               \
 		vec s;                                    \
@@ -39,7 +39,7 @@ TO_INT(cvttsd2si_32, 64)
 TO_INT(cvttsd2si_64, 64)
 
 #define FROM_INT(name, load)                                                \
-	OP(sse_##name##_reg)                                                \
+	VEC_OP(sse_##name##_reg)                                            \
 	{                                                                   \
 		vec r;                                                      \
                                                                             \
@@ -47,7 +47,7 @@ TO_INT(cvttsd2si_64, 64)
 		XMM(o->dst) = r;                                            \
 		NEXT;                                                       \
 	}                                                                   \
-	OP(sse_##name##_mem)                                                \
+	VEC_OP(sse_##name##_mem)                                            \
 	{                                                                   \
 		vec r;                                                      \
 		LOAD(load, s, ea_of(c, o));                                 \
@@ -64,7 +64,7 @@ FROM_INT(cvtsi2sd_64, 64)
 /* ---- comparisons into flags ---- */
 
 #define COMPARE(name, load)                                            \
-	OP(sse_##name##_reg)                                           \
+	VEC_OP(sse_##name##_reg)                                       \
 	{                                                              \
 		uint64_t f;                                            \
                                                                        \
@@ -72,7 +72,7 @@ FROM_INT(cvtsi2sd_64, 64)
 		SET_ARITH(f);                                          \
 		NEXT;                                                  \
 	}                                                              \
-	OP(sse_##name##_mem)                                           \
+	VEC_OP(sse_##name##_mem)                                       \
 	{                                                              \
 		uint64_t f;                                            \
 		vec s;                                                 \
@@ -88,13 +88,13 @@ COMPARE(comisd, 64)
 COMPARE(ucomiss, 32)
 COMPARE(ucomisd, 64)
 
-OP(sse_ptest_reg)
+VEC_OP(sse_ptest_reg)
 {
 	SET_ARITH(sse_k_ptest(XMM(o->dst), XMM(o->src)));
 	NEXT;
 }
 
-OP(sse_ptest_mem)
+VEC_OP(sse_ptest_mem)
 {
 	vec s;
 
@@ -105,7 +105,7 @@ OP(sse_ptest_mem)
 
 /* ---- inserts and extracts ---- */
 
-OP(sse_pinsrb_reg)
+VEC_OP(sse_pinsrb_reg)
 {
 	vec_u8 d = (vec_u8)XMM(o->dst);
 
@@ -114,7 +114,7 @@ OP(sse_pinsrb_reg)
 	NEXT;
 }
 
-OP(sse_pinsrb_mem)
+VEC_OP(sse_pinsrb_mem)
 {
 	vec_u8 d = (vec_u8)XMM(o->dst);
 	LOAD(8, s, ea_of(c, o));
@@ -123,7 +123,7 @@ OP(sse_pinsrb_mem)
 	NEXT;
 }
 
-OP(sse_pinsrw_reg)
+VEC_OP(sse_pinsrw_reg)
 {
 	vec_u16 d = (vec_u16)XMM(o->dst);
 
@@ -132,7 +132,7 @@ OP(sse_pinsrw_reg)
 	NEXT;
 }
 
-OP(sse_pinsrw_mem)
+VEC_OP(sse_pinsrw_mem)
 {
 	vec_u16 d = (vec_u16)XMM(o->dst);
 	LOAD(16, s, ea_of(c, o));
@@ -141,7 +141,7 @@ OP(sse_pinsrw_mem)
 	NEXT;
 }
 
-OP(sse_pinsrd_reg)
+VEC_OP(sse_pinsrd_reg)
 {
 	vec_u32 d = (vec_u32)XMM(o->dst);
 
@@ -150,7 +150,7 @@ OP(sse_pinsrd_reg)
 	NEXT;
 }
 
-OP(sse_pinsrd_mem)
+VEC_OP(sse_pinsrd_mem)
 {
 	vec_u32 d = (vec_u32)XMM(o->dst);
 	LOAD(32, s, ea_of(c, o));
@@ -159,20 +159,20 @@ OP(sse_pinsrd_mem)
 	NEXT;
 }
 
-OP(sse_pinsrq_reg)
+VEC_OP(sse_pinsrq_reg)
 {
 	XMM(o->dst)[IMM8 & 1] = (long long)R64(o->src);
 	NEXT;
 }
 
-OP(sse_pinsrq_mem)
+VEC_OP(sse_pinsrq_mem)
 {
 	LOAD(64, s, ea_of(c, o));
 	XMM(o->dst)[IMM8 & 1] = (long long)s;
 	NEXT;
 }
 
-OP(sse_insertps_reg)
+VEC_OP(sse_insertps_reg)
 {
 	uint32_t element = ((vec_u32)XMM(o->src))[IMM8 >> 6 & 3];
 
@@ -180,56 +180,56 @@ OP(sse_insertps_reg)
 	NEXT;
 }
 
-OP(sse_insertps_mem)
+VEC_OP(sse_insertps_mem)
 {
 	LOAD(32, element, ea_of(c, o));
 	XMM(o->dst) = sse_k_insertps(XMM(o->dst), element, IMM8);
 	NEXT;
 }
 
-OP(sse_pextrb_reg)
+VEC_OP(sse_pextrb_reg)
 {
 	R64(o->dst) = ((vec_u8)XMM(o->src))[IMM8 & 15];
 	NEXT;
 }
 
-OP(sse_pextrb_mem)
+VEC_OP(sse_pextrb_mem)
 {
 	STORE(8, ea_of(c, o), ((vec_u8)XMM(o->src))[IMM8 & 15]);
 	NEXT;
 }
 
-OP(sse_pextrw_reg)
+VEC_OP(sse_pextrw_reg)
 {
 	R64(o->dst) = ((vec_u16)XMM(o->src))[IMM8 & 7];
 	NEXT;
 }
 
-OP(sse_pextrw_mem)
+VEC_OP(sse_pextrw_mem)
 {
 	STORE(16, ea_of(c, o), ((vec_u16)XMM(o->src))[IMM8 & 7]);
 	NEXT;
 }
 
-OP(sse_pextrd_reg) /* and EXTRACTPS */
+VEC_OP(sse_pextrd_reg) /* and EXTRACTPS */
 {
 	R64(o->dst) = ((vec_u32)XMM(o->src))[IMM8 & 3];
 	NEXT;
 }
 
-OP(sse_pextrd_mem)
+VEC_OP(sse_pextrd_mem)
 {
 	STORE(32, ea_of(c, o), ((vec_u32)XMM(o->src))[IMM8 & 3]);
 	NEXT;
 }
 
-OP(sse_pextrq_reg)
+VEC_OP(sse_pextrq_reg)
 {
 	R64(o->dst) = (uint64_t)XMM(o->src)[IMM8 & 1];
 	NEXT;
 }
 
-OP(sse_pextrq_mem)
+VEC_OP(sse_pextrq_mem)
 {
 	STORE(64, ea_of(c, o), (uint64_t)XMM(o->src)[IMM8 & 1]);
 	NEXT;
@@ -238,7 +238,7 @@ OP(sse_pextrq_mem)
 /* ---- shifts by an immediate: the same kernels with the count as a vector ---- */
 
 #define SHIFT(name)                                                       \
-	OP(sse_##name##_imm)                                              \
+	VEC_OP(sse_##name##_imm)                                          \
 	{                                                                 \
 		XMM(o->dst) = sse_k_##name(XMM(o->dst), vec_low64(IMM8)); \
 		NEXT;                                                     \
@@ -254,7 +254,7 @@ SHIFT(pslld)
 SHIFT(psllq)
 
 /* Bytes: an alignment with zero on the other side. */
-OP(sse_psrldq_imm)
+VEC_OP(sse_psrldq_imm)
 {
 	unsigned n = IMM8 < 16 ? IMM8 : 16;
 
@@ -262,7 +262,7 @@ OP(sse_psrldq_imm)
 	NEXT;
 }
 
-OP(sse_pslldq_imm)
+VEC_OP(sse_pslldq_imm)
 {
 	unsigned n = IMM8 < 16 ? IMM8 : 16;
 
@@ -273,12 +273,12 @@ OP(sse_pslldq_imm)
 /* ---- by XMM0 ---- */
 
 #define BLEND(name)                                                           \
-	OP(sse_##name##_reg)                                                  \
+	VEC_OP(sse_##name##_reg)                                              \
 	{                                                                     \
 		XMM(o->dst) = sse_k_##name(XMM(o->dst), XMM(o->src), XMM(0)); \
 		NEXT;                                                         \
 	}                                                                     \
-	OP(sse_##name##_mem)                                                  \
+	VEC_OP(sse_##name##_mem)                                              \
 	{                                                                     \
 		vec s;                                                        \
                                                                               \
@@ -294,12 +294,12 @@ BLEND(blendvpd)
 /* ---- AES, PCLMULQDQ, SHA ---- */
 
 #define CRYPTO(name, ...)                                                           \
-	OP(sse_##name##_reg)                                                        \
+	VEC_OP(sse_##name##_reg)                                                    \
 	{                                                                           \
 		XMM(o->dst) = crypto.name(XMM(o->dst), XMM(o->src), ##__VA_ARGS__); \
 		NEXT;                                                               \
 	}                                                                           \
-	OP(sse_##name##_mem)                                                        \
+	VEC_OP(sse_##name##_mem)                                                    \
 	{                                                                           \
 		vec s;                                                              \
                                                                                     \

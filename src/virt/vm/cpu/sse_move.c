@@ -7,13 +7,13 @@
 
 /* ---- whole registers ---- */
 
-OP(sse_mov_reg)
+VEC_OP(sse_mov_reg)
 {
 	XMM(o->dst) = XMM(o->src);
 	NEXT;
 }
 
-OP(sse_mova_load)
+VEC_OP(sse_mova_load)
 {
 	vec s;
 
@@ -22,7 +22,7 @@ OP(sse_mova_load)
 	NEXT;
 }
 
-OP(sse_movu_load)
+VEC_OP(sse_movu_load)
 {
 	vec s;
 
@@ -31,13 +31,13 @@ OP(sse_movu_load)
 	NEXT;
 }
 
-OP(sse_mova_store)
+VEC_OP(sse_mova_store)
 {
 	VEC_STORE_ALIGNED(XMM(o->src));
 	NEXT;
 }
 
-OP(sse_movu_store)
+VEC_OP(sse_movu_store)
 {
 	VEC_STORE(XMM(o->src));
 	NEXT;
@@ -45,7 +45,7 @@ OP(sse_movu_store)
 
 /* ---- scalars: a load zeroes what is above, a register move keeps it ---- */
 
-OP(sse_mov4_load) /* MOVSS, MOVD */
+VEC_OP(sse_mov4_load) /* MOVSS, MOVD */
 {
 	vec s;
 
@@ -54,7 +54,7 @@ OP(sse_mov4_load) /* MOVSS, MOVD */
 	NEXT;
 }
 
-OP(sse_mov8_load) /* MOVSD, MOVQ */
+VEC_OP(sse_mov8_load) /* MOVSD, MOVQ */
 {
 	vec s;
 
@@ -63,19 +63,19 @@ OP(sse_mov8_load) /* MOVSD, MOVQ */
 	NEXT;
 }
 
-OP(sse_mov4_store)
+VEC_OP(sse_mov4_store)
 {
 	STORE(32, ea_of(c, o), (uint32_t)XMM(o->src)[0]);
 	NEXT;
 }
 
-OP(sse_mov8_store)
+VEC_OP(sse_mov8_store)
 {
 	STORE(64, ea_of(c, o), (uint64_t)XMM(o->src)[0]);
 	NEXT;
 }
 
-OP(sse_movss_reg)
+VEC_OP(sse_movss_reg)
 {
 	vec_u32 d = (vec_u32)XMM(o->dst);
 
@@ -84,13 +84,13 @@ OP(sse_movss_reg)
 	NEXT;
 }
 
-OP(sse_movsd_reg)
+VEC_OP(sse_movsd_reg)
 {
 	XMM(o->dst)[0] = XMM(o->src)[0];
 	NEXT;
 }
 
-OP(sse_movq_reg) /* zeroes the upper half */
+VEC_OP(sse_movq_reg) /* zeroes the upper half */
 {
 	XMM(o->dst) = vec_low64((uint64_t)XMM(o->src)[0]);
 	NEXT;
@@ -98,33 +98,33 @@ OP(sse_movq_reg) /* zeroes the upper half */
 
 /* ---- halves ---- */
 
-OP(sse_movl_load) /* MOVLPS, MOVLPD */
+VEC_OP(sse_movl_load) /* MOVLPS, MOVLPD */
 {
 	LOAD(64, s, ea_of(c, o));
 	XMM(o->dst)[0] = (long long)s;
 	NEXT;
 }
 
-OP(sse_movh_load) /* MOVHPS, MOVHPD */
+VEC_OP(sse_movh_load) /* MOVHPS, MOVHPD */
 {
 	LOAD(64, s, ea_of(c, o));
 	XMM(o->dst)[1] = (long long)s;
 	NEXT;
 }
 
-OP(sse_movh_store)
+VEC_OP(sse_movh_store)
 {
 	STORE(64, ea_of(c, o), (uint64_t)XMM(o->src)[1]);
 	NEXT;
 }
 
-OP(sse_movhlps)
+VEC_OP(sse_movhlps)
 {
 	XMM(o->dst)[0] = XMM(o->src)[1];
 	NEXT;
 }
 
-OP(sse_movlhps)
+VEC_OP(sse_movlhps)
 {
 	XMM(o->dst)[1] = XMM(o->src)[0];
 	NEXT;
@@ -132,32 +132,32 @@ OP(sse_movlhps)
 
 /* ---- general registers ---- */
 
-OP(sse_movd_from_gpr)
+VEC_OP(sse_movd_from_gpr)
 {
 	XMM(o->dst) = vec_low32((uint32_t)R64(o->src));
 	NEXT;
 }
 
-OP(sse_movq_from_gpr)
+VEC_OP(sse_movq_from_gpr)
 {
 	XMM(o->dst) = vec_low64(R64(o->src));
 	NEXT;
 }
 
-OP(sse_movd_to_gpr)
+VEC_OP(sse_movd_to_gpr)
 {
 	R64(o->dst) = (uint32_t)XMM(o->src)[0];
 	NEXT;
 }
 
-OP(sse_movq_to_gpr)
+VEC_OP(sse_movq_to_gpr)
 {
 	R64(o->dst) = (uint64_t)XMM(o->src)[0];
 	NEXT;
 }
 
 #define MASK(name)                                       \
-	OP(sse_##name)                                   \
+	VEC_OP(sse_##name)                               \
 	{                                                \
 		R64(o->dst) = sse_k_##name(XMM(o->src)); \
 		NEXT;                                    \
@@ -167,13 +167,13 @@ MASK(movmskps)
 MASK(movmskpd)
 MASK(pmovmskb)
 
-OP(sse_movnti32)
+VEC_OP(sse_movnti32)
 {
 	STORE(32, ea_of(c, o), (uint32_t)R64(o->src));
 	NEXT;
 }
 
-OP(sse_movnti64)
+VEC_OP(sse_movnti64)
 {
 	STORE(64, ea_of(c, o), R64(o->src));
 	NEXT;

@@ -3,7 +3,8 @@
  * them with the TLB hit inline, and arithmetic that may raise #XM. Built on op.h; only handlers
  * include it.
  *
- * Availability (#UD, #NM) is not asked here: the decoder knows it from the mode and gives other ops.
+ * Availability (#UD, #NM) is not asked here: the decoder knows it from the mode and gives other
+ * ops.
  */
 #pragma once
 
@@ -11,6 +12,11 @@
 #include "virt/vm/cpu/sse_except.h"
 #include "virt/vm/cpu/vec.h"
 #include "virt/vm/cpu/vector.h"
+
+/* A handler that the rows of vector_rows.c name. */
+#define VEC_OP(name)     \
+	op_fn op_##name; \
+	OP(name)
 
 #define XMM(n)	      (c->xmm[n].x)
 #define IMM8	      ((unsigned)(o->imm & 0xff))

@@ -1,6 +1,6 @@
 /*
- * Vector and floating-point state of a vCPU as a whole (vector.h), and the slow corners that handlers
- * share (vec_op.h).
+ * Vector and floating-point state of a vCPU as a whole (vector.h), and the slow corners that
+ * handlers share (vec_op.h).
  */
 #include "virt/vm/cpu/vector.h"
 

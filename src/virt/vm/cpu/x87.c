@@ -1,10 +1,11 @@
 /*
- * Handlers of the x87 instructions. Each is executed by the host (fpu.h) on an operand that is moved
- * here; `imm` of the op is the opcode's low bits and the ModRM byte, which is also what FOP becomes.
+ * Handlers of the x87 instructions. Each is executed by the host (fpu.h) on an operand that is
+ * moved here; `imm` of the op is the opcode's low bits and the ModRM byte, which is also what FOP
+ * becomes.
  *
  * As long as the unit is quiet (nothing unmasked), no status is read. Else a waiting instruction
- * looks for a pending exception first, and a store of which the host says that an unmasked exception
- * forbade it does not reach memory.
+ * looks for a pending exception first, and a store of which the host says that an unmasked
+ * exception forbade it does not reach memory.
  */
 #include "virt/vm/cpu/x87.h"
 
@@ -55,7 +56,7 @@ static inline void done(struct cpu *c, const struct op *o, bool memory)
 		note_exception(c, o, memory);
 }
 
-OP(x87_register)
+VEC_OP(x87_register)
 {
 	X87_WAIT;
 	x87_host_register(CODE);
@@ -64,7 +65,7 @@ OP(x87_register)
 }
 
 /* FCMOVcc, FCOMI and their kin. */
-OP(x87_flags)
+VEC_OP(x87_flags)
 {
 	X87_WAIT;
 	flags_set(c, x87_host_flags(CODE, flags_get(c)));
@@ -75,7 +76,7 @@ OP(x87_flags)
 /* ---- memory operands ---- */
 
 #define X87_LOAD(bits)                      \
-	OP(x87_load##bits)                  \
+	VEC_OP(x87_load##bits)              \
 	{                                   \
 		X87_WAIT;                   \
 		LOAD(bits, v, ea_of(c, o)); \
@@ -88,7 +89,7 @@ X87_LOAD(16)
 X87_LOAD(32)
 X87_LOAD(64)
 
-OP(x87_load80)
+VEC_OP(x87_load80)
 {
 	struct {
 		uint64_t low;
@@ -111,7 +112,7 @@ static bool stored(struct cpu *c)
 }
 
 #define X87_STORE(bits)                                                                         \
-	OP(x87_store##bits)                                                                     \
+	VEC_OP(x87_store##bits)                                                                 \
 	{                                                                                       \
 		uint64_t at = ea_of(c, o);                                                      \
 		u##bits v = 0;                                                                  \
@@ -130,7 +131,7 @@ X87_STORE(16)
 X87_STORE(32)
 X87_STORE(64)
 
-OP(x87_store80)
+VEC_OP(x87_store80)
 {
 	uint64_t at = ea_of(c, o);
 	struct {
@@ -153,7 +154,7 @@ OP(x87_store80)
 /* ---- control ---- */
 
 /* FNINIT, FNCLEX and the no-operations that were FENI, FDISI, FSETPM. */
-OP(x87_control)
+VEC_OP(x87_control)
 {
 	fpu_to_host(&c->fpu);
 	x87_host_register(CODE);
@@ -165,7 +166,7 @@ OP(x87_control)
 	NEXT;
 }
 
-OP(x87_fldcw)
+VEC_OP(x87_fldcw)
 {
 	X87_WAIT;
 	LOAD(16, v, ea_of(c, o));
@@ -174,25 +175,25 @@ OP(x87_fldcw)
 	NEXT;
 }
 
-OP(x87_fnstcw)
+VEC_OP(x87_fnstcw)
 {
 	STORE(16, ea_of(c, o), fpu_control(&c->fpu));
 	NEXT;
 }
 
-OP(x87_fnstsw)
+VEC_OP(x87_fnstsw)
 {
 	STORE(16, ea_of(c, o), fpu_status(&c->fpu));
 	NEXT;
 }
 
-OP(x87_fnstsw_ax)
+VEC_OP(x87_fnstsw_ax)
 {
 	R16(VCPU_RAX) = fpu_status(&c->fpu);
 	NEXT;
 }
 
-OP(x87_fwait)
+VEC_OP(x87_fwait)
 {
 	if ((c->cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
 		FAULT(VECTOR_NM, -1);
@@ -206,7 +207,7 @@ static enum fpu_layout layout(const struct cpu *c, const struct op *o)
 {
 	bool real = (c->mode & MODE_REAL) != 0;
 
-	if (op_bytes(o) == 2)
+	if (o->imm & X87_SHORT)
 		return real ? FPU_REAL_16 : FPU_PROTECTED_16;
 	return real ? FPU_REAL_32 : FPU_PROTECTED_32;
 }
@@ -239,29 +240,29 @@ static void load_environment(struct cpu *c, const struct op *o, bool save)
 	NEXT;
 }
 
-OP(x87_fnstenv)
+VEC_OP(x87_fnstenv)
 {
 	store_environment(c, o, false);
 }
 
-OP(x87_fnsave)
+VEC_OP(x87_fnsave)
 {
 	store_environment(c, o, true);
 }
 
-OP(x87_fldenv)
+VEC_OP(x87_fldenv)
 {
 	load_environment(c, o, false);
 }
 
-OP(x87_frstor)
+VEC_OP(x87_frstor)
 {
 	load_environment(c, o, true);
 }
 
 /* ---- where the unit is switched off ---- */
 
-OP(x87_off)
+VEC_OP(x87_off)
 {
 	FAULT(VECTOR_NM, -1);
 }
