@@ -67,6 +67,9 @@ enum cpu_stop {
 	CPU_STOP_FAULT,	    /* sys.fault describes it; rip is the instruction's */
 	CPU_STOP_HALT,	    /* HLT was executed; rip is behind it */
 	CPU_STOP_SHUTDOWN,  /* triple fault */
+	/* Between the core and itself: */
+	CPU_STOP_NONE,	/* go on at rip */
+	CPU_STOP_RETRY, /* the op at rip is to run by itself */
 };
 
 union cpu_vector { /* sized for YMM; the translator will want them so */
@@ -114,16 +117,19 @@ struct cpu {
 	uint64_t stack_mask;
 	bool ea_bad; /* a segment check failed while an address was made: mmu.c raises it */
 	uint8_t ea_vector;
-	bool one; /* the outer loop wants one instruction */
-	bool ac;  /* alignment is checked: every access takes the slow path */
+	bool not_canonical; /* the fault is of an address: #SS where the stack was meant */
+	bool retry;	    /* no fault: the op is to run by itself, it writes its own page */
+	uint8_t lone_runs;  /* above 0: it does */
+	bool one;	    /* the outer loop wants one instruction */
+	bool ac;	    /* alignment is checked: every access takes the slow path */
 
 	union cpu_vector xmm[16];
 	union cpu_vector wide;	 /* what a slow 16-byte load brought, or a slow store takes */
 	union cpu_vector bounce; /* a read-modify-write without a plain host pointer */
 	struct {
-		uint64_t at[2], n[2]; /* linear pieces of the bounced operand */
+		uint64_t at; /* linear, of the bounced operand */
 		unsigned bytes;
-		bool active;
+		bool active, stopped; /* to be brought back; and the world let go */
 	} rmw;
 	uint32_t mxcsr; /* the guest's, masks included */
 	struct fpu fpu;

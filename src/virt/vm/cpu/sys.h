@@ -7,6 +7,16 @@
  * `sys->fault`; registers are unchanged then (memory may have been written in part, as on a real
  * processor). The caller delivers it with event_deliver_fault(). Nothing here jumps.
  *
+ * What it needs of the core (state.h, mmu.h), by these names. In struct cpu: gpr[16], rip, flags (all
+ * of RFLAGS, up to date at every call), segment[VCPU_SEGMENTS] (struct vcpu_segment), cr0, cr2, cr3,
+ * cr4, efer, dr[8], gdt_base, gdt_limit, idt_base, idt_limit, ram, bus, sys (sys_state.h). Calls:
+ * cpu_mode_changed() after CS, SS, CR0, CR4, EFER, VM, TF may be others; cpu_cr3_set();
+ * cpu_tlb_flush(c, global); cpu_tlb_flush_page(); cpu_attention(), look at events at the next
+ * boundary; cpu_debug_changed(), breakpoints may watch other pages; sys_load(), sys_store()
+ * (sys_priv.h). The core sets sys.next_rip before it calls what transfers control, calls
+ * sys_debug_data() on pages that sys_debug_watches(), and runs a single instruction after one that
+ * left sys.shadow set, or while TF is set, then sys_debug_trap().
+ *
  * References: Intel SDM volume 2 (instructions), volume 3 chapters 3, 5, 6, 7, 8 (segments,
  * protection, interrupts, tasks) of the 2023 numbering.
  */

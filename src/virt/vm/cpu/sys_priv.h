@@ -87,7 +87,7 @@ uint64_t flags_writable(const struct cpu *c, unsigned cpl, unsigned bytes);
 /* A timer's deadline may have moved. */
 void sys_timer_changed(struct cpu *c);
 
-/* Stores a segment register and tells the core that the mode may be another. */
+/* Stores a segment register; for CS and SS the core learns that the mode may be another. */
 void segment_put(struct cpu *c, unsigned name, const struct vcpu_segment *s);
 
 /* ---- stacks (stack.c): a copy of where one is, so that a fault leaves nothing to undo ---- */
