@@ -2,6 +2,7 @@
  * The loop that runs traces, how they leave, and a vCPU's core state from birth to death.
  */
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ground/base/mem.h"
@@ -182,7 +183,7 @@ struct cpu *cpu_new(struct cpu_world *w, struct ram *ram, struct bus *bus, unsig
 	c->mmu = mmu_new();
 	c->jumps = mem_new_array(struct jump, CPU_JUMPS);
 	memset(c->jumps, 0xff, CPU_JUMPS * sizeof(*c->jumps));
-	c->lone = mem_new_bytes(1, TRACE_HEAD_BYTES + 8 * sizeof(struct op));
+	c->lone = mem_new_bytes(1, sizeof(struct trace) + DECODE_OPS_MAX * sizeof(struct op));
 	c->mxcsr = MXCSR_INIT;
 	c->arith = arith_of(2);
 	w->cpu[w->cpus++] = c;

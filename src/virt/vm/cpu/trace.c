@@ -4,19 +4,18 @@
 #include "virt/vm/cpu/trace.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "ground/base/mem.h"
-#include "virt/vm/cpu/decode.h"
 #include "virt/vm/cpu/mmu.h"
 #include "virt/vm/cpu/sys_priv.h"
 #include "virt/vm/cpu/world.h"
 
 #define UNIT		32u
 #define HASH_BUCKETS	65536u
-#define SLOTS_MAX	(TRACE_OPS_MAX * 2 + 4) /* ops, links, the end */
-#define TRACE_BYTES_MAX (sizeof(struct trace) + SLOTS_MAX * sizeof(struct op))
+#define TRACE_BYTES_MAX (sizeof(struct trace) + DECODE_OPS_MAX * sizeof(struct op))
 #define NO_RAM		UINT64_MAX
 
 struct code {
@@ -104,7 +103,7 @@ struct code_stats code_stats(const struct cpu_world *w)
 
 /* ---- killing ---- */
 
-OP(dead)
+static OP(dead)
 {
 	c->rip = op_rip(c, o);
 	LEAVE(CPU_STOP_NONE);
@@ -188,112 +187,26 @@ static void flush(struct cpu_world *w)
 
 /* ---- building ---- */
 
-/* Where a trace falls out of its end into the next instruction. */
-OP(end)
+/*
+ * Gives decoded ops their place. A link remembers where it stands in its trace: `at` is its index.
+ */
+static void place(struct trace *t, const struct decoded *d, uint64_t physical, uint32_t mode)
 {
-	EXIT_LINKED(link_of(o), o->imm);
+	assert(d->ops > 0 && d->ops <= DECODE_OPS_MAX);
+	*t = (struct trace){.physical = physical,
+			    .mode = mode,
+			    .ops = (uint16_t)d->ops,
+			    .bytes = (uint16_t)d->bytes};
+	decode_place(d, t->op);
+	for (unsigned i = 0; i < d->ops; i++)
+		if (t->op[i].id == OPI_LINK)
+			t->op[i].at = (uint16_t)i;
 }
 
-OP(end_page)
+static const struct trace *trace_of_link(const struct op *link)
 {
-	EXIT_JUMP(link_of(o), c->gpr[REG_PAGE] + o->imm);
-}
-
-struct build {
-	struct trace *trace;
-	unsigned slots, ops;
-	uint8_t reads[TRACE_OPS_MAX], writes[TRACE_OPS_MAX];
-	op_fn *quiet[TRACE_OPS_MAX];
-	uint8_t slot[TRACE_OPS_MAX];
-};
-
-static void put_link(struct build *b)
-{
-	struct op_link *l = (struct op_link *)(void *)&b->trace->op[b->slots++];
-
-	*l = (struct op_link){.from = b->trace, .count = b->ops};
-}
-
-static void put_end(struct build *b, uint64_t target)
-{
-	struct op *o = &b->trace->op[b->slots++];
-
-	*o = (struct op){.run = target < RAM_PAGE_BYTES ? op_end : op_end_page,
-			 .imm = target,
-			 .at = (uint16_t)target};
-	put_link(b);
-}
-
-/* Flags that nobody reads before they are written again are not made. */
-static void quieten(const struct build *b)
-{
-	unsigned live = OPF_ALL;
-
-	for (unsigned i = b->ops; i-- > 0;) {
-		struct op *o = &b->trace->op[b->slot[i]];
-
-		o->live = (uint8_t)(live & b->writes[i]);
-		if (b->quiet[i] && o->live == 0)
-			o->run = b->quiet[i];
-		live = (live & ~(unsigned)b->writes[i]) | b->reads[i];
-	}
-}
-
-/* Appends one instruction; false: the trace is at its end. */
-static bool put_op(struct build *b, struct decoder *d)
-{
-	struct op *o = &b->trace->op[b->slots];
-	enum decode_result r = decode_op(d, o);
-
-	if (r == DECODE_SHORT)
-		return false;
-	b->slot[b->ops] = (uint8_t)b->slots++;
-	/* What faults shows the guest all flags. */
-	b->reads[b->ops] = d->may_fault ? OPF_ALL : d->reads;
-	b->writes[b->ops] = d->writes;
-	b->quiet[b->ops++] = d->quiet;
-	if (d->linked)
-		put_link(b);
-	return r != DECODE_ENDS;
-}
-
-static void begin(struct build *b, struct trace *t, uint64_t physical, uint32_t mode)
-{
-	*b = (struct build){.trace = t};
-	*t = (struct trace){.physical = physical, .mode = mode};
-}
-
-/* Decodes from `bytes` to the page's end. False: not even one instruction lies in this page. */
-static bool build(struct trace *t, uint64_t physical, uint32_t mode, const uint8_t *bytes)
-{
-	unsigned offset = (unsigned)(physical & 0xfff), at = 0;
-	unsigned ops_max = (mode & MODE_ONE) != 0 ? 1 : TRACE_OPS_MAX;
-	bool more = true, ended = false;
-	struct build b;
-
-	begin(&b, t, physical, mode);
-	while (more && b.ops < ops_max && offset + at < RAM_PAGE_BYTES) {
-		struct decoder d = {.bytes = bytes + at,
-				    .n = RAM_PAGE_BYTES - offset - at,
-				    .mode = mode,
-				    .offset = (uint16_t)(offset + at)};
-		unsigned before = b.ops;
-
-		more = put_op(&b, &d);
-		if (b.ops == before)
-			break;
-		ended = !more;
-		at += d.at;
-	}
-	if (b.ops == 0)
-		return false;
-	if (!ended)
-		put_end(&b, offset + at);
-	t->bytes = (uint16_t)at;
-	t->ops = (uint16_t)b.ops;
-	assert(b.slots <= SLOTS_MAX);
-	quieten(&b);
-	return true;
+	return (const struct trace *)(const void *)((const char *)(link - link->at) -
+						    offsetof(struct trace, op));
 }
 
 /* ---- one use ---- */
@@ -318,30 +231,23 @@ struct trace *trace_lone(struct cpu *c)
 {
 	uint64_t linear = linear_rip(c), physical, second;
 	uint8_t bytes[2 * DECODE_LENGTH_MAX];
-	struct decoder d;
-	struct build b;
+	struct decoded d;
 	unsigned n;
-	bool more;
 
 	if (!mmu_code(c, linear, &physical))
 		return NULL;
 	n = fetch(c, linear, physical, bytes);
-	for (;;) {
-		begin(&b, c->lone, physical, c->mode);
-		d = (struct decoder){.bytes = bytes,
-				     .n = n,
-				     .mode = c->mode,
-				     .offset = (uint16_t)(linear & 0xfff)};
-		more = put_op(&b, &d);
-		if (b.ops == 1)
-			break;
+	if (!decode_trace(bytes, n, linear & 0xfff, c->mode, 1, &d)) {
+		uint64_t next = (linear | 0xfff) + 1;
+
 		assert(n < DECODE_LENGTH_MAX);
-		if (!mmu_code(c, (linear | 0xfff) + 1, &second))
+		if (!mmu_code(c, sys_long(c) ? next : next & 0xffffffff, &second))
 			return NULL;
-		n += fetch(c, (linear | 0xfff) + 1, second, bytes + n);
+		n += fetch(c, next, second, bytes + n);
+		if (!decode_trace(bytes, n, linear & 0xfff, c->mode, 1, &d))
+			abort(); /* 15 bytes are enough for any answer */
 	}
-	if (more)
-		put_end(&b, (linear & 0xfff) + d.at);
+	place(c->lone, &d, physical, c->mode);
 	c->gpr[REG_PAGE] = c->rip - (linear & 0xfff);
 	return c->lone;
 }
@@ -384,8 +290,9 @@ static enum made find_or_build(struct cpu *c, uint64_t offset, uint64_t physical
 {
 	struct code *k = c->world->code;
 	struct trace *t = lookup(k, physical, c->mode);
+	unsigned in_page = (unsigned)(offset & 0xfff);
+	struct decoded d;
 	uint32_t *bucket;
-	size_t units;
 
 	*ret = t;
 	if (t)
@@ -395,17 +302,17 @@ static enum made find_or_build(struct cpu *c, uint64_t offset, uint64_t physical
 	if ((uint64_t)k->used * UNIT + TRACE_BYTES_MAX > CODE_BYTES_MAX)
 		return MADE_FULL;
 	t = trace_of(k, k->used);
-	if (!build(t, physical, c->mode, c->ram->host + offset))
+	if (!decode_trace(c->ram->host + offset, RAM_PAGE_BYTES - in_page, in_page, c->mode,
+			  (c->mode & MODE_ONE) != 0 ? 1 : DECODE_INSTRUCTIONS_MAX, &d))
 		return MADE_LONE;
-	units = (sizeof(*t) / UNIT) + (size_t)t->ops * 2 + 2;
-	assert(units * UNIT <= TRACE_BYTES_MAX);
+	place(t, &d, physical, c->mode);
 	k->stats.traces++;
-	k->stats.ops += t->ops;
+	k->stats.ops += d.instructions;
 	bucket = bucket_of(k, physical, c->mode);
 	t->next_in_hash = *bucket;
 	t->next_in_page = k->pages[offset >> RAM_PAGE_SHIFT];
 	*bucket = k->pages[offset >> RAM_PAGE_SHIFT] = k->used;
-	k->used += (uint32_t)units;
+	k->used += (uint32_t)(sizeof(*t) / UNIT) + d.ops;
 	*ret = t;
 	return MADE;
 }
@@ -459,11 +366,23 @@ struct trace *trace_find(struct cpu *c)
 	return find_slowly(c, linear_rip(c));
 }
 
+/* ---- from trace to trace ---- */
+
+OP(enter)
+{
+	if (unlikely(__atomic_load_n(&c->attention, __ATOMIC_RELAXED) != 0)) {
+		c->rip = op_rip(c, o);
+		LEAVE(CPU_STOP_ATTENTION);
+	}
+	c->executed += o->imm;
+	NEXT;
+}
+
 void op_exit_jump(struct cpu *c)
 {
 	const struct jump *j = jump_of(c, c->rip);
 
-	if (likely(j->rip == c->rip && j->tag == c->jump_tag) && likely(c->attention == 0) &&
+	if (likely(j->rip == c->rip && j->tag == c->jump_tag) &&
 	    likely((c->mode & MODE_ONE) == 0)) {
 		const struct op *first = j->trace->op;
 
@@ -473,24 +392,29 @@ void op_exit_jump(struct cpu *c)
 	LEAVE(CPU_STOP_NONE);
 }
 
-void op_exit_linked(struct cpu *c, const struct op_link *l, uint64_t target)
+OP(link)
 {
-	const struct trace *from = l->from;
-	uint64_t epoch = code_epoch(c->world);
+	const struct trace *from = trace_of_link(o);
+	uint64_t epoch = code_epoch(c->world), page = c->gpr[REG_PAGE];
+	bool inside = o->disp >= 0 && o->disp < (int32_t)RAM_PAGE_BYTES;
 	struct trace *t;
 
-	c->rip = c->gpr[REG_PAGE] + target;
-	c->executed += l->count;
+	c->rip = page + (uint64_t)(int64_t)o->disp;
+	if ((c->mode & MODE_CODE64) == 0)
+		c->rip &= UINT32_MAX;
+	if (!inside)
+		return op_exit_jump(c);
 	if (c->attention != 0 || (c->mode & MODE_ONE) != 0 || from == c->lone)
 		LEAVE(CPU_STOP_NONE);
 	t = trace_find(c);
 	if (!t)
 		LEAVE(CPU_STOP_FAULT);
-	/* While the world was stopped for a new page all may have been thrown away. */
-	if (epoch == code_epoch(c->world) && t != c->lone && !is_dead(from) &&
+	if (t == c->lone)
+		LEAVE(CPU_STOP_NONE);
+	/* While the world was stopped for a new page, all may have been thrown away. */
+	if (epoch == code_epoch(c->world) && c->gpr[REG_PAGE] == page &&
 	    ((t->physical ^ from->physical) & PAGE_TAG) == 0)
-		__atomic_store_n(&((struct op_link *)(uintptr_t)l)->to, t, __ATOMIC_RELAXED);
-	else if (t == c->lone)
-		LEAVE(CPU_STOP_RETRY);
+		__atomic_store_n(&((struct op *)(uintptr_t)o)->imm, (uint64_t)(uintptr_t)t->op,
+				 __ATOMIC_RELAXED);
 	GO(t->op);
 }

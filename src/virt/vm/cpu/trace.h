@@ -19,9 +19,8 @@
  */
 #pragma once
 
-#include "virt/vm/cpu/op.h"
+#include "virt/vm/cpu/decode.h"
 
-#define TRACE_OPS_MAX  32
 #define CODE_BYTES_MAX (32u << 20)
 
 struct cpu_world;
@@ -33,11 +32,8 @@ struct trace {
 	uint32_t next_in_hash, next_in_page; /* in units of 32 bytes, 0: none */
 	uint16_t ops, bytes;
 	void *native; /* the translator's; unused now */
-	uint64_t unused[3];
-	struct op op[];
+	struct op op[] __attribute__((aligned(32)));
 };
-_Static_assert(offsetof(struct trace, op) == TRACE_HEAD_BYTES,
-	       "handlers enter a trace by its size");
 
 int code_new(struct cpu_world *w, struct code **ret, struct err *e) must_use;
 struct code *code_free(struct code *k);

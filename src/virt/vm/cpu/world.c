@@ -4,6 +4,7 @@
 #include "virt/vm/cpu/world.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "ground/base/mem.h"
 #include "virt/vm/cpu/trace.h"
