@@ -67,8 +67,7 @@ static bool meant_logically(const struct apic *a, const struct apic_message *m)
 static bool meant(const struct apic *a, const struct apic_message *m)
 {
 	if ((atomic_load(&a->base) & APIC_BASE_ENABLED) == 0)
-		/* Disabled altogether: only who waits for the start of its life listens. */
-		return m->delivery == APIC_INIT || m->delivery == APIC_STARTUP;
+		return false;
 	if (m->destination == (m->wide ? UINT32_MAX : 0xff))
 		return true;
 	if (m->logical)

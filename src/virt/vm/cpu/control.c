@@ -2,7 +2,7 @@
  * Control registers: what may be written, and what a write does to mode and translations. Also
  * LMSW, CLTS and the tables' registers. See sys.h; SDM volume 3, 2.5, and volume 2, MOV.
  *
- * The core is told through three calls: cpu_mode_changed(), cpu_cr3_set() and cpu_tlb_flush().
+ * The core is told through cpu_mode_changed(), cpu_cr3_set() and cpu_tlb_flush().
  */
 #include "virt/vm/cpu/sys_priv.h"
 
@@ -99,7 +99,6 @@ bool sys_cr_write(struct cpu *c, unsigned n, uint64_t value)
 		if (value > 15)
 			return sys_fault(c, VECTOR_GP, 0);
 		apic_cr8_write(c->sys.apic, value);
-		cpu_attention(c);
 		return true;
 	}
 	return sys_fault_plain(c, VECTOR_UD);
@@ -196,15 +195,10 @@ bool sys_cli(struct cpu *c)
 	return true;
 }
 
-/* Interrupts stay off for one more instruction if they were off; SDM volume 2, STI. */
 bool sys_sti(struct cpu *c)
 {
 	if (!sys_real(c) && sys_cpl(c) > sys_iopl(c))
 		return sys_fault(c, VECTOR_GP, 0);
-	if ((c->flags & FLAG_IF) == 0) {
-		c->sys.shadow |= SHADOW_STI;
-		cpu_attention(c);
-	}
 	c->flags |= FLAG_IF;
 	return true;
 }
@@ -221,9 +215,6 @@ bool sys_popf(struct cpu *c, unsigned bytes)
 	mask = flags_writable(c, sys_v86(c) ? 3 : sys_cpl(c), bytes);
 	c->gpr[VCPU_RSP] = stack_rsp(c, &s);
 	c->flags = (c->flags & ~(mask | FLAG_RF)) | (flags & mask) | 2;
-	if ((c->flags & (FLAG_IF | FLAG_TF)) != 0)
-		cpu_attention(c);
-	cpu_mode_changed(c);
 	return true;
 }
 

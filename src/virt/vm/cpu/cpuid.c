@@ -54,7 +54,9 @@ enum {
 		    | BIT(27), /* self-snoop */
 
 	LEAF7_EBX = BIT(0)     /* FSGSBASE */
+		    | BIT(6)   /* x87: the data pointer changes at exceptions only */
 		    | BIT(9)   /* fast REP MOVSB and STOSB */
+		    | BIT(13)  /* x87: no code and data selectors */
 		    | BIT(29), /* SHA */
 
 	LEAF7_EDX = BIT(4)     /* fast short REP MOVSB */

@@ -190,7 +190,7 @@ static void enter(struct cpu *c, const struct gate *g, const struct frame *f)
 		c->flags &= ~FLAG_IF;
 	for (size_t i = 0; was_v86 && i < sizeof(v86); i++)
 		segment_put(c, v86[i], &(struct vcpu_segment){.unusable = true});
-	segment_put(c, VCPU_SS, &f->ss);
+	c->segment[VCPU_SS] = f->ss;
 	segment_put(c, VCPU_CS, &f->cs);
 }
 

@@ -24,7 +24,7 @@ uint64_t flags_writable(const struct cpu *c, unsigned cpl, unsigned bytes)
 	return bytes == 2 ? mask & 0xffff : mask;
 }
 
-static void flags_set(struct cpu *c, uint64_t flags, uint64_t mask)
+static void flags_replace(struct cpu *c, uint64_t flags, uint64_t mask)
 {
 	c->flags = ((c->flags & ~mask) | (flags & mask)) | 2;
 }
@@ -52,7 +52,7 @@ static bool iret_real(struct cpu *c, unsigned bytes)
 	mask = flags_writable(c, sys_v86(c) ? 3 : 0, bytes) | (bytes == 4 ? FLAG_RF : 0);
 	c->gpr[VCPU_RSP] = stack_rsp(c, &s);
 	c->rip = rip;
-	flags_set(c, flags, mask);
+	flags_replace(c, flags, mask);
 	segment_put(c, VCPU_CS, &cs);
 	done(c);
 	return true;
@@ -156,9 +156,9 @@ static bool iret_protected(struct cpu *c, unsigned bytes, struct stack *s, struc
 		return false;
 	c->gpr[VCPU_RSP] = with_stack ? stack_outer_rsp(c, &ss, to64, p->rsp) : stack_rsp(c, s);
 	c->rip = p->rip;
-	flags_set(c, p->flags, mask);
+	flags_replace(c, p->flags, mask);
 	d.s.selector = (uint16_t)p->cs;
-	segment_put(c, VCPU_SS, &ss);
+	c->segment[VCPU_SS] = ss;
 	segment_put(c, VCPU_CS, &d.s);
 	if (rpl != cpl)
 		segment_drop_privileged(c, rpl);

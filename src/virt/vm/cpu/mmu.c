@@ -206,7 +206,7 @@ static void device_write(struct cpu *c, uint64_t physical, const uint8_t *bytes,
 			size >>= 1;
 		memcpy(&value, bytes + at, size);
 		if (apic_has(c, physical))
-			apic_write(c->sys.apic, (unsigned)(physical + at) & 0xffc, (uint32_t)value);
+			sys_apic_write(c, (unsigned)(physical + at) & 0xffc, (uint32_t)value);
 		else
 			bus_write(c->bus, BUS_MEMORY, physical + at, size, value);
 	}

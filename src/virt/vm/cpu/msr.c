@@ -309,6 +309,15 @@ bool sys_msr_write(struct cpu *c, uint32_t index, uint64_t value)
 	return true;
 }
 
+bool sys_msr_restore(struct cpu *c, uint32_t index, uint64_t value)
+{
+	const struct msr_row *r = row_find(index);
+
+	if (r != NULL && (r->flags & STORED) != 0 && r->write == ignore_write)
+		*slot_of(c, r, index) = value;
+	return sys_msr_write(c, index, value);
+}
+
 void sys_msr_reset(struct cpu *c)
 {
 	for (size_t i = 0; i < array_len(rows); i++)

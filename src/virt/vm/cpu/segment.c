@@ -207,6 +207,51 @@ bool segment_load(struct cpu *c, unsigned name, uint16_t selector)
 	return true;
 }
 
+void segment_put(struct cpu *c, unsigned name, const struct vcpu_segment *s)
+{
+	bool moved = name == VCPU_CS && c->segment[VCPU_CS].base != s->base;
+
+	assert(name < VCPU_LDTR);
+	c->segment[name] = *s;
+	if (moved) /* what the core remembers of instruction pointers is worth nothing now */
+		cpu_tlb_flush(c, false);
+	if (name < VCPU_FS) /* the mode says whether all of them are flat */
+		cpu_mode_changed(c);
+}
+
+/* SDM volume 3, 5.3: an expand-down segment is valid above its limit. */
+bool segment_inside(const struct vcpu_segment *s, uint64_t offset, unsigned n)
+{
+	uint64_t last = offset + n - 1;
+
+	if ((s->access & (SEG_S | 0xc)) == (SEG_S | 4)) {
+		uint64_t top = (s->access & SEG_DB) != 0 ? 0xffffffff : 0xffff;
+
+		return offset > s->limit && last <= top;
+	}
+	return last <= s->limit;
+}
+
+bool segment_address(struct cpu *c, unsigned name, uint64_t offset, unsigned n, bool write,
+		     uint64_t *ret)
+{
+	const struct vcpu_segment *s = &c->segment[name];
+	uint8_t vector = name == VCPU_SS ? VECTOR_SS : VECTOR_GP;
+	uint64_t at;
+
+	if (sys_in64(c)) {
+		at = offset + (name >= VCPU_FS ? s->base : 0);
+		*ret = at;
+		return (sys_canonical(at) && sys_canonical(at + n - 1)) || sys_fault(c, vector, 0);
+	}
+	if (s->unusable || (s->access & SEG_P) == 0 || !segment_inside(s, offset, n))
+		return sys_fault(c, vector, 0);
+	if (write ? !writable_data(s->access) : (s->access & 0xa) == 8)
+		return sys_fault(c, vector, 0);
+	*ret = (uint32_t)(s->base + offset);
+	return true;
+}
+
 /* On the way to an outer level: data segments the new level may not have become null. */
 void segment_drop_privileged(struct cpu *c, unsigned cpl)
 {

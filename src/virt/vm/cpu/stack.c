@@ -21,19 +21,6 @@ struct stack stack_of(const struct cpu *c)
 	return stack_new(c, &c->segment[VCPU_SS], c->gpr[VCPU_RSP], sys_cpl(c), sys_in64(c));
 }
 
-/* Limits: an expand-down segment is valid above its limit. */
-static bool inside(const struct vcpu_segment *s, uint64_t offset, unsigned bytes)
-{
-	uint64_t last = offset + bytes - 1;
-
-	if ((s->access & (SEG_S | 0xc)) == (SEG_S | 4)) {
-		uint64_t top = (s->access & SEG_DB) != 0 ? 0xffffffff : 0xffff;
-
-		return offset > s->limit && last <= top;
-	}
-	return last <= s->limit;
-}
-
 static bool linear(struct cpu *c, const struct stack *s, uint64_t offset, unsigned bytes,
 		   uint64_t *ret)
 {
@@ -42,7 +29,7 @@ static bool linear(struct cpu *c, const struct stack *s, uint64_t offset, unsign
 		return (sys_canonical(offset) && sys_canonical(offset + bytes - 1)) ||
 		       sys_fault(c, VECTOR_SS, s->error);
 	}
-	if (s->ss->unusable || !inside(s->ss, offset, bytes))
+	if (s->ss->unusable || !segment_inside(s->ss, offset, bytes))
 		return sys_fault(c, VECTOR_SS, s->error);
 	*ret = (s->ss->base + offset) & 0xffffffff;
 	return true;

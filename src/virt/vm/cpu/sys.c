@@ -82,6 +82,14 @@ bool sys_wrmsr(struct cpu *c)
 	return sys_msr_write(c, (uint32_t)c->gpr[VCPU_RCX], value);
 }
 
+void sys_apic_write(struct cpu *c, unsigned offset, uint32_t value)
+{
+	apic_write(c->sys.apic, offset, value);
+	sys_timer_changed(c);
+	if ((c->flags & FLAG_IF) != 0 && apic_pending(c->sys.apic) >= 0)
+		cpu_attention(c);
+}
+
 /* KVM's calls: rax is the number and the result. Only one is announced: wake a halted vCPU. */
 void sys_hypercall(struct cpu *c)
 {
@@ -123,7 +131,8 @@ void sys_reset(struct cpu *c, bool power_on)
 	uint64_t cache = power_on ? CR0_CD | CR0_NW : c->cr0 & (CR0_CD | CR0_NW);
 	struct vcpu_segment s = {.limit = 0xffff, .access = 0x93};
 
-	memset(c->gpr, 0, sizeof(c->gpr));
+	for (unsigned i = 0; i < VCPU_REGISTERS; i++)
+		c->gpr[i] = 0;
 	c->gpr[VCPU_RDX] = 0x206c1;
 	c->rip = 0xfff0;
 	c->flags = 2;
@@ -143,7 +152,9 @@ void sys_reset(struct cpu *c, bool power_on)
 	c->sys.fault = (struct fault){0};
 	c->sys.nmi_masked = false;
 	c->sys.shadow = 0;
+	c->sys.sti_rip = 0;
 	c->sys.debug = 0;
+	flags_unpack(c);
 	if (power_on)
 		sys_msr_reset(c);
 	cpu_tlb_flush(c, true);

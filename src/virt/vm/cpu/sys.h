@@ -7,15 +7,9 @@
  * `sys->fault`; registers are unchanged then (memory may have been written in part, as on a real
  * processor). The caller delivers it with event_deliver_fault(). Nothing here jumps.
  *
- * What it needs of the core (state.h, mmu.h), by these names. In struct cpu: gpr[16], rip, flags (all
- * of RFLAGS, up to date at every call), segment[VCPU_SEGMENTS] (struct vcpu_segment), cr0, cr2, cr3,
- * cr4, efer, dr[8], gdt_base, gdt_limit, idt_base, idt_limit, ram, bus, sys (sys_state.h). Calls:
- * cpu_mode_changed() after CS, SS, CR0, CR4, EFER, VM, TF may be others; cpu_cr3_set();
- * cpu_tlb_flush(c, global); cpu_tlb_flush_page(); cpu_attention(), look at events at the next
- * boundary; cpu_debug_changed(), breakpoints may watch other pages; sys_load(), sys_store()
- * (sys_priv.h). The core sets sys.next_rip before it calls what transfers control, calls
- * sys_debug_data() on pages that sys_debug_watches(), and runs a single instruction after one that
- * left sys.shadow set, or while TF is set, then sys_debug_trap().
+ * Whoever calls packs the flags before (state.h) and sets sys.next_rip where control may be
+ * transferred. The loop (loop.c) runs one instruction by itself after one that left sys.shadow set,
+ * while TF is set, and while a breakpoint is enabled; then sys_debug_trap().
  *
  * References: Intel SDM volume 2 (instructions), volume 3 chapters 3, 5, 6, 7, 8 (segments,
  * protection, interrupts, tasks) of the 2023 numbering.
@@ -211,7 +205,10 @@ static inline bool sys_fault_plain(struct cpu *c, uint8_t vector)
 
 /* Delivers; false: triple fault, the machine shuts down. event_fault(): what `sys->fault` says. */
 bool event_deliver(struct cpu *c, const struct event *e) must_use;
-bool event_fault(struct cpu *c) must_use;
+bool event_fault(struct cpu *c) must_use; /* on whole EFLAGS, too */
+
+/* A write to the local APIC's page: its timer may have moved, an interrupt may be let in. */
+void sys_apic_write(struct cpu *c, unsigned offset, uint32_t value);
 
 /* ---- debugging ---- */
 
@@ -227,6 +224,8 @@ bool sys_debug_trap(struct cpu *c, bool step) must_use;
 
 bool sys_msr_read(struct cpu *c, uint32_t index, uint64_t *ret) must_use;
 bool sys_msr_write(struct cpu *c, uint32_t index, uint64_t value) must_use;
+/* As a write, but also of what a guest cannot change. */
+bool sys_msr_restore(struct cpu *c, uint32_t index, uint64_t value) must_use;
 /* What a saved state holds; at most `max`, which is enough with VCPU_MSRS_MAX. */
 size_t sys_msr_save(struct cpu *c, uint32_t *indices, uint64_t *values, size_t max);
 void sys_msr_reset(struct cpu *c);

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "virt/vm/cpu/mmu.h"
 #include "virt/vm/cpu/sys.h"
 
 static inline bool sys_real(const struct cpu *c)
@@ -47,8 +48,18 @@ static inline bool sys_canonical(uint64_t at)
  * Memory by linear address (which is cut to 32 bits outside long mode); `user` accesses as
  * privilege level 3, else as a supervisor whatever the level is. False: #PF.
  */
-bool sys_load(struct cpu *c, uint64_t at, void *to, unsigned n, bool user) must_use;
-bool sys_store(struct cpu *c, uint64_t at, const void *from, unsigned n, bool user) must_use;
+static inline bool sys_load(struct cpu *c, uint64_t at, void *to, unsigned n, bool user)
+{
+	return mmu_copy(c, sys_long(c) ? at : (uint32_t)at, to, n, false, user);
+}
+
+static inline bool sys_store(struct cpu *c, uint64_t at, const void *from, unsigned n, bool user)
+{
+	uint8_t bytes[64];
+
+	__builtin_memcpy(bytes, from, n);
+	return mmu_copy(c, sys_long(c) ? at : (uint32_t)at, bytes, n, true, user);
+}
 
 /* ---- descriptors (segment.c) ---- */
 
@@ -80,6 +91,11 @@ bool segment_check_return(struct cpu *c, uint16_t selector, struct descriptor *d
 bool segment_check_outer_stack(struct cpu *c, uint16_t selector, unsigned cpl, bool to64,
 			       struct vcpu_segment *ret) must_use;
 void segment_put_v86(struct cpu *c, unsigned name, uint16_t selector);
+
+bool segment_inside(const struct vcpu_segment *s, uint64_t offset, unsigned n) must_use;
+/* The linear address of [offset, offset + n) in a segment, checked. */
+bool segment_address(struct cpu *c, unsigned name, uint64_t offset, unsigned n, bool write,
+		     uint64_t *ret) must_use;
 
 /* Flags that may be written at a privilege level. */
 uint64_t flags_writable(const struct cpu *c, unsigned cpl, unsigned bytes);

@@ -19,6 +19,8 @@ struct fault {
 
 enum shadow { SHADOW_STI = 1, SHADOW_MOV_SS = 2 };
 
+struct vcpu;
+
 /* The system side's part of a vCPU's state. */
 struct sys {
 	struct apic *apic;
@@ -29,9 +31,13 @@ struct sys {
 	uint64_t next_rip;  /* of the instruction being executed; the core sets it */
 	bool external;	    /* an event is being delivered: error codes get bit EXT */
 	bool nmi_masked;
-	uint8_t shadow; /* enum shadow: interrupts wait one instruction */
-	uint64_t debug; /* DR6 bits that trap after this instruction */
+	uint8_t shadow;	  /* enum shadow: interrupts wait one instruction */
+	uint64_t debug;	  /* DR6 bits that trap after this instruction */
+	uint64_t sti_rip; /* behind the last STI that let interrupts in; 0: none */
+	bool no_step;	  /* this instruction's single-step trap is lost: INT n, SYSCALL */
+	bool shutdown;	  /* a triple fault outside of the loop */
 	enum vcpu_activity activity;
+	struct vcpu *vcpu; /* its owner, for wake-ups; NULL in tests of the parts */
 
 	/* MSRs; msr.c's table says which is which. */
 	uint64_t star, lstar, cstar, fmask, kernel_gs, tsc_aux;

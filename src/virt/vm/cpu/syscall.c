@@ -9,6 +9,7 @@
 
 enum { CODE = 11, DATA = 3 }; /* types with "accessed" set */
 
+/* Without a look at the descriptor tables; the mode follows with CS, which comes second. */
 static void flat(struct cpu *c, unsigned name, uint16_t selector, unsigned dpl, uint16_t size)
 {
 	uint16_t type = name == VCPU_CS ? CODE : DATA;
@@ -18,7 +19,10 @@ static void flat(struct cpu *c, unsigned name, uint16_t selector, unsigned dpl, 
 		.access = (uint16_t)(type | SEG_S | dpl << 5 | SEG_P | size | SEG_G),
 	};
 
-	segment_put(c, name, &s);
+	if (name == VCPU_CS)
+		segment_put(c, name, &s);
+	else
+		c->segment[name] = s;
 }
 
 bool sys_syscall(struct cpu *c)
