@@ -9,12 +9,13 @@
 #include <string.h>
 
 #include "ground/base/mem.h"
+#include "virt/vm/cpu/crypto.h"
 #include "virt/vm/cpu/kvmclock.h"
+#include "virt/vm/cpu/vector.h"
 #include "virt/vm/cpu/world.h"
 
 #define ACCEL_MAGIC 0x41434350u
 #define VCPU_MAGIC  0x56435055u
-#define MXCSR_RESET 0x1f80u
 
 static uint64_t host_now(void *ctx)
 {
@@ -63,6 +64,7 @@ static int accel_open(const struct accel_config *config, struct accel **ret, str
 
 	assert(config->ram && config->bus);
 	assert(config->cpus > 0 && config->cpus <= VCPU_COUNT_MAX);
+	crypto_choose();
 	a = mem_new(struct accel);
 	a->magic = ACCEL_MAGIC;
 	a->config = *config;
@@ -86,9 +88,7 @@ static void power_on(struct vcpu *v)
 	apic_reset(c->sys.apic, true);
 	c->sys.apic->tsc_offset = 0 - c->sys.start_ns;
 	sys_reset(c, true);
-	memset(c->xmm, 0, sizeof(c->xmm));
-	c->mxcsr = MXCSR_RESET;
-	fpu_reset(&c->fpu);
+	vector_reset(c);
 	c->sys.shutdown = false;
 	atomic_store(&v->deadline_ns, APIC_NEVER);
 	c->sys.activity = v->index == 0 ? VCPU_RUNS : VCPU_WAITS_FOR_INIT;

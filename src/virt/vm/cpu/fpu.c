@@ -85,6 +85,12 @@ void fpu_to_host_slow(struct fpu *f)
 	assert(f->home != FPU_HOST);
 	host_load(f);
 	f->home = FPU_HOST;
+	fpu_look(f);
+}
+
+void fpu_look(struct fpu *f)
+{
+	f->quiet = f->home == FPU_HOST && (fpu_control(f) & 0x3f) == 0x3f && !fpu_waits(f);
 }
 
 /* Slots are numbered from the top of the stack, MMX registers are physical: TOP becomes 0. */
@@ -114,7 +120,7 @@ void fpu_emms(struct fpu *f)
 	f->image[FPU_FTW] = 0;
 }
 
-uint16_t fpu_status(struct fpu *f)
+uint16_t fpu_status(const struct fpu *f)
 {
 	uint16_t v;
 
@@ -124,7 +130,7 @@ uint16_t fpu_status(struct fpu *f)
 	return v;
 }
 
-uint16_t fpu_control(struct fpu *f)
+uint16_t fpu_control(const struct fpu *f)
 {
 	uint16_t v;
 

@@ -35,6 +35,8 @@ struct fpu {
 	uint64_t fip, fdp; /* kept here, not in the image: the host's are the host's */
 	uint16_t fop;
 	uint8_t home; /* enum fpu_home */
+	bool quiet;   /* in HOST home: nothing is unmasked and nothing waits */
+	bool live;    /* the run loop executes: the host's MXCSR is this guest's (vector.h) */
 };
 
 /* Where the parts of an FXSAVE image lie (SDM volume 1, table 10-2). */
@@ -67,9 +69,18 @@ static inline void fpu_to_host(struct fpu *f)
 		fpu_to_host_slow(f);
 }
 
-/* The status word; the unit is in the host or in memory. */
-uint16_t fpu_status(struct fpu *f);
-uint16_t fpu_control(struct fpu *f);
+/* The status and control words, wherever the unit is. */
+uint16_t fpu_status(const struct fpu *f);
+uint16_t fpu_control(const struct fpu *f);
+
+/* To be said after whatever may change masks or set flags from outside: finds `quiet`. */
+void fpu_look(struct fpu *f);
+
+/* An unmasked exception waits. */
+static inline bool fpu_waits(const struct fpu *f)
+{
+	return (fpu_status(f) & FPU_SW_SUMMARY) != 0;
+}
 
 /* Register n of MMX, in MMX home. A write also sets the upper 16 bits. */
 static inline uint64_t fpu_mmx_get(const struct fpu *f, unsigned n)

@@ -11,6 +11,7 @@
 #include "virt/vm/cpu/accel.h"
 #include "virt/vm/cpu/kvmclock.h"
 #include "virt/vm/cpu/sys_priv.h"
+#include "virt/vm/cpu/vector.h"
 #include "virt/vm/cpu/world.h"
 
 #define DR7_ENABLED 0xffu
@@ -249,6 +250,7 @@ int vcpu_run(struct vcpu *v, enum vcpu_exit *ret, struct err *e)
 	struct cpu *c = v->cpu;
 
 	world_enter(c);
+	vector_enter(c);
 	cpu_attention(c);
 	for (;;) {
 		if (c->attention != 0 && !attend(v, ret))
@@ -260,6 +262,7 @@ int vcpu_run(struct vcpu *v, enum vcpu_exit *ret, struct err *e)
 			break;
 		}
 	}
+	vector_leave(c);
 	world_leave(c);
 	return 0;
 }

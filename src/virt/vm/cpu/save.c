@@ -7,38 +7,7 @@
 #include <string.h>
 
 #include "virt/vm/cpu/accel.h"
-
-#define MXCSR_VALID 0xffffu
-
-/* The FXSAVE image: the x87 part is the unit's own, the rest lies in struct cpu. */
-static void fpu_save(struct cpu *c, uint8_t ret[512])
-{
-	fpu_to_memory(&c->fpu);
-	memset(ret, 0, 512);
-	memcpy(ret, c->fpu.image, FPU_XMM);
-	memcpy(ret + FPU_FOP, &c->fpu.fop, 2);
-	memcpy(ret + FPU_FIP, &c->fpu.fip, 8);
-	memcpy(ret + FPU_FDP, &c->fpu.fdp, 8);
-	memcpy(ret + FPU_MXCSR, &c->mxcsr, 4);
-	memcpy(ret + FPU_MXCSR_MASK, &(uint32_t){MXCSR_VALID}, 4);
-	for (unsigned i = 0; i < 16; i++)
-		memcpy(ret + FPU_XMM + i * 16, &c->xmm[i], 16);
-}
-
-static void fpu_restore(struct cpu *c, const uint8_t from[512])
-{
-	uint32_t mxcsr;
-
-	fpu_to_memory(&c->fpu);
-	memcpy(c->fpu.image, from, FPU_XMM);
-	memcpy(&c->fpu.fop, from + FPU_FOP, 2);
-	memcpy(&c->fpu.fip, from + FPU_FIP, 8);
-	memcpy(&c->fpu.fdp, from + FPU_FDP, 8);
-	memcpy(&mxcsr, from + FPU_MXCSR, 4);
-	c->mxcsr = mxcsr & MXCSR_VALID;
-	for (unsigned i = 0; i < 16; i++)
-		memcpy(&c->xmm[i], from + FPU_XMM + i * 16, 16);
-}
+#include "virt/vm/cpu/vector.h"
 
 void vcpu_save(struct vcpu *v, struct vcpu_state *ret)
 {
@@ -64,7 +33,7 @@ void vcpu_save(struct vcpu *v, struct vcpu_state *ret)
 	ret->apic_base = apic_base(c->sys.apic);
 	ret->xcr0 = 1;
 	memcpy(ret->dr, c->dr, sizeof(ret->dr));
-	fpu_save(c, ret->fxsave);
+	vector_get(c, ret->fxsave);
 	ret->msrs = sys_msr_save(c, index, value, VCPU_MSRS_MAX);
 	for (size_t i = 0; i < ret->msrs; i++) {
 		ret->msr[i].index = index[i];
@@ -145,7 +114,7 @@ static void restore_registers(struct cpu *c, const struct vcpu_state *s)
 	c->sys.activity = s->activity;
 	c->sys.nmi_masked = s->nmi_masked;
 	c->sys.shadow = (s->shadow_sti ? SHADOW_STI : 0) | (s->shadow_mov_ss ? SHADOW_MOV_SS : 0);
-	fpu_restore(c, s->fxsave);
+	vector_set(c, s->fxsave);
 }
 
 int vcpu_restore(struct vcpu *v, const struct vcpu_state *s, struct err *e)

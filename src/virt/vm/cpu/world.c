@@ -11,6 +11,12 @@
 
 #define WORLD_MAGIC 0x574f524cu
 
+/* Devices and loaders write, too. */
+static void ram_written(void *ctx, uint64_t ram_offset, uint64_t n)
+{
+	code_written(ctx, ram_offset, n);
+}
+
 struct cpu_world *world_new(struct ram *ram, struct err *e)
 {
 	struct cpu_world *w = mem_new(struct cpu_world);
@@ -21,6 +27,8 @@ struct cpu_world *world_new(struct ram *ram, struct err *e)
 	(void)pthread_cond_init(&w->changed, NULL);
 	if (code_new(w, &w->code, e) < 0)
 		return world_free(w);
+	ram->code_written = ram_written;
+	ram->code_ctx = w;
 	return w;
 }
 
@@ -30,6 +38,8 @@ struct cpu_world *world_free(struct cpu_world *w)
 		return NULL;
 	assert(w->magic == WORLD_MAGIC);
 	assert(w->running == 0);
+	if (w->ram->code_ctx == w)
+		w->ram->code_written = NULL;
 	w->code = code_free(w->code);
 	(void)pthread_cond_destroy(&w->changed);
 	(void)pthread_mutex_destroy(&w->lock);

@@ -32,5 +32,12 @@ struct x87_form {
 	bool waits;    /* traps when an unmasked exception is pending */
 };
 
+/* In an op's immediate, beside the code: the operand size is 16 bits. */
+#define X87_SHORT 0x10000u
+
 /* `code`: (opcode & 7) << 8 | ModRM. */
 struct x87_form x87_form(unsigned code);
+
+struct op;
+struct cpu;
+void (*x87_handler(struct x87_form f))(struct cpu *c, const struct op *o);
