@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "virt/vm/cpu/sse_scalar.h"
 #include "virt/vm/cpu/sys.h"
 #include "virt/vm/cpu/vec_op.h"
 #include "virt/vm/cpu/vector_ops.h"
@@ -169,13 +170,10 @@ STRING(pcmpistri, SSE_ISTRI, R64(VCPU_RCX) = (uint32_t)io.index)
 
 VEC_OP(sse_maskmovdqu)
 {
-	uint64_t at = ea_of(c, o);
+	unsigned mask = (unsigned)sse_k_pmovmskb(XMM(o->src));
 
-	if (!mmu_probe_write(c, at, 16))
+	if (!vec_store_masked(c, ea_of(c, o), c->xmm[o->dst].u8, mask, 16))
 		FAULTED;
-	for (unsigned i = 0; i < 16; i++)
-		if (c->xmm[o->src].u8[i] & 0x80)
-			STORE(8, at + i, c->xmm[o->dst].u8[i]);
 	NEXT;
 }
 

@@ -192,20 +192,17 @@ VEC_OP(mmx_pmovmskb)
 	NEXT;
 }
 
-/* Bytes of mm whose mask has its top bit set, to (R)DI. What is not chosen is not touched, but it
- * is checked, as processors do. */
+/* Bytes of mm whose mask has its top bit set, to (R)DI. */
 VEC_OP(mmx_maskmovq)
 {
-	uint64_t at = ea_of(c, o), v, mask;
+	uint64_t v;
+	unsigned mask;
 
 	MMX_ENTER;
 	v = MM(o->dst);
-	mask = MM(o->src);
-	if (!mmu_probe_write(c, at, 8))
+	mask = (unsigned)sse_k_pmovmskb(vec_low64(MM(o->src)));
+	if (!vec_store_masked(c, ea_of(c, o), (const uint8_t *)&v, mask, 8))
 		FAULTED;
-	for (unsigned i = 0; i < 8; i++)
-		if (mask >> (8 * i + 7) & 1)
-			STORE(8, at + i, (uint8_t)(v >> (8 * i)));
 	NEXT;
 }
 

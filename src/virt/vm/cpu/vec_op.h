@@ -120,6 +120,10 @@ bool vec_probe_ends(struct cpu *c, uint64_t at, unsigned n, bool write) must_use
 bool vec_load_bytes(struct cpu *c, uint64_t at, void *to, unsigned n) must_use;
 bool vec_store_bytes(struct cpu *c, uint64_t at, const void *from, unsigned n) must_use;
 
+/* The bytes whose bit of the mask is set. All are looked at, the upper eight first. */
+bool vec_store_masked(struct cpu *c, uint64_t at, const uint8_t *from, unsigned mask,
+		      unsigned n) must_use;
+
 /* False where an x87 exception waits: MMX instructions raise #MF then. */
 bool vec_mmx_may(const struct cpu *c) must_use;
 

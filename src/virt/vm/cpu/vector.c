@@ -154,6 +154,17 @@ bool vec_store_bytes(struct cpu *c, uint64_t at, const void *from, unsigned n)
 	return true;
 }
 
+bool vec_store_masked(struct cpu *c, uint64_t at, const uint8_t *from, unsigned mask, unsigned n)
+{
+	for (unsigned half = n; half > 0; half -= 8)
+		if (!mmu_probe_write(c, at + half - 8, 8))
+			return false;
+	for (unsigned i = 0; i < n; i++)
+		if ((mask >> i & 1) && !mmu_store(c, at + i, from[i], 1))
+			return false;
+	return true;
+}
+
 bool vec_mmx_may(const struct cpu *c)
 {
 	return !fpu_waits(&c->fpu) || !(c->cr0 & CR0_NE);
