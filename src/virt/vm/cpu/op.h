@@ -93,7 +93,9 @@ static inline uint64_t op_next_rip(const struct cpu *c, const struct op *o)
 #define OP_THREADED 1
 #endif
 
-#define OP(name) void op_##name(struct cpu *c, const struct op *o)
+#define OP(name)                                           \
+	void op_##name(struct cpu *c, const struct op *o); \
+	void op_##name(struct cpu *c, const struct op *o)
 
 #ifdef OP_THREADED
 #define GO(next) return (next)->run(c, (next))
@@ -129,6 +131,12 @@ void op_raise(struct cpu *c, const struct op *o, unsigned vector, int code);
 #define R32(n) (*(uint32_t *)&c->gpr[n])
 #define R64(n) (c->gpr[n])
 
+/* Writes: 32 bits clear what is above, 8 and 16 keep it. */
+#define SET8(n, v)  (R8(n) = (uint8_t)(v))
+#define SET16(n, v) (R16(n) = (uint16_t)(v))
+#define SET32(n, v) (R64(n) = (uint32_t)(v))
+#define SET64(n, v) (R64(n) = (v))
+
 /* ---- addresses ---- */
 
 uint64_t ea_slow(struct cpu *c, const struct op *o, uint64_t at);
@@ -139,6 +147,12 @@ static inline uint64_t ea_of(struct cpu *c, const struct op *o)
 	uint64_t at = c->gpr[o->base] + (c->gpr[o->index] << o->scale) + (uint64_t)(int64_t)o->disp;
 
 	return likely(o->ea == 0) ? at : ea_slow(c, o, at);
+}
+
+/* The same where the decoder saw that it is base and displacement only. */
+static inline uint64_t ea_plain(const struct cpu *c, const struct op *o)
+{
+	return c->gpr[o->base] + (uint64_t)(int64_t)o->disp;
 }
 
 /* ---- memory by linear address ---- */
