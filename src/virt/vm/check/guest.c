@@ -5,7 +5,8 @@
  *	0x04000  TSS		0x06000  stack of the kernel, downwards from 0x07000
  *	0x10000  page tables	0x20000  code pages	0x30000  data pages
  *
- * The first 64 KiB are mapped one to one for the kernel only. Everything is written once; between
+ * The first 64 KiB are mapped for the kernel only, in its half, where no case's address leads:
+ * below, nothing is mapped that the oracle's child has not. Everything is written once; between
  * cases only the code's bytes and the data change.
  */
 #include "virt/vm/check/guest.h"
@@ -26,12 +27,15 @@
 #define STACK_TOP 0x07000u
 #define PML4	  0x10000u
 #define PDPT	  0x11000u
+#define PDPT_HIGH 0x15000u
+#define DIR_HIGH  0x16000u
 #define DIRECTORY 0x12000u /* of the first GiB */
 #define TABLE_LOW 0x13000u /* of the kernel's 2 MiB */
 #define TABLE	  0x14000u /* of the 2 MiB with the case's pages */
 #define CODE	  0x20000u
 #define DATA	  0x30000u
 #define STUB	  4u
+#define KERNEL	  0xffffffff80000000ull /* where the first 64 KiB appear */
 #define VECTORS	  32u
 #define FILLER	  0xcc
 
@@ -84,7 +88,9 @@ static void write_tables(struct guest *g)
 
 	put64(g, PML4, PDPT | PAGE_P | PAGE_W | PAGE_U);
 	put64(g, PDPT, DIRECTORY | PAGE_P | PAGE_W | PAGE_U);
-	put64(g, DIRECTORY, TABLE_LOW | PAGE_P | PAGE_W | PAGE_U);
+	put64(g, PML4 + 8 * 511, PDPT_HIGH | PAGE_P | PAGE_W);
+	put64(g, PDPT_HIGH + 8 * 510, DIR_HIGH | PAGE_P | PAGE_W);
+	put64(g, DIR_HIGH, TABLE_LOW | PAGE_P | PAGE_W);
 	put64(g, DIRECTORY + 8 * (NATIVE_CODE >> 21), TABLE | PAGE_P | PAGE_W | PAGE_U);
 	for (page = 0; page < 16; page++)
 		put64(g, TABLE_LOW + 8 * page, page * NATIVE_PAGE | PAGE_P | PAGE_W);
@@ -108,23 +114,23 @@ static void write_descriptors(struct guest *g)
 				       0x00cff3000000ffff, /* 28: user data */
 				       0x00affb000000ffff, /* 30: user, 64 bits */
 				       0,
-				       0x00008b0040000067, /* 40: TSS at 0x4000 */
-				       0};
+				       0x80008b0040000067, /* 40: TSS at KERNEL + 0x4000 */
+				       0xffffffff};
 	uint8_t stub[STUB] = {0xe6, 0, 0xf4, 0xf4}; /* out n, al; hlt */
 	uint8_t filler[NATIVE_PAGE];
 
 	put(g, GDT, gdt, sizeof(gdt));
 	for (uint64_t v = 0; v < VECTORS; v++) {
-		uint64_t at = STUBS + v * STUB, dpl = v == VECTOR_BP ? 3 : 0;
+		uint64_t at = KERNEL + STUBS + v * STUB, dpl = v == VECTOR_BP ? 3 : 0;
 
 		put64(g, IDT + 16 * v,
 		      (at & 0xffff) | (uint64_t)SELECTOR_KERNEL << 16 |
-			      (0x8e00ull | dpl << 13) << 32);
-		put64(g, IDT + 16 * v + 8, 0);
+			      (0x8e00ull | dpl << 13) << 32 | (at & 0xffff0000) << 32);
+		put64(g, IDT + 16 * v + 8, at >> 32);
 		stub[1] = (uint8_t)v;
-		put(g, at, stub, sizeof(stub));
+		put(g, STUBS + v * STUB, stub, sizeof(stub));
 	}
-	put64(g, TSS + 4, STACK_TOP);
+	put64(g, TSS + 4, KERNEL + STACK_TOP);
 	memset(filler, FILLER, sizeof(filler));
 	for (uint64_t page = 0; page < NATIVE_CODE_PAGES; page++)
 		put(g, CODE + page * NATIVE_PAGE, filler, sizeof(filler));
@@ -170,10 +176,10 @@ static void set_start(struct guest *g)
 	s->segment[VCPU_GS] = (struct vcpu_segment){.base = NATIVE_GS_BASE, .unusable = true};
 	s->segment[VCPU_LDTR] = (struct vcpu_segment){.unusable = true};
 	s->segment[VCPU_TR] = (struct vcpu_segment){
-		.base = TSS, .limit = 0x67, .selector = SELECTOR_TSS, .access = 0x8b};
-	s->gdt_base = GDT;
+		.base = KERNEL + TSS, .limit = 0x67, .selector = SELECTOR_TSS, .access = 0x8b};
+	s->gdt_base = KERNEL + GDT;
 	s->gdt_limit = 10 * 8 - 1;
-	s->idt_base = IDT;
+	s->idt_base = KERNEL + IDT;
 	s->idt_limit = VECTORS * 16 - 1;
 	s->cr0 = 0x80050033;
 	s->cr3 = PML4;

@@ -93,15 +93,22 @@ void fpu_look(struct fpu *f)
 	f->quiet = f->home == FPU_HOST && (fpu_control(f) & 0x3f) == 0x3f && !fpu_waits(f);
 }
 
-/* Slots are numbered from the top of the stack, MMX registers are physical: TOP becomes 0. */
 void fpu_to_mmx(struct fpu *f)
+{
+	if (f->home == FPU_MMX)
+		return;
+	fpu_top_zero(f);
+	f->image[FPU_FTW] = 0xff;
+	f->home = FPU_MMX;
+}
+
+/* Slots are numbered from the top of the stack, registers and tags are physical. */
+void fpu_top_zero(struct fpu *f)
 {
 	uint8_t slots[8][16];
 	uint16_t status;
 	unsigned top;
 
-	if (f->home == FPU_MMX)
-		return;
 	fpu_to_memory(f);
 	status = get16(f->image + FPU_FSW);
 	top = status >> 11 & 7;
@@ -109,8 +116,6 @@ void fpu_to_mmx(struct fpu *f)
 	for (unsigned i = 0; i < 8; i++)
 		memcpy(f->image + FPU_ST + (size_t)16 * ((i + top) & 7), slots[i], 16);
 	put16(f->image + FPU_FSW, status & 0xc7ff);
-	f->image[FPU_FTW] = 0xff;
-	f->home = FPU_MMX;
 }
 
 void fpu_emms(struct fpu *f)

@@ -61,6 +61,8 @@ void fpu_reset(struct fpu *f);
 
 void fpu_to_memory(struct fpu *f);
 void fpu_to_mmx(struct fpu *f);
+/* What an MMX store that faults leaves: TOP is 0, the tags are as before. Into memory. */
+void fpu_top_zero(struct fpu *f);
 void fpu_to_host_slow(struct fpu *f);
 
 static inline void fpu_to_host(struct fpu *f)

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "virt/vm/cpu/sse_scalar.h"
 #include "virt/vm/cpu/sys.h"
 #include "virt/vm/cpu/vec_op.h"
 #include "virt/vm/cpu/vector_ops.h"
@@ -29,14 +30,24 @@ static unsigned fx_written(const struct cpu *c)
 	return c->mode & MODE_CODE64 ? FX_WRITTEN_64 : FX_WRITTEN_32;
 }
 
+/* False: faulted. The last byte is looked at first, but alignment before pages. */
+static bool fx_probe(struct cpu *c, uint64_t at, bool write)
+{
+	bool canonical = (uint64_t)((int64_t)(at << 16) >> 16) == at;
+
+	if ((at & 15) && (canonical || !(c->mode & MODE_CODE64)))
+		return sys_fault(c, VECTOR_GP, 0);
+	if (write)
+		return mmu_probe_write(c, at + FX_BYTES - 1, 1) && mmu_probe_write(c, at, FX_BYTES);
+	return mmu_load(c, at + FX_BYTES - 1, 1);
+}
+
 static void fxsave(struct cpu *c, const struct op *o, bool wide)
 {
 	uint8_t image[FX_BYTES];
 	uint64_t at = ea_of(c, o);
 
-	if (at & 15)
-		return vec_misaligned(c, o);
-	if (!mmu_probe_write(c, at, FX_BYTES))
+	if (!fx_probe(c, at, true))
 		FAULTED;
 	vector_get(c, image);
 	if (!wide)
@@ -63,9 +74,7 @@ static void fxrstor(struct cpu *c, const struct op *o, bool wide)
 	uint32_t mxcsr;
 	bool sse = (c->cr4 & CR4_OSFXSR) != 0;
 
-	if (at & 15)
-		return vec_misaligned(c, o);
-	if (!vec_load_bytes(c, at, image, FX_BYTES))
+	if (!fx_probe(c, at, false) || !vec_load_bytes(c, at, image, FX_BYTES))
 		FAULTED;
 	memcpy(&mxcsr, image + FPU_MXCSR, sizeof(mxcsr));
 	if (sse && (mxcsr & ~MXCSR_VALID))
@@ -161,13 +170,10 @@ STRING(pcmpistri, SSE_ISTRI, R64(VCPU_RCX) = (uint32_t)io.index)
 
 VEC_OP(sse_maskmovdqu)
 {
-	uint64_t at = ea_of(c, o);
+	unsigned mask = (unsigned)sse_k_pmovmskb(XMM(o->src));
 
-	if (!mmu_probe_write(c, at, 16))
+	if (!vec_store_masked(c, ea_of(c, o), c->xmm[o->dst].u8, mask, 16))
 		FAULTED;
-	for (unsigned i = 0; i < 16; i++)
-		if (c->xmm[o->src].u8[i] & 0x80)
-			STORE(8, at + i, c->xmm[o->dst].u8[i]);
 	NEXT;
 }
 

@@ -400,8 +400,8 @@ bool mmu_probe_write(struct cpu *c, uint64_t at, unsigned n)
 		return false;
 	if ((at & 0xfff) + n <= 0x1000)
 		return true;
-	return translate(c, sys_long(c) ? at + n - 1 : (at + n - 1) & 0xffffffff, MMU_WRITE, user,
-			 &t);
+	at = (at + n - 1) & PAGE_TAG;
+	return translate(c, sys_long(c) ? at : at & 0xffffffff, MMU_WRITE, user, &t);
 }
 
 /* ---- read-modify-write ---- */

@@ -10,12 +10,44 @@
 #define MM(n)	      fpu_mmx_get(&c->fpu, (n))
 #define MM_SET(n, v_) fpu_mmx_set(&c->fpu, (n), (v_))
 
-/* The unit becomes MMX registers, unless an exception of x87 waits. */
-#define MMX_ENTER                                                          \
-	do {                                                               \
-		if (unlikely(c->fpu.home != FPU_MMX) && !vec_mmx_enter(c)) \
-			FAULT(VECTOR_MF, -1);                              \
+/*
+ * The unit becomes MMX registers, unless an exception of x87 waits. With a memory operand that is
+ * asked first and done last: a fault in between leaves the unit as it was.
+ */
+#define MMX_ENTER           \
+	do {                \
+		MMX_ASK;    \
+		MMX_BECOME; \
 	} while (0)
+
+#define MMX_ASK                                                          \
+	do {                                                             \
+		if (unlikely(c->fpu.home != FPU_MMX) && !vec_mmx_may(c)) \
+			FAULT(VECTOR_MF, -1);                            \
+	} while (0)
+
+#define MMX_BECOME                                    \
+	do {                                          \
+		if (unlikely(c->fpu.home != FPU_MMX)) \
+			fpu_to_mmx(&c->fpu);          \
+	} while (0)
+
+/* Before a store. One that faults has already reset the top of the stack, but not the tags. */
+#define MMX_PROBE(bytes)                                                               \
+	do {                                                                           \
+		MMX_ASK;                                                               \
+		if (unlikely(c->fpu.home != FPU_MMX) && !probe(c, ea_of(c, o), bytes)) \
+			FAULTED;                                                       \
+		MMX_BECOME;                                                            \
+	} while (0)
+
+static bool probe(struct cpu *c, uint64_t at, unsigned bytes)
+{
+	if (mmu_probe_write(c, at, bytes))
+		return true;
+	fpu_top_zero(&c->fpu);
+	return false;
+}
 
 #define MMX_OP(name, map, opcode, mem)                                          \
 	static inline uint64_t mmx_k_##name(uint64_t d, uint64_t s)             \
@@ -36,8 +68,9 @@
 	}                                                                       \
 	VEC_OP(mmx_##name##_mem)                                                \
 	{                                                                       \
-		MMX_ENTER;                                                      \
+		MMX_ASK;                                                        \
 		LOAD(mem, s, ea_of(c, o));                                      \
+		MMX_BECOME;                                                     \
 		MM_SET(o->dst, mmx_k_##name(MM(o->dst), s));                    \
 		NEXT;                                                           \
 	}
@@ -80,30 +113,32 @@ VEC_OP(mmx_mov_reg) /* MOVQ mm, mm */
 
 VEC_OP(mmx_mov4_load)
 {
-	MMX_ENTER;
+	MMX_ASK;
 	LOAD(32, s, ea_of(c, o));
+	MMX_BECOME;
 	MM_SET(o->dst, s);
 	NEXT;
 }
 
 VEC_OP(mmx_mov8_load)
 {
-	MMX_ENTER;
+	MMX_ASK;
 	LOAD(64, s, ea_of(c, o));
+	MMX_BECOME;
 	MM_SET(o->dst, s);
 	NEXT;
 }
 
 VEC_OP(mmx_mov4_store)
 {
-	MMX_ENTER;
+	MMX_PROBE(4);
 	STORE(32, ea_of(c, o), (uint32_t)MM(o->src));
 	NEXT;
 }
 
 VEC_OP(mmx_mov8_store) /* and MOVNTQ */
 {
-	MMX_ENTER;
+	MMX_PROBE(8);
 	STORE(64, ea_of(c, o), MM(o->src));
 	NEXT;
 }
@@ -157,20 +192,17 @@ VEC_OP(mmx_pmovmskb)
 	NEXT;
 }
 
-/* Bytes of mm whose mask has its top bit set, to (R)DI. What is not chosen is not touched, but it
- * is checked, as processors do. */
+/* Bytes of mm whose mask has its top bit set, to (R)DI. */
 VEC_OP(mmx_maskmovq)
 {
-	uint64_t at = ea_of(c, o), v, mask;
+	uint64_t v;
+	unsigned mask;
 
 	MMX_ENTER;
 	v = MM(o->dst);
-	mask = MM(o->src);
-	if (!mmu_probe_write(c, at, 8))
+	mask = (unsigned)sse_k_pmovmskb(vec_low64(MM(o->src)));
+	if (!vec_store_masked(c, ea_of(c, o), (const uint8_t *)&v, mask, 8))
 		FAULTED;
-	for (unsigned i = 0; i < 8; i++)
-		if (mask >> (8 * i + 7) & 1)
-			STORE(8, at + i, (uint8_t)(v >> (8 * i)));
 	NEXT;
 }
 
@@ -194,8 +226,9 @@ VEC_OP(mmx_pshufw_reg)
 
 VEC_OP(mmx_pshufw_mem)
 {
-	MMX_ENTER;
+	MMX_ASK;
 	LOAD(64, s, ea_of(c, o));
+	MMX_BECOME;
 	MM_SET(o->dst, shuffled(s, IMM8));
 	NEXT;
 }
@@ -216,8 +249,9 @@ VEC_OP(mmx_pinsrw_reg)
 
 VEC_OP(mmx_pinsrw_mem)
 {
-	MMX_ENTER;
+	MMX_ASK;
 	LOAD(16, s, ea_of(c, o));
+	MMX_BECOME;
 	MM_SET(o->dst, inserted(MM(o->dst), s, IMM8));
 	NEXT;
 }
@@ -248,72 +282,81 @@ VEC_OP(mmx_palignr_reg)
 
 VEC_OP(mmx_palignr_mem)
 {
-	MMX_ENTER;
+	MMX_ASK;
 	LOAD(64, s, ea_of(c, o));
+	MMX_BECOME;
 	MM_SET(o->dst, aligned(MM(o->dst), s, IMM8));
 	NEXT;
 }
 
-/* ---- conversions with XMM ---- */
+/*
+ * ---- conversions with XMM: those between XMM registers, on a low half whose upper one is zero,
+ * so that it raises nothing ----
+ */
 
-#define TO_MMX(name, load)                                \
-	VEC_OP(mmx_##name##_reg)                          \
-	{                                                 \
-		uint64_t r;                               \
-                                                          \
-		MMX_ENTER;                                \
-		VEC_FP_INT(r, sse_k_##name(XMM(o->src))); \
-		MM_SET(o->dst, r);                        \
-		NEXT;                                     \
-	}                                                 \
-	VEC_OP(mmx_##name##_mem)                          \
-	{                                                 \
-		uint64_t r;                               \
-		vec s;                                    \
-                                                          \
-		MMX_ENTER;                                \
-		load(s);                                  \
-		VEC_FP_INT(r, sse_k_##name(s));           \
-		MM_SET(o->dst, r);                        \
-		NEXT;                                     \
-	}
-#define LOAD_8(s) VEC_LOAD_LOW(s, 64)
+#define LOW_8(s)     vec_low64((uint64_t)(s)[0])
+#define WHOLE(s)     (s)
+#define LOAD_LOW8(s) VEC_LOAD_LOW(s, 64)
 
-TO_MMX(cvtps2pi, LOAD_8)
-TO_MMX(cvttps2pi, LOAD_8)
-TO_MMX(cvtpd2pi, VEC_LOAD_ALIGNED)
-TO_MMX(cvttpd2pi, VEC_LOAD_ALIGNED)
-
-#define FROM_MMX(name)                                                     \
-	VEC_OP(mmx_##name##_reg)                                           \
-	{                                                                  \
-		vec r;                                                     \
-                                                                           \
-		MMX_ENTER;                                                 \
-		VEC_FP(SSE_NUM, r, sse_k_##name(XMM(o->dst), MM(o->src))); \
-		XMM(o->dst) = r;                                           \
-		NEXT;                                                      \
+#define TO_MMX(name, kernel, part, load)                                     \
+	VEC_OP(mmx_##name##_reg)                                             \
+	{                                                                    \
+		vec r;                                                       \
+                                                                             \
+		MMX_ENTER;                                                   \
+		VEC_FP(SSE_NUM, r, kernel(vec_low64(0), part(XMM(o->src)))); \
+		MM_SET(o->dst, (uint64_t)r[0]);                              \
+		NEXT;                                                        \
+	}                                                                    \
+	VEC_OP(mmx_##name##_mem)                                             \
+	{                                                                    \
+		vec r, s;                                                    \
+                                                                             \
+		MMX_ASK;                                                     \
+		load(s);                                                     \
+		MMX_BECOME;                                                  \
+		VEC_FP(SSE_NUM, r, kernel(vec_low64(0), s));                 \
+		MM_SET(o->dst, (uint64_t)r[0]);                              \
+		NEXT;                                                        \
 	}
 
-FROM_MMX(cvtpi2ps)
-FROM_MMX(cvtpi2pd)
+TO_MMX(cvtps2pi, sse_k_cvtps2dq, LOW_8, LOAD_LOW8)
+TO_MMX(cvttps2pi, sse_k_cvttps2dq, LOW_8, LOAD_LOW8)
+TO_MMX(cvtpd2pi, sse_k_cvtpd2dq, WHOLE, VEC_LOAD_ALIGNED)
+TO_MMX(cvttpd2pi, sse_k_cvttpd2dq, WHOLE, VEC_LOAD_ALIGNED)
 
-/* From memory no MMX register is used: CVTPI2PS still enters the MMX state, CVTPI2PD does not. */
-VEC_OP(mmx_cvtpi2ps_mem)
+VEC_OP(mmx_cvtpi2ps_reg)
 {
 	vec r;
 
 	MMX_ENTER;
+	VEC_FP(SSE_NUM, r, sse_k_cvtdq2ps(vec_low64(0), vec_low64(MM(o->src))));
+	XMM(o->dst)[0] = r[0];
+	NEXT;
+}
+
+VEC_OP(mmx_cvtpi2pd_reg)
+{
+	MMX_ENTER;
+	XMM(o->dst) = sse_k_cvtdq2pd(vec_low64(0), vec_low64(MM(o->src)));
+	NEXT;
+}
+
+/* From memory no MMX register is used, and the unit stays what it is. */
+VEC_OP(mmx_cvtpi2ps_mem)
+{
+	vec r;
+
 	LOAD(64, s, ea_of(c, o));
-	VEC_FP(SSE_NUM, r, sse_k_cvtpi2ps(XMM(o->dst), s));
-	XMM(o->dst) = r;
+	VEC_FP(SSE_NUM, r, sse_k_cvtdq2ps(vec_low64(0), vec_low64(s)));
+	XMM(o->dst)[0] = r[0];
 	NEXT;
 }
 
 VEC_OP(mmx_cvtpi2pd_mem)
 {
 	LOAD(64, s, ea_of(c, o));
-	XMM(o->dst) = sse_k_cvtdq2pd(XMM(o->dst), vec_low64(s));
+	XMM(o->dst) = sse_k_cvtdq2pd(vec_low64(0), vec_low64(s));
 	NEXT;
 }
 

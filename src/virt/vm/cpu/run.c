@@ -21,7 +21,7 @@ _Thread_local const struct op *op_pending;
 /* Does the op's memory operand lie on the stack? (An address that is not canonical is #SS then.) */
 static bool on_stack(const struct op *o)
 {
-	return o->base == VCPU_RSP || (o->base == VCPU_RBP && (o->ea & EA_SEGMENT) == 0);
+	return (o->base == VCPU_RSP || o->base == VCPU_RBP) && (o->ea & EA_SEGMENT) == 0;
 }
 
 void op_fault(struct cpu *c, const struct op *o)

@@ -79,34 +79,6 @@ SSE_FROM_INT(cvtsi2ss_64, uint64_t, "cvtsi2ssq")
 SSE_FROM_INT(cvtsi2sd_32, uint32_t, "cvtsi2sdl")
 SSE_FROM_INT(cvtsi2sd_64, uint64_t, "cvtsi2sdq")
 
-/* ---- between XMM and MMX ---- */
-
-#define SSE_TO_MMX(name)                                                                           \
-	static inline uint64_t sse_k_##name(vec s)                                                 \
-	{                                                                                          \
-		uint64_t r;                                                                        \
-                                                                                                   \
-		__asm__ volatile(#name " %1, %%mm0\n\tmovq %%mm0, %0" : "=m"(r) : "x"(s) : "mm0"); \
-		return r;                                                                          \
-	}
-
-SSE_TO_MMX(cvtps2pi)
-SSE_TO_MMX(cvttps2pi)
-SSE_TO_MMX(cvtpd2pi)
-SSE_TO_MMX(cvttpd2pi)
-
-static inline vec sse_k_cvtpi2ps(vec d, uint64_t s)
-{
-	__asm__ volatile("movq %1, %%mm0\n\tcvtpi2ps %%mm0, %0" : "+x"(d) : "m"(s) : "mm0");
-	return d;
-}
-
-static inline vec sse_k_cvtpi2pd(vec d, uint64_t s)
-{
-	__asm__ volatile("movq %1, %%mm0\n\tcvtpi2pd %%mm0, %0" : "+x"(d) : "m"(s) : "mm0");
-	return d;
-}
-
 /* ---- parts ---- */
 
 typedef uint8_t vec_u8 __attribute__((vector_size(16), may_alias));

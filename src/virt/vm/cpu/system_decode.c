@@ -241,7 +241,7 @@ static void finish(struct decoder *d, struct op *o, unsigned flags, op_fn *run, 
 	unsigned log2 = size_of(d, flags);
 
 	if (log2 == 3 && d->map == MAP_ONE && (flags & BYTE) == 0 &&
-	    (d->opcode & 0xf0) == 0xe0) /* ports have no 64 bits */
+	    ((d->opcode & 0xf0) == 0xe0 || (d->opcode & 0xfc) == 0x6c)) /* ports have no 64 bits */
 		log2 = 2;
 	o->shape = (uint8_t)(log2 << 4);
 	o->run = run;

@@ -111,12 +111,21 @@ bool vec_unmasked_end(struct cpu *c, enum sse_result kind, vec r);
 /* #XM, or #UD where CR4.OSXMMEXCPT is clear. */
 void vec_exception(struct cpu *c, const struct op *o);
 
-/* Any number of bytes. Storing: the caller has probed, so that nothing is half done. */
+/*
+ * Any number of bytes. Of the operands of FLDENV and its kin processors look at the first word and
+ * then at the last byte, which shows in the address of a fault; after that a store is not left
+ * half done.
+ */
+bool vec_probe_ends(struct cpu *c, uint64_t at, unsigned n, bool write) must_use;
 bool vec_load_bytes(struct cpu *c, uint64_t at, void *to, unsigned n) must_use;
 bool vec_store_bytes(struct cpu *c, uint64_t at, const void *from, unsigned n) must_use;
 
-/* Into MMX home; false where an x87 exception waits (#MF). */
-bool vec_mmx_enter(struct cpu *c) must_use;
+/* The bytes whose bit of the mask is set. All are looked at, the upper eight first. */
+bool vec_store_masked(struct cpu *c, uint64_t at, const uint8_t *from, unsigned mask,
+		      unsigned n) must_use;
+
+/* False where an x87 exception waits: MMX instructions raise #MF then. */
+bool vec_mmx_may(const struct cpu *c) must_use;
 
 /* As vector_set(), from an instruction; true: the mode is another now. */
 bool vec_state_set(struct cpu *c, const uint8_t from[512]) must_use;

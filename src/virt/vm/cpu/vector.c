@@ -117,6 +117,15 @@ void vec_exception(struct cpu *c, const struct op *o)
 	FAULT(c->cr4 & CR4_OSXMMEXCPT ? VECTOR_XM : VECTOR_UD, -1);
 }
 
+bool vec_probe_ends(struct cpu *c, uint64_t at, unsigned n, bool write)
+{
+	unsigned first = n % 8 == 4 ? 4 : 2; /* the control word: of 28 and 108, or of 14 and 94 */
+
+	if (write)
+		return mmu_probe_write(c, at, first) && mmu_probe_write(c, at + n - 1, 1);
+	return mmu_load(c, at, first) && mmu_load(c, at + n - 1, 1);
+}
+
 bool vec_load_bytes(struct cpu *c, uint64_t at, void *to, unsigned n)
 {
 	uint8_t *p = to;
@@ -145,12 +154,20 @@ bool vec_store_bytes(struct cpu *c, uint64_t at, const void *from, unsigned n)
 	return true;
 }
 
-bool vec_mmx_enter(struct cpu *c)
+bool vec_store_masked(struct cpu *c, uint64_t at, const uint8_t *from, unsigned mask, unsigned n)
 {
-	if (fpu_waits(&c->fpu) && (c->cr0 & CR0_NE))
-		return false;
-	fpu_to_mmx(&c->fpu);
+	for (unsigned half = n; half > 0; half -= 8)
+		if (!mmu_probe_write(c, at + half - 8, 8))
+			return false;
+	for (unsigned i = 0; i < n; i++)
+		if ((mask >> i & 1) && !mmu_store(c, at + i, from[i], 1))
+			return false;
 	return true;
+}
+
+bool vec_mmx_may(const struct cpu *c)
+{
+	return !fpu_waits(&c->fpu) || !(c->cr0 & CR0_NE);
 }
 
 bool vec_state_set(struct cpu *c, const uint8_t from[512])

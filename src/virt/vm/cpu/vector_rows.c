@@ -201,6 +201,23 @@ static void finish(struct decoder *d, struct op *o, op_fn *run, uint16_t traits)
 	decode_finish(d, o);
 }
 
+/* What no row knows is fetched to its end all the same: a page fault comes before #UD. */
+static bool skip_unknown(struct decoder *d, struct op *o)
+{
+	bool imm = d->map == MAP_0F3A ||
+		   (d->map == MAP_0F &&
+		    ((d->opcode >= 0x70 && d->opcode <= 0x73) || d->opcode == 0xc2 ||
+		     (d->opcode >= 0xc4 && d->opcode <= 0xc6)));
+
+	if (d->map == MAP_0F && chain.first[d->map][d->opcode] == 0)
+		return false;
+	if (!d->has_modrm)
+		decode_modrm(d, o);
+	if (imm)
+		(void)decode_u8(d);
+	return false;
+}
+
 /* ---- x87 ---- */
 
 static uint8_t log2_of(unsigned bytes)
@@ -214,8 +231,8 @@ static bool decode_x87(struct decoder *d, struct op *o)
 	unsigned code = (d->opcode & 7u) << 8 | modrm;
 	struct x87_form f = x87_form(code);
 
-	if (f.kind == X87_INVALID)
-		return false;
+	if (f.kind == X87_INVALID || d->lock)
+		return skip_unknown(d, o);
 	o->shape = (uint8_t)(log2_of(f.bytes) << 4);
 	decode_modrm(d, o);
 	if (f.kind == X87_STORE || f.kind >= X87_STORE_CW)
@@ -223,8 +240,8 @@ static bool decode_x87(struct decoder *d, struct op *o)
 	o->imm = code | (d->log2 == 1 ? X87_SHORT : 0);
 	o->id = (uint16_t)(VECTOR_ID_X87 + (code & 0x7ff));
 	finish(d, o, x87_handler(f), T_X87);
-	d->reads = f.kind == X87_FLAGS ? OPF_ALL : 0;
-	d->writes = 0;
+	d->reads = f.kind == X87_FCMOV ? OPF_C | OPF_Z | OPF_P : 0;
+	d->writes = f.kind == X87_FCOMI ? OPF_ALL : 0;
 	return true;
 }
 
@@ -253,12 +270,12 @@ static bool decode_row(struct decoder *d, struct op *o)
 	op_fn *run;
 
 	if (!r)
-		return false;
+		return skip_unknown(d, o);
 	o->shape = (uint8_t)(r->log2 << 4);
 	decode_modrm(d, o);
 	run = d->memory ? r->mem : r->reg;
-	if (!run)
-		return false;
+	if (!run || d->lock)
+		return skip_unknown(d, o);
 	registers(d, r, o);
 	if (r->traits & T_STORE && d->memory)
 		decode_writes_memory(o);
@@ -272,12 +289,10 @@ static bool decode_row(struct decoder *d, struct op *o)
 
 bool vector_decode(struct decoder *d, struct op *o)
 {
-	if (d->lock)
-		return false;
 	if (d->map == MAP_ONE && d->opcode == 0x9b)
-		return decode_fwait(d, o);
+		return !d->lock && decode_fwait(d, o);
 	if (d->map == MAP_0F && d->opcode == 0x77)
-		return decode_emms(d, o);
+		return !d->lock && decode_emms(d, o);
 	if (d->at >= d->n) {
 		(void)decode_u8(d); /* says that the window is short */
 		return false;

@@ -56,6 +56,12 @@ static inline void done(struct cpu *c, const struct op *o, bool memory)
 		note_exception(c, o, memory);
 }
 
+/* Did the instruction have its result, or did an unmasked exception forbid it? */
+static bool allowed(const struct cpu *c)
+{
+	return c->fpu.quiet || !(fpu_status(&c->fpu) & ~fpu_control(&c->fpu) & FORBIDS);
+}
+
 VEC_OP(x87_register)
 {
 	X87_WAIT;
@@ -64,11 +70,19 @@ VEC_OP(x87_register)
 	NEXT;
 }
 
-/* FCMOVcc, FCOMI and their kin. */
-VEC_OP(x87_flags)
+/* FCMOVcc read the flags; FCOMI and its kin write them, and clear the others of the six. */
+VEC_OP(x87_fcmov)
 {
 	X87_WAIT;
-	flags_set(c, x87_host_flags(CODE, flags_get(c)));
+	(void)x87_host_flags(CODE, flags_get(c));
+	done(c, o, false);
+	NEXT;
+}
+
+VEC_OP(x87_fcomi)
+{
+	X87_WAIT;
+	SET_ARITH(x87_host_flags(CODE, flags_get(c)) & 0x45);
 	done(c, o, false);
 	NEXT;
 }
@@ -106,9 +120,31 @@ VEC_OP(x87_load80)
 	NEXT;
 }
 
-static bool stored(struct cpu *c)
+/*
+ * A store while something is unmasked: an exception may forbid it, and then memory is not even
+ * looked at. So it is executed first, and undone if memory faults.
+ */
+static void store_carefully(struct cpu *c, const struct op *o, unsigned bytes)
 {
-	return c->fpu.quiet || !(fpu_status(&c->fpu) & ~fpu_control(&c->fpu) & FORBIDS);
+	uint64_t at = ea_of(c, o);
+	uint8_t v[16] = {0};
+	struct fpu before;
+
+	fpu_to_memory(&c->fpu);
+	before = c->fpu;
+	fpu_to_host(&c->fpu);
+	x87_host_memory(CODE, v);
+	if (allowed(c)) {
+		if (!mmu_probe_write(c, at, bytes)) {
+			fpu_to_memory(&c->fpu);
+			c->fpu = before;
+			FAULTED;
+		}
+		if (!vec_store_bytes(c, at, v, bytes))
+			FAULTED;
+	}
+	done(c, o, true);
+	NEXT;
 }
 
 #define X87_STORE(bits)                                                                         \
@@ -118,12 +154,13 @@ static bool stored(struct cpu *c)
 		u##bits v = 0;                                                                  \
                                                                                                 \
 		X87_WAIT;                                                                       \
+		if (unlikely(!c->fpu.quiet))                                                    \
+			return store_carefully(c, o, bits / 8);                                 \
 		if (unlikely(!tlb_write(c, at, bits / 8)) && !mmu_probe_write(c, at, bits / 8)) \
 			FAULTED;                                                                \
 		x87_host_memory(CODE, &v);                                                      \
-		done(c, o, true);                                                               \
-		if (stored(c))                                                                  \
-			STORE(bits, at, v);                                                     \
+		c->fpu.fip = op_rip(c, o);                                                      \
+		STORE(bits, at, v);                                                             \
 		NEXT;                                                                           \
 	}
 
@@ -140,14 +177,14 @@ VEC_OP(x87_store80)
 	} v;
 
 	X87_WAIT;
+	if (unlikely(!c->fpu.quiet))
+		return store_carefully(c, o, 10);
 	if (!mmu_probe_write(c, at, 10))
 		FAULTED;
 	x87_host_memory(CODE, &v);
-	done(c, o, true);
-	if (stored(c)) {
-		STORE(64, at, v.low);
-		STORE(16, at + 8, v.high);
-	}
+	c->fpu.fip = op_rip(c, o);
+	STORE(64, at, v.low);
+	STORE(16, at + 8, v.high);
 	NEXT;
 }
 
@@ -218,7 +255,7 @@ static void store_environment(struct cpu *c, const struct op *o, bool save)
 	uint64_t at = ea_of(c, o);
 	unsigned n = fpu_env_bytes(layout(c, o)) + (save ? FPU_SAVE_BYTES - FPU_ENV_BYTES : 0);
 
-	if (!mmu_probe_write(c, at, n))
+	if (!vec_probe_ends(c, at, n, true))
 		FAULTED;
 	fpu_env_store(&c->fpu, layout(c, o), save, bytes);
 	fpu_look(&c->fpu);
@@ -233,7 +270,7 @@ static void load_environment(struct cpu *c, const struct op *o, bool save)
 	unsigned n = fpu_env_bytes(layout(c, o)) + (save ? FPU_SAVE_BYTES - FPU_ENV_BYTES : 0);
 
 	X87_WAIT;
-	if (!vec_load_bytes(c, ea_of(c, o), bytes, n))
+	if (!vec_probe_ends(c, ea_of(c, o), n, false) || !vec_load_bytes(c, ea_of(c, o), bytes, n))
 		FAULTED;
 	fpu_env_load(&c->fpu, layout(c, o), save, bytes);
 	fpu_look(&c->fpu);
@@ -297,8 +334,10 @@ op_fn *x87_handler(struct x87_form f)
 
 	if (f.kind == X87_PLAIN)
 		return op_x87_register;
-	if (f.kind == X87_FLAGS)
-		return op_x87_flags;
+	if (f.kind == X87_FCMOV)
+		return op_x87_fcmov;
+	if (f.kind == X87_FCOMI)
+		return op_x87_fcomi;
 	if (f.kind == X87_LOAD)
 		return load_handler(f.bytes);
 	if (f.kind == X87_STORE)

@@ -13,7 +13,8 @@ enum x87_kind {
 	X87_PLAIN,   /* registers only */
 	X87_LOAD,    /* reads `bytes` of memory */
 	X87_STORE,   /* writes them, unless an unmasked exception forbids */
-	X87_FLAGS,   /* FCMOVcc, FCOMI …: ZF, PF, CF */
+	X87_FCMOV,   /* reads CF, ZF, PF */
+	X87_FCOMI,   /* writes the flags; FUCOMI … */
 	/* From here on control instructions: FIP stays. */
 	X87_CONTROL,	 /* FNINIT, FNCLEX and no-operations */
 	X87_LOAD_CW,	 /* FLDCW */

@@ -59,15 +59,15 @@ static const struct register_row register_rows[8][8] = {
 	{R(PLAIN), R(PLAIN), SOME(PLAIN, 0x01), R(PLAIN), SOME(PLAIN, 0x33), SOME(PLAIN, 0x7f),
 	 R(PLAIN), R(PLAIN)},
 	/* DA */
-	{R(FLAGS), R(FLAGS), R(FLAGS), R(FLAGS), NONE, SOME(PLAIN, 0x02), NONE, NONE},
+	{R(FCMOV), R(FCMOV), R(FCMOV), R(FCMOV), NONE, SOME(PLAIN, 0x02), NONE, NONE},
 	/* DB */
-	{R(FLAGS), R(FLAGS), R(FLAGS), R(FLAGS), SOME(CONTROL, 0x1f), R(FLAGS), R(FLAGS), NONE},
+	{R(FCMOV), R(FCMOV), R(FCMOV), R(FCMOV), SOME(CONTROL, 0x1f), R(FCOMI), R(FCOMI), NONE},
 	/* DC */ {R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN)},
 	/* DD */ {R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN), NONE, NONE},
 	/* DE */
 	{R(PLAIN), R(PLAIN), R(PLAIN), SOME(PLAIN, 0x02), R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN)},
 	/* DF */
-	{R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN), SOME(STORE_SW_AX, 0x01), R(FLAGS), R(FLAGS), NONE},
+	{R(PLAIN), R(PLAIN), R(PLAIN), R(PLAIN), SOME(STORE_SW_AX, 0x01), R(FCOMI), R(FCOMI), NONE},
 };
 
 static struct x87_form register_form(unsigned opcode, unsigned reg, unsigned rm)
