@@ -8,7 +8,7 @@ BEGIN {
 		"alloca|system|popen|mktemp|signal|dup|basename|dirname|tmpnam|gethostbyname|getpwnam|" \
 		"getpwuid|getgrnam|getgrgid"
 	THIRD = "^<(json-c|uv|microhttpd|gnutls|curl|sqlite3|archive|archive_entry|zlib|zstd|isa-l|" \
-		"igzip_lib|seccomp|libmnl|libnftnl|ldns|yaml|wslay)[./>]"
+		"igzip_lib|seccomp|libmnl|libnftnl|ldns|yaml|wslay|Zydis)[./>]"
 	MEMBER = "(^|[^A-Za-z0-9_])"
 }
 

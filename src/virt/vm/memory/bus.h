@@ -11,8 +11,9 @@
  *
  * What nobody answers reads as all ones; writes to it are dropped, as on a PC.
  *
- * Theory of ranges: lookups take a snapshot of an immutable array (replaced as a whole, the old
- * ones are kept until the bus is freed), so that a vCPU needs the lock for the device only.
+ * Theory of operation: both tables are sorted arrays of fixed size, so that a guest that moves its
+ * BARs for ever costs no memory. Ranges change and are looked up under the device lock. Doorbells
+ * have a read-write lock of their own, taken inside the device lock and never around a callback.
  */
 #pragma once
 
@@ -21,7 +22,8 @@
 
 #include "ground/base/err.h"
 
-#define BUS_RANGES_MAX 256
+#define BUS_RANGES_MAX	  256 /* of one space */
+#define BUS_DOORBELLS_MAX 512
 
 enum bus_space { BUS_PORT, BUS_MEMORY, BUS_SPACES };
 
@@ -51,7 +53,7 @@ struct bus_doorbell {
 
 struct bus;
 
-/* Told of every doorbell that comes or goes: KVM registers ioeventfds. May be NULL. */
+/* Told of every doorbell that comes or goes, from now on: KVM registers ioeventfds. NULL: nobody. */
 struct bus_watch {
 	int (*doorbell)(void *ctx, const struct bus_doorbell *d, bool add, struct err *e);
 	void *ctx;

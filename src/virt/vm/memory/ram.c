@@ -111,3 +111,23 @@ bool ram_write(struct ram *r, struct gpa a, const void *from, size_t n)
 	ram_wrote(r, a, n);
 	return true;
 }
+
+bool ram_zero(struct ram *r, struct gpa a, uint64_t n)
+{
+	uint8_t *to = ram_at(r, a, n);
+	uint64_t head, whole;
+
+	if (!to)
+		return false;
+	if (n == 0)
+		return true;
+	head = -(uint64_t)(uintptr_t)to % RAM_PAGE_BYTES;
+	head = head < n ? head : n;
+	whole = (n - head) & ~(uint64_t)(RAM_PAGE_BYTES - 1);
+	memset(to, 0, head);
+	if (whole && madvise(to + head, whole, MADV_REMOVE) < 0)
+		memset(to + head, 0, whole);
+	memset(to + head + whole, 0, n - head - whole);
+	ram_wrote(r, a, n);
+	return true;
+}

@@ -89,6 +89,9 @@ void ram_wrote(struct ram *r, struct gpa a, uint64_t n);
 bool ram_read(const struct ram *r, struct gpa a, void *to, size_t n) must_use;
 bool ram_write(struct ram *r, struct gpa a, const void *from, size_t n) must_use;
 
+/* Makes [a, a + n) zero and gives its whole pages back to the host; false where it is not RAM. */
+bool ram_zero(struct ram *r, struct gpa a, uint64_t n) must_use;
+
 /* Relaxed accesses, little-endian as the guest: the only way to look at what a guest may change. */
 static inline uint8_t ram_load8(const void *p)
 {

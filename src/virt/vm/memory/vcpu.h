@@ -122,6 +122,9 @@ struct accel_ops {
 	/* Back to the reset state (machine reset); no vCPU runs meanwhile. */
 	int (*reset)(struct vcpu *v, struct err *e);
 	void (*msi)(struct accel *a, struct msi m);
+	/* Optional: input `pin` of the I/O APIC would send `m` from now on, nothing while `masked`.
+	 * KVM must know which vectors are level-triggered to tell their EOI. Any thread. */
+	void (*route)(struct accel *a, unsigned pin, struct msi m, bool masked);
 	/* Guest instructions executed so far, 0 where it is not known. Any thread. */
 	uint64_t (*instructions)(struct vcpu *v);
 	/* Optional: an eventfd whose signal sends `m` (KVM's irqfd). NULL: the loop sends it. */

@@ -1,0 +1,309 @@
+/*
+ * Drawing, running on both sides, comparing (diff.h). Cases of many forms share a batch. A form
+ * gets its first few states with all others; those that are #UD everywhere on both sides get no
+ * more.
+ */
+#include "virt/vm/check/diff.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "ground/base/mem.h"
+#include "virt/vm/check/guest.h"
+
+#define STATES_FIRST 8
+#define VECTOR_UD    6
+#define VECTOR_PF    14
+#define KERNEL_HALF  0xffff800000000000ull
+#define FLAGS_CASE   0x244cd5u /* CF PF AF ZF SF DF OF NT AC ID */
+
+struct diff {
+	const struct diff_options *o;
+	struct native *native;
+	struct guest *guest;
+	struct chance chance;
+	struct form *forms;
+	size_t n;
+	size_t form_of[NATIVE_CASES_MAX]; /* of each case of the batch */
+	uint32_t pending;
+	unsigned *failed; /* differences of each form */
+	struct strbuf *report;
+	struct diff_totals totals;
+};
+
+/* ---- telling ---- */
+
+static const char *const register_names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+					       "rsi", "rdi", "r8",  "r9",  "r10", "r11",
+					       "r12", "r13", "r14", "r15"};
+
+static void tell_bytes(struct strbuf *b, const uint8_t *p, size_t n, bool reverse)
+{
+	for (size_t i = 0; i < n; i++)
+		strbuf_printf(b, "%02x", p[reverse ? n - 1 - i : i]);
+}
+
+static void tell_state(struct strbuf *b, const struct native_case *c)
+{
+	const struct native_state *s = &c->before;
+
+	strbuf_printf(b, "    rip %llx rflags %llx", (unsigned long long)s->rip,
+		      (unsigned long long)s->rflags);
+	for (unsigned i = 0; i < 16; i++)
+		strbuf_printf(b, "%s%s %llx", i % 8 == 0 ? "\n    " : " ", register_names[i],
+			      (unsigned long long)s->gpr[i]);
+	strbuf_add_text(b, "\n    fcw fsw ftw mxcsr ");
+	tell_bytes(b, s->fx, 2, true);
+	strbuf_add_char(b, ' ');
+	tell_bytes(b, s->fx + 2, 2, true);
+	strbuf_add_char(b, ' ');
+	tell_bytes(b, s->fx + 4, 1, true);
+	strbuf_add_char(b, ' ');
+	tell_bytes(b, s->fx + 24, 4, true);
+	strbuf_printf(b, "\n    memory at %x: ", c->patch_at);
+	tell_bytes(b, c->patch, c->patch_bytes < 64 ? c->patch_bytes : 64, false);
+	strbuf_add_char(b, '\n');
+}
+
+struct place {
+	const char *what;
+	unsigned index;
+	const uint8_t *native, *guest;
+	size_t n;
+};
+
+static void tell(struct diff *d, uint32_t i, const struct place *p)
+{
+	const struct native_case *c = &d->native->batch->cases[i];
+	char name[64];
+
+	d->totals.differences++;
+	if (d->failed[d->form_of[i]]++ == 0)
+		d->totals.forms_different++;
+	if (d->totals.differences > d->o->failures_max ||
+	    d->failed[d->form_of[i]] > d->o->per_form_max)
+		return;
+	form_name(&d->forms[d->form_of[i]], name);
+	strbuf_printf(d->report, "%s: %s", name, p->what);
+	if (p->index != ~0u)
+		strbuf_printf(d->report, " %u", p->index);
+	strbuf_add_text(d->report, " native ");
+	tell_bytes(d->report, p->native, p->n, true);
+	strbuf_add_text(d->report, " guest ");
+	tell_bytes(d->report, p->guest, p->n, true);
+	strbuf_printf(d->report, " (#%d, %d) code ",
+		      c->after.verdict == NATIVE_FAULTED ? c->after.vector : -1,
+		      (int)c->after.verdict);
+	tell_bytes(d->report, c->code, c->code_bytes, false);
+	strbuf_add_char(d->report, '\n');
+	tell_state(d->report, c);
+}
+
+/* ---- comparing ---- */
+
+static bool same(struct diff *d, uint32_t i, struct place p)
+{
+	if (memcmp(p.native, p.guest, p.n) == 0)
+		return true;
+	tell(d, i, &p);
+	return false;
+}
+
+#define SAME(what_, field)                                        \
+	same(d, i,                                                \
+	     (struct place){.what = (what_),                      \
+			    .index = ~0u,                         \
+			    .native = (const uint8_t *)&n->field, \
+			    .guest = (const uint8_t *)&g->field,  \
+			    .n = sizeof(n->field)})
+
+/* Linux says "present" of every address of its own half, and tells of it nothing else. */
+static bool is_kernel(const struct native_result *n)
+{
+	return n->verdict == NATIVE_FAULTED && n->vector == VECTOR_PF && n->address >= KERNEL_HALF;
+}
+
+static bool same_end(struct diff *d, uint32_t i, const struct native_result *n,
+		     const struct native_result *g)
+{
+	if (!SAME("verdict", verdict))
+		return false;
+	if (n->verdict == NATIVE_RAN)
+		return true;
+	if (!SAME("vector", vector))
+		return false;
+	return (is_kernel(n) || SAME("error code", error)) && SAME("fault address", address);
+}
+
+static bool same_registers(struct diff *d, uint32_t i, const struct native_result *n,
+			   const struct native_result *g, uint64_t undefined)
+{
+	uint64_t mask = FLAGS_CASE & ~undefined, nf = n->state.rflags & mask,
+		 gf = g->state.rflags & mask;
+	bool compat = d->native->batch->cases[i].mode == NATIVE_COMPAT;
+
+	if (!SAME("rip", state.rip))
+		return false;
+	for (unsigned k = 0; k < (compat ? 8 : 16); k++)
+		if (!same(d, i,
+			  (struct place){.what = register_names[k],
+					 .index = ~0u,
+					 .native = (const uint8_t *)&n->state.gpr[k],
+					 .guest = (const uint8_t *)&g->state.gpr[k],
+					 .n = compat ? 4 : 8}))
+			return false;
+	return same(d, i,
+		    (struct place){.what = "rflags",
+				   .index = ~0u,
+				   .native = (const uint8_t *)&nf,
+				   .guest = (const uint8_t *)&gf,
+				   .n = 4});
+}
+
+static bool same_fx(struct diff *d, uint32_t i, const struct native_result *n,
+		    const struct native_result *g)
+{
+	static const struct {
+		const char *what;
+		uint16_t at, bytes, stride, count;
+	} parts[] = {{"fcw", 0, 2, 0, 1},    {"fsw", 2, 2, 0, 1},   {"ftw", 4, 1, 0, 1},
+		     {"fop", 6, 2, 0, 1},    {"fip", 8, 8, 0, 1},   {"fdp", 16, 8, 0, 1},
+		     {"mxcsr", 24, 4, 0, 1}, {"st", 32, 10, 16, 8}, {"xmm", 160, 16, 16, 16}};
+
+	for (size_t k = 0; k < array_len(parts); k++)
+		for (unsigned r = 0; r < parts[k].count; r++) {
+			size_t at = parts[k].at + (size_t)parts[k].stride * r;
+
+			if (!same(d, i,
+				  (struct place){.what = parts[k].what,
+						 .index = parts[k].stride ? r : ~0u,
+						 .native = n->state.fx + at,
+						 .guest = g->state.fx + at,
+						 .n = parts[k].bytes}))
+				return false;
+		}
+	return true;
+}
+
+static bool same_memory(struct diff *d, uint32_t i, const struct native_result *n,
+			const struct native_result *g)
+{
+	if (!SAME("words changed", words))
+		return false;
+	for (uint32_t k = 0; k < n->words; k++)
+		if (!SAME("memory index", word[k].index) || !SAME("memory", word[k].value))
+			return false;
+	return true;
+}
+
+static void compare(struct diff *d, uint32_t i, const struct native_result *g)
+{
+	const struct native_case *c = &d->native->batch->cases[i];
+	const struct native_result *n = &c->after;
+	const struct form *f = &d->forms[d->form_of[i]];
+	bool result = false;
+	uint64_t undefined = case_undefined(f, c, &result);
+
+	d->totals.cases++;
+	if (n->verdict == NATIVE_FAULTED)
+		d->totals.faults++;
+	if (n->verdict == NATIVE_RAN || n->vector != VECTOR_UD)
+		d->totals.seen[d->form_of[i]] = 1;
+	if (g->verdict == NATIVE_RAN || g->vector != VECTOR_UD)
+		d->totals.seen[d->form_of[i]] = 1;
+	if (!same_end(d, i, n, g) || result)
+		return;
+	if (same_registers(d, i, n, g, undefined) && same_fx(d, i, n, g))
+		(void)same_memory(d, i, n, g);
+}
+
+/* ---- running ---- */
+
+static int flush(struct diff *d, struct err *e)
+{
+	static struct native_result r;
+	struct native_batch *b = d->native->batch;
+
+	if (d->pending == 0)
+		return 0;
+	if (native_run(d->native, d->pending, e) < 0)
+		return -ERR_SYSTEM;
+	for (uint32_t i = 0; i < d->pending; i++) {
+		if (guest_run(d->guest, b, &b->cases[i], &r, e) < 0) {
+			char name[64];
+
+			form_name(&d->forms[d->form_of[i]], name);
+			tell_bytes(d->report, b->cases[i].code, b->cases[i].code_bytes, false);
+			return err_wrap(e, "%s", name);
+		}
+		compare(d, i, &r);
+	}
+	d->pending = 0;
+	case_background(&d->chance, b);
+	guest_background(d->guest, b);
+	return 0;
+}
+
+static int run_form(struct diff *d, size_t form, unsigned states, struct err *e)
+{
+	for (unsigned i = 0; i < states; i++) {
+		if (d->pending == NATIVE_CASES_MAX && flush(d, e) < 0)
+			return -ERR_SYSTEM;
+		d->form_of[d->pending] = form;
+		case_make(&d->chance, &d->forms[form], &d->native->batch->cases[d->pending++]);
+	}
+	return 0;
+}
+
+static bool wanted(const struct diff *d, size_t form)
+{
+	char name[64];
+
+	form_name(&d->forms[form], name);
+	return !d->o->only || text_starts(name, d->o->only);
+}
+
+static int run_all(struct diff *d, struct err *e)
+{
+	unsigned rest = d->o->states > STATES_FIRST ? d->o->states - STATES_FIRST : 0;
+
+	case_background(&d->chance, d->native->batch);
+	guest_background(d->guest, d->native->batch);
+	for (size_t i = 0; i < d->n; i++)
+		if (wanted(d, i) && run_form(d, i, STATES_FIRST, e) < 0)
+			return -ERR_SYSTEM;
+	if (flush(d, e) < 0)
+		return -ERR_SYSTEM;
+	for (size_t i = 0; i < d->n; i++) {
+		if (!wanted(d, i))
+			continue;
+		d->totals.forms++;
+		if (!d->totals.seen[i])
+			d->totals.forms_invalid++;
+		else if (run_form(d, i, rest, e) < 0)
+			return -ERR_SYSTEM;
+	}
+	return flush(d, e);
+}
+
+int diff_run(const struct diff_options *o, struct diff_totals *ret, struct strbuf *report,
+	     struct err *e)
+{
+	struct diff d = {.o = o, .chance = {o->seed}, .report = report};
+	int r = -ERR_SYSTEM;
+
+	d.forms = mem_new_array(struct form, FORMS_MAX);
+	d.failed = mem_new_array(unsigned, FORMS_MAX);
+	d.totals.seen = mem_new_array(uint8_t, FORMS_MAX);
+	d.n = form_list(o->mode, d.forms);
+	d.native = native_new(e);
+	d.guest = d.native ? guest_new(e) : NULL;
+	if (d.guest)
+		r = run_all(&d, e);
+	(void)native_free(d.native);
+	(void)guest_free(d.guest);
+	free(d.forms);
+	free(d.failed);
+	*ret = d.totals;
+	return r;
+}
