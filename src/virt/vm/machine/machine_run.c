@@ -275,6 +275,8 @@ int machine_start(struct machine *m, struct err *e)
 	if (m->state != MACHINE_IS_MADE)
 		return wrong_state(m, "start", e);
 	m->again = loop_timer_new(m->c.loop, again, m);
+	if (m->ops->prepare)
+		r = m->ops->prepare(m->accel, e);
 	for (unsigned i = 0; r == 0 && i < m->c.cpus; i++)
 		r = make_thread(&m->vcpu[i], e);
 	if (r == 0)
