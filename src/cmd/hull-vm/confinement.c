@@ -86,6 +86,7 @@ static const int syscalls[] = {
 	__NR_getrandom,
 	__NR_getpid,
 	__NR_gettid,
+	__NR_prctl,
 	__NR_getuid,
 	__NR_geteuid,
 	__NR_getrusage,
