@@ -168,31 +168,26 @@ static int start(const struct context *c, const char *id, bool removed, struct e
 	return code;
 }
 
-/* Reads the reply of a wait call that is already open. */
+/*
+ * Reads the reply of a wait call that is already open. Says why it was killed, where the daemon
+ * knows: a limit that was hit, and how much was asked.
+ */
 static int waited_code(struct http_local *h, struct err *e)
 {
 	auto_strbuf struct strbuf reply = {0};
 	auto_json struct json *j = NULL;
+	const char *why;
 	int r = http_local_read_all(h, 1u << 16, &reply, e);
 
 	if (r == 0)
 		r = json_parse(strbuf_str(&reply), "the reply of wait", &j, e);
-	return r < 0 ? err_wrap(e, "waiting for the container")
-		     : (int)json_get_i64(j, "StatusCode", 1);
-}
-
-/* Why it was killed, where the daemon knows: a limit that was hit and how much was asked. */
-static void tell_killed(const struct context *c, const char *id)
-{
-	auto_free char *target = client_target("/containers/%s/json", id);
-	auto_json struct json *j = NULL;
-	const char *why;
-
-	if (client_call(c, "GET", target, NULL, &j, NULL) < 0)
-		return;
-	why = json_get_text(json_get(j, "State"), "Error");
-	if (why && *why)
+	if (r < 0)
+		return err_wrap(e, "waiting for the container");
+	r = (int)json_get_i64(j, "StatusCode", 1);
+	why = json_get_text(j, "Reason");
+	if (r == EXIT_KILLED && why)
 		fprintf(stderr, "hull: %s\n", why);
+	return r;
 }
 
 int run_attached(const struct context *c, const char *id, bool interactive, bool tty, bool removed,
@@ -226,8 +221,6 @@ int run_attached(const struct context *c, const char *id, bool interactive, bool
 	if (r == 0)
 		r = waited_code(&waiting, e);
 	http_local_close(&waiting);
-	if (r == EXIT_KILLED && !removed)
-		tell_killed(c, id);
 	return r;
 }
 

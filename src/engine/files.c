@@ -1,7 +1,8 @@
 /*
  * A container's files: copy in and out, export, commit, changes, sizes. Trees are packed and
  * unpacked by the image store's confined child; here is only which tree it is. A running
- * container's is the root of its first process, a stopped one's is its overlay.
+ * container's is the root of its first process, a stopped one's is its overlay. Export takes the
+ * root alone, a copy also what is mounted there.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -267,7 +268,12 @@ static void pack_go(struct file_job *j)
 {
 	struct image_watch watch = {.done = pack_done, .ctx = j};
 	struct image_pack p = {
-		.tree = j->tree, .path = j->path, .rename = j->rename, .fd = j->pipe};
+		.tree = j->tree,
+		.path = j->path,
+		.rename = j->rename,
+		.fd = j->pipe,
+		.one_mount = !j->stat, /* export, not copy */
+	};
 
 	if (!j->error.kind && j->abandoned)
 		(void)err_set(&j->error, ERR_GONE, "the client has left");
@@ -430,18 +436,15 @@ static int commit_begin(struct user *u, const char *ref, const struct commit_opt
 		return -ERR_NOT_FOUND;
 	memcpy(j->id, w->id, sizeof(j->id));
 	workload_root_orders(w, &j->arena, &root);
-	if (root.root_path)
-		return err_set(&j->error, ERR_UNSUPPORTED,
-			       "commit needs overlay, which does not work under '%s'",
-			       u->engine->root);
 	own = request_config_json(&w->request.config);
 	json_remove(own, "Image");
 	if (changes_merge(own, o->config, o->changes, &j->config, &j->error) < 0 ||
 	    image_find(u->engine->images, w->image_id, &j->image, &j->error) < 0)
 		return -ERR_INVALID;
 	struct image_commit c = {
-		.base = j->image,
-		.upper = root.upper,
+		/* A copied root does not know what is its own: it becomes one layer. */
+		.base = root.root_path ? NULL : j->image,
+		.upper = root.root_path ? root.root_path : root.upper,
 		.reference = o->reference && *o->reference ? o->reference : NULL,
 		.author = o->author,
 		.message = o->comment,
@@ -529,6 +532,14 @@ static void measure(struct user *u, const char *ref, struct measuring *m)
 		return;
 	}
 	workload_root_orders(w, &a, &root);
+	if (root.root_path && m->found) {
+		(void)err_set(&m->error, ERR_UNSUPPORTED,
+			      "what changed is not known: overlay does not work under '%s', and "
+			      "the root is a copy",
+			      u->engine->root);
+		loop_defer(u->engine->loop, measured, m);
+		return;
+	}
 	m->upper = mem_dup_text(root.upper ? root.upper : root.root_path);
 	m->lower = mem_dup_texts(w->lower);
 	for (size_t k = 0; k < array_len(always_mounted); k++)

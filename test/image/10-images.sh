@@ -39,7 +39,13 @@ check "load of an OCI layout" dk load -qi "$T/oci.tar"
 same "... runs" hi "$(inside busybox:oci echo hi || inside "$(dk images -q | head -n 1)" echo hi)"
 gzip -k "$HULL_CACHE/busybox.tar" -c >"$T/b.tar.gz"
 check "load of a compressed archive" dk load -qi "$T/b.tar.gz"
-dk import - imported:1 <<<"" >/dev/null 2>&1
+echo hello >"$T/text"
+expect "import of what is no tar names the input" 1 \
+	'^Error response from daemon: the archive to import: it is not a tar archive, plain or compressed$' dk import "$T/text" imported:1
+head -c 40000 "$HULL_CACHE/busybox.tar" >"$T/cut.tar"
+expect "... of a cut one too" 1 '^Error response from daemon: the archive to import: damaged tar archive: Truncated tar archive' \
+	dk import "$T/cut.tar" imported:1
+same "... and nothing of it stays" 2 "$(dk images -q | wc -l)"
 tar -C "$HULL_CACHE/busybox.root" -cf - . | dk import -c 'CMD ["echo", "from import"]' - imported:1 >/dev/null
 same "import of a plain tar" "from import" "$(inside imported:1)"
 dk rmi imported:1 >/dev/null

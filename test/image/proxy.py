@@ -1,11 +1,13 @@
 """A registry with habits: stands before a real one, on loopback, until it is killed.
 
-usage: proxy.py PORT REAL_PORT [token] [cut]
+usage: proxy.py PORT REAL_PORT [token] [cut] [hold]
 `token`  asks for a bearer token, which /token gives to who sends user:password
 `cut`    the first answer to each blob breaks off in its middle
-Prints one line per request: method, path, range=..., status.
+`hold`   the first answer to each blob above 10 MB stands still in its middle until the client is gone
+Prints one line per request: method, path, range=..., status; and "holding PATH".
 """
 import base64
+import contextlib
 import http.client
 import json
 import sys
@@ -67,10 +69,15 @@ class Proxy(BaseHTTPRequestHandler):
             if name.lower() not in ("transfer-encoding", "connection", "date"):
                 self.send_header(name, value)
         self.end_headers()
-        if "cut" in habits and "/blobs/sha256:" in self.path and self.path not in cut and len(data) > 100000:
+        least = 100000 if "cut" in habits else 10000000 if "hold" in habits else sys.maxsize
+        if "/blobs/sha256:" in self.path and self.path not in cut and len(data) > least:
             cut.add(self.path)
             self.wfile.write(data[:len(data) // 2])
             self.close_connection = True
+            if "hold" in habits:
+                print("holding", self.path, flush=True)
+                with contextlib.suppress(OSError):
+                    self.connection.recv(1)
         elif self.command != "HEAD":
             self.wfile.write(data)
 

@@ -28,15 +28,25 @@ int confine_namespaces(bool required, struct err *e) must_use;
  */
 int confine_root(int dirfd, struct err *e) must_use;
 
+/* A call that is allowed only with this argument; several rows of one call: with any of them. The
+ * kernel's argument is an int: the lower half is what counts. */
+struct confine_only {
+	int call;	/* __NR_*, not in the list of allowed ones */
+	unsigned index; /* of the argument */
+	uint32_t value;
+};
+
 struct confine_rights {
 	const int *capabilities; /* CAP_* kept when present; all others are dropped for good */
 	size_t capabilities_n;
 	const int *syscalls; /* __NR_*; everything else kills the process */
 	size_t syscalls_n;
-	bool all_threads;    /* the filter is put on every thread there is; capabilities are not */
-	bool no_exec;	     /* memory can no longer be made executable */
-	uint64_t memory_max; /* address space, bytes; 0: as it is */
-	uint64_t file_max;   /* size of a file, bytes; 0: as it is */
+	bool all_threads; /* the filter is put on every thread there is; capabilities are not */
+	bool no_exec;	  /* memory can no longer be made executable */
+	const struct confine_only *only;
+	size_t only_n;
+	uint64_t memory_max;	  /* address space, bytes; 0: as it is */
+	uint64_t file_max;	  /* size of a file, bytes; 0: as it is */
 	uint32_t descriptors_max; /* 0: as it is */
 };
 /*

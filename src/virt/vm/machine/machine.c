@@ -18,6 +18,7 @@
 #include "virt/vm/device/virtio_console.h"
 #include "virt/vm/device/virtio_net.h"
 #include "virt/vm/device/virtio_rng.h"
+#include "virt/vm/device/virtio_vsock.h"
 #include "virt/vm/disk/disk.h"
 #include "virt/vm/kvm/probe.h"
 #include "virt/vm/machine/machine_priv.h"
@@ -280,6 +281,11 @@ static int make_rng(struct machine *m, struct err *e)
 	return virtio_rng_new(m->pci, m->c.world, e);
 }
 
+static int make_vsock(struct machine *m, struct err *e)
+{
+	return m->c.vsock ? virtio_vsock_new(m->pci, VSOCK_CID_GUEST_MIN, m->c.vsock, e) : 0;
+}
+
 /* ---- the kernel ---- */
 
 static int open_file(const char *path, const char *what, int *ret, struct err *e)
@@ -352,6 +358,7 @@ static const struct part {
 	{"disks", make_disks, NULL, NULL},
 	{"nics", make_nics, NULL, NULL},
 	{"console", make_console, NULL, NULL},
+	{"vsock", make_vsock, NULL, NULL},
 	{"kernel", make_kernel, NULL, drop_kernel},
 };
 

@@ -64,6 +64,7 @@ struct machine_config {
 	size_t disks;
 	struct machine_nic nic[MACHINE_NICS_MAX];
 	size_t nics;
+	const char *vsock; /* path of its unix socket (virtio_vsock.h); NULL: no such device */
 	bool no_reboot; /* a reset ends the machine, as MACHINE_OFF */
 	/* Called once, when the machine has ended. */
 	void (*ended)(void *arg, enum machine_end how, const struct err *e);
