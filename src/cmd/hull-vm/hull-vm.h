@@ -25,6 +25,11 @@ int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct err *
 void vm_options_done(struct vm_options *o);
 void vm_options_help(void);
 
+/* Before there are threads; `dirfd` stays the root directory, -1: an empty one. */
+int confinement_early(const struct vm_options *o, int dirfd, struct err *e) must_use;
+/* After the last thread was made, before the guest's first instruction. */
+int confinement_late(const struct vm_options *o, struct loop *loop, struct err *e) must_use;
+
 /* doors.c: what reaches the machine from outside: networks, vsock, the control socket. */
 struct vm_doors;
 /* Before machine_new(): fills the configuration's nic and vsock. */

@@ -144,9 +144,13 @@ static void print_stats(struct program *p)
 
 static int start(struct program *p, const struct vm_options *o, struct err *e)
 {
-	int r = machine_start(p->machine, e);
+	auto_close int dir = o->dir ? open(".", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	int r = confinement_early(o, dir, e);
 
-	(void)o;
+	if (r == 0)
+		r = machine_start(p->machine, e);
+	if (r == 0)
+		r = confinement_late(o, p->loop, e);
 	if (r == 0)
 		r = machine_resume(p->machine, e);
 	return r;
