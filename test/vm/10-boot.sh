@@ -17,10 +17,9 @@ vm() {
 		shift
 	done
 	out=$(timeout "$limit" "$B/hull-vm" --accel cpu -q --kernel "$K/vmlinux" --initrd "$I" \
-		--append "console=ttyS0 quiet panic=-1 $APPEND run=$2" "${options[@]}" 2>&1 </dev/null | tr -d '\r')
+		--append "console=ttyS0 quiet panic=-1 run=$2" "${options[@]}" 2>&1 </dev/null | tr -d '\r')
 	code=${PIPESTATUS[0]}
 }
-APPEND=
 
 # ends NAME REGEX: the last machine switched itself off and said that.
 ends() {
@@ -84,12 +83,14 @@ python3 "$HULL_TOP/test/vm/console.py" "$T/log" 60 "$B/hull-vm" --accel cpu -q -
 vm --no-reboot -- 'reboot,-f'
 same "a reboot ends a machine with --no-reboot" 0 "$code"
 
-# A panic is an exit code.
-APPEND='rdinit=/nothing'
-vm -- true
+# A panic is an exit code, told through pvpanic, whose driver is a module of the same package.
+mkdir -p "$T/modules"
+cp "$K"/package/lib/modules/*/kernel/drivers/misc/pvpanic/pvpanic{,-mmio}.ko "$T/modules"
+{ cat "$I" && (cd "$T/modules" && find . | cpio -o -H newc --quiet); } >"$T/initramfs"
+vm --initrd "$T/initramfs" -- 'insmod,/pvpanic.ko;insmod,/pvpanic-mmio.ko;echo,c>/proc/sysrq-trigger'
 same "a panic ends the machine with 1" 1 "$code"
-matches "... and says so" "kernel panicked" "$out"
-APPEND=
+matches "... and says so" "the guest's kernel panicked" "$out"
+matches "... after the kernel's last words" 'Kernel panic - not syncing: sysrq' "$out"
 
 # Disks: the root on NVMe with no initrd, read and written.
 mkdir -p "$T/disk" && cp -a "$HULL_CACHE/busybox.root/." "$T/disk/"

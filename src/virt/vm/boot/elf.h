@@ -29,5 +29,7 @@ struct elf {
 
 bool elf_is(const struct image *i);
 int elf_parse(const struct image *i, struct elf *ret, struct err *e) must_use;
+/* Does a segment hold that physical address? */
+bool elf_loads(const struct elf *f, uint64_t address);
 /* Copies the segments into guest memory and makes the rest of each zero. */
 int elf_load(const struct image *i, const struct elf *f, struct ram *ram, struct err *e) must_use;

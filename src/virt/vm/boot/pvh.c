@@ -18,7 +18,7 @@
 static void add(struct strbuf *b, uint64_t value, unsigned bytes)
 {
 	for (unsigned i = 0; i < bytes; i++)
-		strbuf_add_char(b, (char)(value >> (8 * i)));
+		strbuf_add_char(b, i < 8 ? (char)(value >> (8 * i)) : 0);
 }
 
 static void start_info(const struct boot_plan *p, size_t ranges, struct strbuf *b)
