@@ -274,7 +274,8 @@ static inline __attribute__((always_inline)) enum outcome cmps(struct cpu *c, co
 		chunk = at_most(chunk_of(c, o, count), at_most(room(a, n), room(b, n)));
 		chunk = at_most(chunk,
 				at_most(no_wrap(c, o, VCPU_RSI, n), no_wrap(c, o, VCPU_RDI, n)));
-		/* All but the last of the chunk may be skipped: flags come from one that is looked at. */
+		/* All but the last of the chunk may be skipped: flags come from one that is
+		 * looked at. */
 		if (pa && pb && chunk > 1 && (c->mode & MODE_FLAT) != 0) {
 			uint64_t skip = same_run(pa, pb, chunk - 1, n, equal);
 
