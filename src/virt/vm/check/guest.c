@@ -131,6 +131,7 @@ static void write_descriptors(struct guest *g)
 		put(g, STUBS + v * STUB, stub, sizeof(stub));
 	}
 	put64(g, TSS + 4, KERNEL + STACK_TOP);
+	put64(g, TSS + 0x60, 0xffffull << 48); /* no port is allowed */
 	memset(filler, FILLER, sizeof(filler));
 	for (uint64_t page = 0; page < NATIVE_CODE_PAGES; page++)
 		put(g, CODE + page * NATIVE_PAGE, filler, sizeof(filler));

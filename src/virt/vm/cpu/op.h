@@ -119,6 +119,9 @@ extern _Thread_local const struct op *op_pending;
 /* The fault is described in c->sys.fault: back to the loop, with rip at this instruction. */
 void op_fault(struct cpu *c, const struct op *o);
 #define FAULTED return op_fault(c, o)
+/* The same where the stack was accessed: an address that is not canonical is #SS. */
+void op_fault_stack(struct cpu *c, const struct op *o);
+#define FAULTED_STACK return op_fault_stack(c, o)
 
 /* Raises an exception with an error code; `code` < 0: without one. */
 void op_raise(struct cpu *c, const struct op *o, unsigned vector, int code);
