@@ -240,7 +240,9 @@ static bool deliver(struct cpu *c, const struct event *e)
 	bool ok;
 
 	c->sys.external = e->kind != EVENT_SOFT;
+	c->lone_runs++; /* a stack in the page that runs is no reason to begin anew */
 	ok = sys_real(c) ? deliver_real(c, e) : deliver_protected(c, e);
+	c->lone_runs--;
 	c->sys.external = false;
 	return ok;
 }

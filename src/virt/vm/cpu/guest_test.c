@@ -238,7 +238,7 @@ static void test_state(void **state)
 
 	(void)state;
 	load(m, 0x8000, guest_smp, sizeof(guest_smp));
-	load(m, 0x7000, (const uint8_t[]){1}, 1);
+	load(m, 0x7000, (const uint8_t[]){2}, 1);
 	start_at(m, 0, 0x8000);
 	run_all(m);
 	assert_int_equal(accel_cpu.get(m->vcpu[0], a, NULL), 0);

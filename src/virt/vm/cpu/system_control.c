@@ -127,7 +127,8 @@ OP(sys_mov_to_dr)
 		FAULT(VECTOR_UD, -1);
 	system_enter(c, o);
 	SYSTEM(sys_dr_write(c, o->src, R64(o->dst)));
-	GO_BEHIND;
+	c->rip = c->sys.next_rip;
+	SYSTEM_END; /* the outer loop watches each instruction from now on, or no more */
 }
 
 /* SGDT, SIDT: a limit of two bytes, a base of four or eight. */

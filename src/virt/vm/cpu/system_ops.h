@@ -17,10 +17,19 @@ static inline void system_enter(struct cpu *c, const struct op *o)
 	c->sys.next_rip = op_next_rip(c, o);
 }
 
-/* A call that may fault; rip is where the fault is (a task switch may have moved it). */
+/*
+ * A call that may fault; rip is where the fault is (a task switch may have moved it). What it writes
+ * may lie in the page that runs (a descriptor's accessed bit): no reason to begin anew, since the
+ * trace is left behind it.
+ */
 #define SYSTEM(call)                           \
 	do {                                   \
-		if (unlikely(!(call))) {       \
+		bool system_ok;                \
+                                               \
+		c->lone_runs++;                \
+		system_ok = (call);            \
+		c->lone_runs--;                \
+		if (unlikely(!system_ok)) {    \
 			flags_unpack(c);       \
 			LEAVE(CPU_STOP_FAULT); \
 		}                              \
@@ -79,14 +88,17 @@ static inline void system_look(struct cpu *c)
 #define SYSTEM_OPS(X)                                                                              \
 	X(mov_to_sreg)                                                                             \
 	X(mov_from_sreg)                                                                           \
-	X(push_sreg) X(pop_sreg) X(load_far) X(far_direct) X(far_indirect) X(far_return) X(iret)   \
-		X(int) X(int3) X(into) X(int1) X(bound) X(arpl) X(pushf) X(popf) X(cli) X(sti) X(  \
-			hlt) X(in) X(out) X(ins) X(outs) X(group6) X(store_desc) X(lar) X(lsl)     \
-			X(store_table) X(load_table) X(smsw) X(lmsw) X(invlpg) X(vmcall) X(swapgs) \
-				X(rdtscp) X(syscall) X(sysret) X(sysenter) X(sysexit) X(clts)      \
-					X(wbinvd) X(mov_from_cr) X(mov_to_cr) X(mov_from_dr)       \
-						X(mov_to_dr) X(wrmsr) X(rdmsr) X(rdtsc) X(rdpmc)   \
-							X(cpuid) X(read_base) X(write_base)
+	X(push_sreg)                                                                               \
+	X(pop_sreg) X(load_far) X(far_direct) X(far_indirect) X(far_return) X(iret) X(int) X(int3) \
+		X(into) X(int1) X(bound) X(arpl) X(pushf) X(popf) X(cli) X(sti) X(hlt) X(in)       \
+			X(out) X(ins) X(outs) X(group6) X(store_desc) X(lar) X(lsl) X(store_table) \
+				X(load_table) X(smsw) X(lmsw) X(invlpg) X(vmcall) X(swapgs)        \
+					X(rdtscp) X(syscall) X(sysret) X(sysenter) X(sysexit)      \
+						X(clts) X(wbinvd) X(mov_from_cr) X(mov_to_cr)      \
+							X(mov_from_dr) X(mov_to_dr) X(wrmsr)       \
+								X(rdmsr) X(rdtsc) X(rdpmc)         \
+									X(cpuid) X(read_base)      \
+										X(write_base)
 
 #define SYSTEM_DECLARE(name) void op_sys_##name(struct cpu *c, const struct op *o);
 SYSTEM_OPS(SYSTEM_DECLARE)
