@@ -51,8 +51,8 @@ static uint64_t room(uint64_t at, unsigned n)
 }
 
 /*
- * What a repeat does before its first turn: with addresses of 32 bits the count loses its upper half;
- * the indices do in MOVS and STOS (`early`), in CMPS and SCAS where there is no turn at all.
+ * What a repeat does before its first turn: with addresses of 32 bits the count loses its upper
+ * half; the indices do in MOVS and STOS (`early`), in CMPS and SCAS where there is no turn at all.
  */
 static inline void begin(struct cpu *c, const struct op *o, bool source, bool target, bool early)
 {
@@ -302,7 +302,8 @@ static inline __attribute__((always_inline)) enum outcome cmps(struct cpu *c, co
 		chunk = at_most(chunk_of(c, o, count), at_most(room(a, n), room(b, n)));
 		chunk = at_most(chunk,
 				at_most(no_wrap(c, o, VCPU_RSI, n), no_wrap(c, o, VCPU_RDI, n)));
-		/* All but the last of the chunk may be skipped: flags come from one that is looked at. */
+		/* All but the last of the chunk may be skipped: flags come from one that is
+		 * looked at. */
 		if (pa && pb && chunk > 1 && (c->mode & MODE_FLAT) != 0) {
 			uint64_t skip = same_run(pa, pb, chunk - 1, n, equal);
 
