@@ -14,7 +14,7 @@
 #define PM_TIMER_HZ 3579545ull
 
 enum { PM1_STATUS = 0, PM1_ENABLE = 2, PM1_CONTROL = 4, PM_TIMER = 8 };
-enum { PM1_BUTTON = 1 << 8, PM1_WAKE = 1 << 15, PM1_EVENTS = PM1_BUTTON | PM1_WAKE };
+enum { PM1_BUTTON = 1 << 8, PM1_GLOBAL = 1 << 5, PM1_TIMER = 1, PM1_ENABLES = PM1_BUTTON | PM1_GLOBAL | PM1_TIMER };
 enum { CONTROL_SCI = 1, CONTROL_TYPE_SHIFT = 10, CONTROL_TYPE = 7, CONTROL_SLEEP = 1 << 13 };
 enum { RESET_CPU = 4 };
 enum { PVPANIC_PANICKED = 1, PVPANIC_CRASH_LOADED = 2 };
@@ -67,7 +67,7 @@ static void half_write(struct pm *p, uint64_t offset, uint16_t value)
 		p->status &= (uint16_t)~value;
 		break;
 	case PM1_ENABLE:
-		p->enable = value & PM1_EVENTS;
+		p->enable = value & PM1_ENABLES;
 		break;
 	case PM1_CONTROL:
 		control_write(p, value);

@@ -10,6 +10,7 @@
 
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/base/str.h"
 #include "ground/wire/loop.h"
 #include "virt/vm/device/acpi.h"
 #include "virt/vm/device/nvme.h"

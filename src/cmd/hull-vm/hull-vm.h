@@ -1,0 +1,21 @@
+/*
+ * What hull-vm's files share: its options, which fill a struct machine_config, and its confinement.
+ */
+#pragma once
+
+#include "virt/vm/machine/machine.h"
+
+struct vm_options {
+	struct machine_config config;
+	bool help, stats, quiet, unconfined, no_reboot;
+	bool serial; /* the console is the serial port, otherwise virtio's */
+	/* As given; the configuration points into them. */
+	const char *accel, *kernel, *initrd, *append, *protocol, *console;
+	int64_t cpus, memory;
+	char **disks;
+	char *disk_text[MACHINE_DISKS_MAX]; /* copies, cut into pieces */
+};
+
+int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct err *e) must_use;
+void vm_options_done(struct vm_options *o);
+void vm_options_help(void);
