@@ -19,3 +19,10 @@ struct vm_options {
 int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct err *e) must_use;
 void vm_options_done(struct vm_options *o);
 void vm_options_help(void);
+
+struct loop;
+
+/* Before there are threads; `dirfd` stays the root directory, -1: an empty one. */
+int confinement_early(const struct vm_options *o, int dirfd, struct err *e) must_use;
+/* After the last thread was made, before the guest's first instruction. */
+int confinement_late(const struct vm_options *o, struct loop *loop, struct err *e) must_use;

@@ -133,9 +133,12 @@ static void print_stats(struct program *p)
 
 static int start(struct program *p, const struct vm_options *o, struct err *e)
 {
-	int r = machine_start(p->machine, e);
+	int r = confinement_early(o, -1, e);
 
-	(void)o;
+	if (r == 0)
+		r = machine_start(p->machine, e);
+	if (r == 0)
+		r = confinement_late(o, p->loop, e);
 	if (r == 0)
 		r = machine_resume(p->machine, e);
 	return r;

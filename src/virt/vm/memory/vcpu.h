@@ -115,6 +115,9 @@ struct accel_ops {
 	struct accel *(*close)(struct accel *a);
 	/* vCPU `index`, owned by the accelerator; made before any runs. */
 	int (*vcpu)(struct accel *a, unsigned index, struct vcpu **ret, struct err *e);
+	/* Optional: makes every thread it needs, once, before any vCPU runs: afterwards a process
+	 * that confines itself may forbid new ones. */
+	int (*prepare)(struct accel *a, struct err *e);
 	int (*run)(struct vcpu *v, enum vcpu_exit *ret, struct err *e);
 	void (*kick)(struct vcpu *v); /* any thread: run() returns KICKED soon, once per kick */
 	int (*get)(struct vcpu *v, struct vcpu_state *ret, struct err *e);
