@@ -295,10 +295,8 @@ static void keep(struct guest *g, const struct native_case *c, struct native_res
 	if (g->vector == VECTOR_DB && c->end == NATIVE_STEP)
 		r->verdict = NATIVE_RAN;
 	if (g->vector == VECTOR_BP && c->end == NATIVE_BREAK &&
-	    r->state.rip == c->before.rip + c->code_bytes + 1) {
+	    r->state.rip - (c->before.rip + c->code_bytes + 1) <= 1)
 		r->verdict = NATIVE_RAN;
-		r->state.rip--;
-	}
 }
 
 static void restore(struct guest *g, const struct native_batch *b, const struct native_case *c,

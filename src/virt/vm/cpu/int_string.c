@@ -51,16 +51,14 @@ static uint64_t room(uint64_t at, unsigned n)
 }
 
 /*
- * What a repeat does before its first turn: with addresses of 32 bits the count loses its upper
- * half; the indices do in MOVS and STOS (`early`), in CMPS and SCAS where there is no turn at all.
+ * What a repeat does before its first turn, even if there is none: with addresses of 32 bits the
+ * count loses its upper half, and in MOVS and STOS the indices do.
  */
-static inline void begin(struct cpu *c, const struct op *o, bool source, bool target, bool early)
+static inline void begin(struct cpu *c, const struct op *o, bool source, bool target)
 {
 	if (o->src == REPEAT_NOT || o->dst != 2)
 		return;
 	R64(VCPU_RCX) = R32(VCPU_RCX);
-	if (R64(VCPU_RCX) != 0 && !early)
-		return;
 	if (source)
 		R64(VCPU_RSI) = R32(VCPU_RSI);
 	if (target)
@@ -135,7 +133,7 @@ static void copy(uint8_t *to, const uint8_t *from, uint64_t bytes, unsigned n)
 static inline __attribute__((always_inline)) enum outcome movs(struct cpu *c, const struct op *o,
 							       unsigned n)
 {
-	begin(c, o, true, true, true);
+	begin(c, o, true, true);
 	for (;;) {
 		uint64_t count = count_of(c, o), from, to, chunk;
 		const uint8_t *source;
@@ -185,7 +183,7 @@ static void fill(uint8_t *to, uint64_t count, unsigned n, uint64_t value)
 static inline __attribute__((always_inline)) enum outcome stos(struct cpu *c, const struct op *o,
 							       unsigned n, uint64_t value)
 {
-	begin(c, o, false, true, true);
+	begin(c, o, false, true);
 	for (;;) {
 		uint64_t count = count_of(c, o), to, chunk;
 		uint8_t *target;
@@ -219,7 +217,7 @@ static inline __attribute__((always_inline)) enum outcome stos(struct cpu *c, co
 static inline __attribute__((always_inline)) enum outcome lods(struct cpu *c, const struct op *o,
 							       unsigned n)
 {
-	begin(c, o, false, false, false);
+	begin(c, o, false, false);
 	for (;;) {
 		uint64_t count = count_of(c, o), from;
 
@@ -287,16 +285,21 @@ static inline __attribute__((always_inline)) enum outcome cmps(struct cpu *c, co
 	bool equal = o->src == REPEAT_EQUAL;
 	uint16_t before = c->arith; /* what a fault finds, whatever was compared */
 
-	begin(c, o, true, true, false);
+	begin(c, o, false, false);
 	for (;;) {
 		uint64_t count = count_of(c, o), a, b, vb, chunk;
 		const uint8_t *pa, *pb;
 
 		if (count == 0)
 			return STRING_DONE;
-		if (!address(c, o, (unsigned)o->imm, VCPU_RSI, n, false, &a) ||
-		    !address(c, o, VCPU_ES, VCPU_RDI, n, false, &b))
+		/* The destination faults first, as on processors. */
+		if (!address(c, o, VCPU_ES, VCPU_RDI, n, false, &b))
 			return compare_fault(c, before);
+		if (!address(c, o, (unsigned)o->imm, VCPU_RSI, n, false, &a)) {
+			if (mmu_load(c, b, n))
+				(void)address(c, o, (unsigned)o->imm, VCPU_RSI, n, false, &a);
+			return compare_fault(c, before);
+		}
 		pa = tlb_read(c, a, n);
 		pb = tlb_read(c, b, n);
 		chunk = at_most(chunk_of(c, o, count), at_most(room(a, n), room(b, n)));
@@ -314,7 +317,7 @@ static inline __attribute__((always_inline)) enum outcome cmps(struct cpu *c, co
 			b += skip * n;
 			count -= skip;
 		}
-		if (!mmu_load(c, b, n)) /* the destination first, as processors do */
+		if (!mmu_load(c, b, n))
 			return compare_fault(c, before);
 		vb = c->loaded;
 		if (!mmu_load(c, a, n))
@@ -338,7 +341,7 @@ static inline __attribute__((always_inline)) enum outcome scas(struct cpu *c, co
 	bool equal = o->src == REPEAT_EQUAL;
 	uint16_t before = c->arith; /* what a fault finds, whatever was compared */
 
-	begin(c, o, false, true, false);
+	begin(c, o, false, false);
 	for (;;) {
 		uint64_t count = count_of(c, o), at, chunk;
 		const uint8_t *p;
