@@ -313,7 +313,12 @@ static void branch(struct decoder *d, struct op *o, unsigned bytes)
 	int64_t displacement = (int64_t)decode_imm(d, bytes);
 
 	o[1] = (struct op){.id = OPI_LINK, .run = op_link};
-	o[1].disp = (int32_t)(displacement + d->offset + d->at);
+	displacement += d->offset + d->at;
+	o[1].disp = (int32_t)displacement;
+	if (displacement > INT32_MAX)
+		o[1].dst = LINK_FAR;
+	if (d->log2 == 1 && !decode_is64(d)) /* the instruction pointer is cut, not only added to */
+		o[1].dst = LINK_16;
 	d->linked = true;
 }
 
@@ -433,7 +438,7 @@ static enum decode_result foreign(struct decoder *d, struct op *o, const struct 
 {
 	bool ends = false;
 	bool ok =
-		r->enc == ENC_SYSTEM ? system_decode(d, o, &ends) : !d->lock && vector_decode(d, o);
+		r->enc == ENC_SYSTEM ? system_decode(d, o, &ends) : vector_decode(d, o);
 
 	if (d->shrt)
 		return DECODE_SHORT;
@@ -531,14 +536,14 @@ static enum decode_result one_op(struct decoder *d, struct op *o, struct choice 
 {
 	const struct row *r;
 	enum decode_result result;
+	bool absent;
 
 	*o = (struct op){.base = REG_ZERO, .index = REG_ZERO};
 	opcode(d);
 	if (d->shrt)
 		return DECODE_SHORT;
 	r = opcode_row(d);
-	if (r->enc == ENC_GROUP && (r->flags & ROW_NOT64) != 0 && decode_is64(d))
-		return undefined(d, o, ch);
+	absent = r->enc == ENC_GROUP && (r->flags & ROW_NOT64) != 0 && decode_is64(d);
 	if (has_modrm(r))
 		decode_modrm(d, o);
 	if (r->enc == ENC_GROUP)
@@ -549,6 +554,8 @@ static enum decode_result one_op(struct decoder *d, struct op *o, struct choice 
 		return undefined(d, o, ch);
 	result = r->enc == ENC_SYSTEM || r->enc == ENC_VECTOR ? foreign(d, o, r, ch)
 							      : integer(d, o, r, ch);
+	if (absent && result != DECODE_SHORT) /* fetched to its end, then #UD */
+		return undefined(d, o, ch);
 	if (result != DECODE_SHORT && writes_memory(d, r))
 		decode_writes_memory(o);
 	return result;

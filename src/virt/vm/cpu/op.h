@@ -120,6 +120,9 @@ extern _Thread_local const struct op *op_pending;
 /* The fault is described in c->sys.fault: back to the loop, with rip at this instruction. */
 void op_fault(struct cpu *c, const struct op *o);
 #define FAULTED return op_fault(c, o)
+/* The same where the stack was accessed: an address that is not canonical is #SS. */
+void op_fault_stack(struct cpu *c, const struct op *o);
+#define FAULTED_STACK return op_fault_stack(c, o)
 
 /* Raises an exception with an error code; `code` < 0: without one. */
 void op_raise(struct cpu *c, const struct op *o, unsigned vector, int code);
@@ -258,12 +261,14 @@ typedef uint64_t u64 __attribute__((may_alias, aligned(1)));
  *	disp	the target, relative to REG_PAGE (it may lie on another page)
  *	src	the instructions of the trace that follow the branch, filled by the builder: a
  *		branch that leaves in the middle takes them off c->executed
+ *	dst	LINK_FAR or LINK_16 or 0
  *	id	OPI_LINK
  * A conditional branch that is not taken goes on at o + 2, in the same trace; an unconditional
  * one, and one that is the last of its trace, is followed by another link only if the builder
  * adds one (op_link with the fall-through as target), which is how every trace that is cut ends.
  */
 enum { OPI_NONE, OPI_LINK, OPI_FIRST };
+enum { LINK_FAR = 1 /* 4 GiB beyond `disp` */, LINK_16 = 2 /* cut to 16 bits */ };
 
 void op_link(struct cpu *c, const struct op *o);
 void op_enter(struct cpu *c, const struct op *o);
