@@ -1,9 +1,10 @@
 """A registry with habits: stands before a real one, on loopback, until it is killed.
 
-usage: proxy.py PORT REAL_PORT [token] [cut] [hold]
+usage: proxy.py PORT REAL_PORT [token] [cut] [hold] [drop]
 `token`  asks for a bearer token, which /token gives to who sends user:password
 `cut`    the first answer to each blob breaks off in its middle
 `hold`   the first answer to each blob above 10 MB stands still in its middle until the client is gone
+`drop`   the second piece of an upload is swallowed: neither it nor an answer goes on
 Prints one line per request: method, path, range=..., status; and "holding PATH".
 """
 import base64
@@ -15,13 +16,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 port, real, habits = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 cut = set()
+pieces = []
 
 
 class Proxy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def say(self, status):
-        print(self.command, self.path, "range=" + self.headers.get("Range", "-"), status, flush=True)
+        print(self.command, self.path, "range=" + self.headers.get("Range", self.headers.get("Content-Range", "-")), status, flush=True)
 
     def answer(self, status, body, **headers):
         self.say(status)
@@ -57,6 +59,12 @@ class Proxy(BaseHTTPRequestHandler):
             self.rfile.readline()
         if self.refused():
             return
+        if self.command == "PATCH" and "drop" in habits:
+            pieces.append(self.path)
+            if len(pieces) == 2:
+                self.say("dropped")
+                self.close_connection = True
+                return
         to = http.client.HTTPConnection("127.0.0.1", real)
         headers = {k: v for k, v in self.headers.items() if k not in ("Authorization", "Transfer-Encoding")}
         headers["Content-Length"] = str(len(body))

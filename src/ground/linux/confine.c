@@ -13,6 +13,7 @@
 #include <linux/filter.h>
 #include <linux/mount.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -59,8 +60,24 @@ static _Noreturn void wait_and_end(pid_t child)
 	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
+/*
+ * The inner process ends with the outer one. Who is killed between fork and prctl sends no signal,
+ * and getppid() is always 0 in a pid namespace of one's own: a descriptor made before tells.
+ */
+static int end_with(int outer, struct err *e)
+{
+	struct pollfd p = {.fd = outer, .events = POLLIN};
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return err_sys(e, "cannot ask to die with the parent");
+	if (poll(&p, 1, 0) != 0)
+		_exit(128 + SIGKILL);
+	return 0;
+}
+
 int confine_namespaces(bool required, struct err *e)
 {
+	auto_close int outer = -1;
 	pid_t child, parent = getppid();
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
@@ -74,14 +91,15 @@ int confine_namespaces(bool required, struct err *e)
 	}
 	if (syscall(SYS_mount, NULL, "/", NULL, CONFINE_PRIVATE_ALL, NULL) < 0)
 		return err_sys(e, "cannot keep mounts to ourselves");
+	outer = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (outer < 0)
+		return err_sys(e, "cannot open the own process");
 	child = fork();
 	if (child < 0)
 		return err_sys(e, "cannot fork into the pid namespace");
 	if (child > 0)
 		wait_and_end(child);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		return err_sys(e, "cannot ask to die with the parent");
-	return 0;
+	return end_with(outer, e);
 }
 
 static int root_by_chroot(int dirfd, struct err *e)

@@ -7,10 +7,12 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/vm_sockets.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/socket.h>
@@ -61,6 +63,8 @@ static const struct {
 	{"tmpfs", "/tmp", "mode=1777", MS_NOSUID | MS_NODEV},
 };
 
+static int upper_fd = -1; /* a directory of the file system that is written to */
+
 static void pause_ns(long ns)
 {
 	const struct timespec t = {0, ns};
@@ -80,6 +84,9 @@ static _Noreturn void end(int how)
 	pause_ns(KILL_PAUSE_NS);
 	(void)kill(-1, SIGKILL);
 	sync();
+	/* The root cannot be unmounted; frozen, its journal is empty and it is marked clean. */
+	if (upper_fd >= 0)
+		(void)ioctl(upper_fd, FIFREEZE, 0);
 	(void)reboot(how);
 	for (;;)
 		(void)pause();
@@ -186,6 +193,7 @@ static int mount_overlay(const struct wishes *w, struct err *e)
 	if (mount_device(w->lower, "erofs", "/lower", MS_RDONLY, e) < 0 ||
 	    mount_device(w->upper, "ext4", "/upper", 0, e) < 0)
 		return -ERR_SYSTEM;
+	upper_fd = open("/upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	(void)mkdir("/upper/upper", 0755);
 	(void)mkdir("/upper/work", 0755);
 	(void)mkdir("/root", 0755);
