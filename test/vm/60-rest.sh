@@ -9,7 +9,7 @@ K="$HULL_CACHE/kernel/vmlinux" I="$HULL_CACHE/initramfs"
 mkdir "$T/vm"
 "$B/hull-vm" --dir "$T/vm" --control --id rest --accel cpu -q </dev/null >"$T/out" 2>&1 &
 vm=$!
-trap 'kill "$vm" 2>/dev/null; at_end' EXIT
+trap 'kill "$vm" 2>/dev/null || true; at_end' EXIT
 within 10 test -S "$T/vm/control"
 # call NAME STATUS REGEX METHOD PATH [BODY]
 call() {
