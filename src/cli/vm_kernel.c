@@ -1,6 +1,6 @@
 /*
- * `hull vm kernel`: the work is hull-kernel's, a program beside hulld that reads packages; this runs
- * it and shows what it says. No daemon is needed: kernels are files below the root.
+ * `hull vm kernel`: the work is hull-kernel's, a program beside hulld that reads packages; this
+ * runs it and shows what it says. No daemon is needed: kernels are files below the root.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -23,9 +23,9 @@ struct runtime_ops {
 	 */
 	int (*prepare)(struct workload *w, struct arena *a, struct keeper_orders *ret,
 		       struct err *e);
-	/* At creation: what this kind cannot do is refused; may change the request. NULL: nothing. */
+	/* At creation: refuses what this kind cannot do; may change the request. NULL: none. */
 	int (*check)(struct workload *w, struct err *e);
-	/* A machine: it needs no image, makes its root itself, and its files are not ours to reach. */
+	/* A machine: needs no image, makes its root itself, and its files are out of reach. */
 	bool machine;
 };
 

@@ -1,13 +1,13 @@
 /*
- * The machine kind of isolation: hull-keeper runs hull-mate, which starts hull-vm and stands for the
- * guest. What hull-mate must know is written to <root>/container/ID/machine.json at each start; its
- * keys are those of cmd/hull-mate/spec.c.
+ * The machine kind of isolation: hull-keeper runs hull-mate, which starts hull-vm and stands for
+ * the guest. What hull-mate must know is written to <root>/container/ID/machine.json at each start;
+ * its keys are those of cmd/hull-mate/spec.c.
  *
- * A request for a machine has HostConfig.Machine, an object: Accel, Cpus, Memory, Kernel (a path, or
- * what `hull vm kernel ls` shows; the newest one when it is absent), Initrd, Append, Disks [{Path,
- * Format, Bus, ReadOnly}], DiskSize, Net, Tap, Publish ["tcp:ADDRESS:HOST:GUEST"], Loopback. With an
- * image its layers become the root and the agent runs its command; without one the machine is its
- * kernel, its disks and a console.
+ * A request for a machine has HostConfig.Machine, an object: Accel, Cpus, Memory, Kernel (a path,
+ * or what `hull vm kernel ls` shows; the newest one when it is absent), Initrd, Append, Disks
+ * [{Path, Format, Bus, ReadOnly}], DiskSize, Net, Tap, Publish ["tcp:ADDRESS:HOST:GUEST"],
+ * Loopback. With an image its layers become the root and the agent runs its command; without one
+ * the machine is its kernel, its disks and a console.
  */
 #include <dirent.h>
 #include <fcntl.h>

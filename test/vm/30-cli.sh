@@ -43,19 +43,19 @@ ROWS
 same "... and nothing is left" "" "$(h vm ls -q)"
 
 # The console is ours: input, output, exit code.
-run="--accel cpu --kernel $K --initrd $I --memory 256m"
+run=(--accel cpu --kernel "$K" --initrd "$I" --memory 256m)
 expect "a machine runs a script, switches off and is removed" 0 'sum=5' \
-	h vm run --rm $run --append 'console=ttyS0 quiet panic=-1 run=echo,sum=$((2+3))'
+	h vm run --rm "${run[@]}" --append 'console=ttyS0 quiet panic=-1 run=echo,sum=$((2+3))'
 expect "... with more of everything" 0 'cpus=2' \
-	h vm run --rm $run --cpus 2 --append 'console=ttyS0 quiet panic=-1 run=echo,cpus=$(nproc)'
+	h vm run --rm "${run[@]}" --cpus 2 --append 'console=ttyS0 quiet panic=-1 run=echo,cpus=$(nproc)'
 expect "a kernel that panics ends with 1" 1 '' h vm run --rm --accel cpu --kernel "$K" --memory 256m \
 	--append 'console=ttyS0 quiet panic=-1 root=/dev/none'
 truncate -s 64M "$T/disk" "$T/disk2"
 expect "disks arrive in order, read-only ones stay so" 0 '^1:0 131072$' \
-	h vm run --rm $run --disk "$T/disk,format=raw,ro,bus=nvme" --disk "$T/disk2,format=raw,bus=nvme" \
+	h vm run --rm "${run[@]}" --disk "$T/disk,format=raw,ro,bus=nvme" --disk "$T/disk2,format=raw,bus=nvme" \
 	--append 'console=ttyS0 quiet panic=-1 run=echo,$(cat,/sys/block/nvme0n1/ro):$(cat,/sys/block/nvme1n1/ro),$(cat,/sys/block/nvme1n1/size)'
 # In the background: its life by the verbs.
-id=$(h vm run -d --name one $run --append 'console=ttyS0 quiet panic=-1' 2>&1)
+id=$(h vm run -d --name one "${run[@]}" --append 'console=ttyS0 quiet panic=-1' 2>&1)
 matches "run -d prints the id" '^[0-9a-f]{64}$' "$id"
 within 60 sh -c "'$B/hull' --root '$T/h/root' --run '$T/h/run' vm logs one | grep -q '# '"
 matches "its console is in the log" '# ' "$(h vm logs one)"
@@ -63,7 +63,7 @@ matches "ls" "^${id:0:12} +one" "$(h vm ls)"
 matches "ps tells what it uses" "^${id:0:12} +one .* cpu +1 +[0-9.]+ s +[0-9.]+MB / 268MB" "$(h vm ps)"
 same "docker's list is not concerned" 0 "$(curl -s --unix-socket "$T/h/run/docker.sock" 'http://d/containers/json?all=1' | jq length)"
 matches "inspect" '"Kernel": ' "$(h vm inspect one)"
-expect "a second machine of that name is refused" 125 'already in use' h vm run -d --name one $run
+expect "a second machine of that name is refused" 125 'already in use' h vm run -d --name one "${run[@]}"
 check "pause" h vm pause one
 matches "... shows" 'Paused' "$(h vm ls)"
 check "resume" h vm resume one
@@ -106,7 +106,7 @@ check "rm -f" h vm rm -f one
 same "nothing is left" "" "$(h vm ls -q; ls "$T/h/run/keeper")"
 
 # hull-vm killed: the machine ends, another does not care.
-a=$(h vm run -d --name aa $run) b=$(h vm run -d --name bb $run)
+a=$(h vm run -d --name aa "${run[@]}") b=$(h vm run -d --name bb "${run[@]}")
 within 20 test -S "$T/h/run/keeper/$a/machine/control"
 within 20 test -S "$T/h/run/keeper/$b/machine/control"
 vm=$(pgrep -f -- "--dir $T/h/run/keeper/$a/machine" | head -n 1)

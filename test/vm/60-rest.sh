@@ -50,9 +50,9 @@ n=$(grep -c tick "$T/out")
 sleep 1
 same "... nothing runs" "$n" "$(grep -c tick "$T/out")"
 call "resume" 204 '^$' PATCH /vm '{"state":"Resumed"}'
-within 20 sh -c "[ \$(grep -c tick '$T/out') -gt $n ]" && ok "... it goes on" || not_ok "... it goes on"
+check "... it goes on" within 20 sh -c "[ \$(grep -c tick '$T/out') -gt $n ]"
 call "what it used" 200 '"accel":"cpu".*"instructions":[1-9][0-9]*.*"disk_read_bytes"' GET /vm/stats
-test -S "$T/vm/v.sock" && ok "the vsock's socket is there" || not_ok "the vsock's socket is there"
+check "the vsock's socket is there" test -S "$T/vm/v.sock"
 matches "the process has given up its rights" 'CapEff:.0000000000000000.*Seccomp:.2' "$(tr '\n' ' ' <"/proc/$vm/status")"
 kill "$vm"
 wait "$vm"

@@ -1,4 +1,7 @@
-/* The sections of a machine's configuration: which keys each has and what may stand there. */
+/*
+ * The sections of a machine's configuration: which keys each has and what may stand there. Tables
+ * (section.c) and one check made of them; a new key is a row.
+ */
 #pragma once
 
 #include "ground/format/json.h"

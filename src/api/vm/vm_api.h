@@ -10,9 +10,9 @@
  *	PUT  /drives/{id}
  *	PUT  /network-interfaces/{id}
  *	PUT  /vsock
- *	PUT  /actions                   InstanceStart, SendCtrlAltDel, FlushMetrics (accepted, nothing)
+ *	PUT  /actions                   InstanceStart, SendCtrlAltDel; FlushMetrics does nothing
  *	PATCH /vm                       Paused, Resumed
- *	GET  /vm/stats                  not Firecracker's: what the machine has used
+ *	GET  /vm/stats                  what it has used; not Firecracker's
  *
  * Success without an answer is 204; what is wrong is 400 with {"fault_message": …}, as there. Keys
  * that a section does not have are refused. A drive may say "format" (raw is assumed, as there).

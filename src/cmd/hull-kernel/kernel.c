@@ -1,7 +1,7 @@
 /*
- * Adding a kernel: read the package (or this host's /boot and /lib/modules), unpack the vmlinux, put
- * the modules in order, write three files into a fresh directory, rename it to its ID. A kernel that
- * is there already is replaced: hull-init in its initrd may be an older one.
+ * Adding a kernel: read the package (or this host's /boot and /lib/modules), unpack the vmlinux,
+ * put the modules in order, write three files into a fresh directory, rename it to its ID. A kernel
+ * that is there already is replaced: hull-init in its initrd may be an older one.
  */
 #include "kernel.h"
 

@@ -1,4 +1,7 @@
-/* The kernel store: see main.c. Texts go to standard output. */
+/*
+ * The kernel store: see main.c. What a verb has to say goes to standard output, a line per kernel;
+ * what went wrong is the caller's to tell.
+ */
 #pragma once
 
 #include "ground/base/str.h"

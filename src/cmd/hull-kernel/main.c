@@ -1,7 +1,8 @@
 /*
  * hull-kernel: keeps kernels for machines below <root>/kernel/ID/ (ID: 12 digits of the vmlinux's
- * digest): `vmlinux` unpacked once, `initrd` made of hull-init and the modules that a machine of Hull
- * needs, `about.json`. Run by `hull vm kernel`; it is a program of its own because it reads packages.
+ * digest): `vmlinux` unpacked once, `initrd` made of hull-init and the modules that a machine of
+ * Hull needs, `about.json`. Run by `hull vm kernel`; it is a program of its own because it reads
+ * packages.
  *
  *	hull-kernel add ROOT INIT PACKAGE.deb|installed	prints the ID
  *	hull-kernel ls ROOT				prints one JSON object a line

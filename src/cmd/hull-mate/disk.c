@@ -1,11 +1,11 @@
 /*
  * Disks of a machine that boots an image: the image's layers as one erofs file, made once per image
- * and shared read-only by all its machines, and an ext4 file for what a machine writes. The programs
- * that make file systems are Debian's (erofs-utils, e2fsprogs).
+ * and shared read-only by all its machines, and an ext4 file for what a machine writes. The
+ * programs that make file systems are Debian's (erofs-utils, e2fsprogs).
  *
  * An erofs file is made beside its name and renamed, under a lock, so that a kill leaves none that
- * is half made and two machines do not make the same. It is not compressed: the guest's processor is
- * the slow one.
+ * is half made and two machines do not make the same. It is not compressed: the guest's processor
+ * is the slow one.
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -4,8 +4,8 @@
  * gets our own streams.
  *
  * Ending: SIGTERM goes to the command through the agent (or presses the power button where there is
- * no agent); a second later, as long as nothing has ended, the button is pressed (SIGPWR to hull-vm);
- * the keeper kills us, and with us everything, when its patience is over.
+ * no agent); a second later, as long as nothing has ended, the button is pressed (SIGPWR to
+ * hull-vm); the keeper kills us, and with us everything, when its patience is over.
  */
 #include <assert.h>
 #include <fcntl.h>
@@ -314,7 +314,8 @@ static int prepare(struct mind *m, struct err *e)
 	const struct mate_spec *s = m->s;
 	auto_free char *path = mem_printf("%s/vsock_%u", s->dir, GUEST_PORT);
 
-	/* hull-vm, which is nobody by then, has this directory as its root; ours above is closed. */
+	/* hull-vm, which is nobody by then, has this directory as its root; the one above is
+	 * closed. */
 	if (mkdir(s->dir, 0711) < 0 && errno != EEXIST)
 		return err_sys(e, "cannot make '%s'", s->dir);
 	m->signals = terminal_signals(e);

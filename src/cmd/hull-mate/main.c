@@ -1,13 +1,13 @@
 /*
  * hull-mate: minds one machine. hull-keeper runs it where a container's first process would be: it
- * makes the disks that are missing, starts hull-slirp and hull-vm, hands the command to the agent in
- * the guest, and stands for it on the host: its streams, signals and exit code are the guest's.
+ * makes the disks that are missing, starts hull-slirp and hull-vm, hands the command to the agent
+ * in the guest, and stands for it on the host: its streams, signals and exit code are the guest's.
  *
  *	hull-mate run MACHINE.json
  *	hull-mate exec SOCKET [OPTIONS] COMMAND...	one more command in a machine that runs
  *
- * Everything it starts ends with it. Exit codes: the guest's; 125 when there was no machine; 126 and
- * 127 for a command that could not be run.
+ * Everything it starts ends with it. Exit codes: the guest's; 125 when there was no machine; 126
+ * and 127 for a command that could not be run.
  */
 #include <stdio.h>
 #include <sys/ioctl.h>

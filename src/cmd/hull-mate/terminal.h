@@ -1,4 +1,8 @@
-/* The terminal that the keeper gave us, and the signals that we pass on. */
+/*
+ * The terminal that the keeper gave us, and the signals that we pass on: hull-mate is transparent
+ * to both. Set once, before the command starts; nothing is put back, the keeper's terminal ends
+ * with us.
+ */
 #pragma once
 
 #include "ground/base/err.h"

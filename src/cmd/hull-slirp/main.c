@@ -4,8 +4,9 @@
  *
  *	hull-slirp [--loopback] [--publish tcp:ADDRESS:HOST:GUEST]...
  *
- * Before the first packet it gives up root, sees a file system that holds /etc/resolv.conf and nothing
- * else, and may call little more than sockets. Namespaces are made here, as no other thread is.
+ * Before the first packet it gives up root, sees a file system that holds /etc/resolv.conf and
+ * nothing else, and may call little more than sockets. Namespaces are made here, as no other thread
+ * is.
  */
 #include <fcntl.h>
 #include <grp.h>

@@ -1,7 +1,7 @@
 /*
  * The control socket's calls on the machine: api/vm/vm_api.h over virt/vm/machine. Without --kernel
- * the machine is described by calls first; InstanceStart then makes it and ends the waiting, so that
- * the process confines itself before the guest's first instruction, as ever.
+ * the machine is described by calls first; InstanceStart then makes it and ends the waiting, so
+ * that the process confines itself before the guest's first instruction, as ever.
  */
 #include <stdlib.h>
 #include <string.h>

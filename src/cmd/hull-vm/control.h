@@ -1,4 +1,7 @@
-/* The control socket of this machine: see control.c. */
+/*
+ * The control socket of this machine: see control.c. Opened before the machine is made, closed
+ * after it was freed; the loop's thread only.
+ */
 #pragma once
 
 #include "hull-vm.h"

@@ -1,6 +1,6 @@
 /*
- * Packages through libarchive, twice: the outer reader walks the ar archive, the inner one reads tar
- * (gzip, xz or zstd) from the data of the outer one's member. See deb.h.
+ * Packages through libarchive, twice: the outer reader walks the ar archive, the inner one reads
+ * tar (gzip, xz or zstd) from the data of the outer one's member. See deb.h.
  */
 #include "ground/store/deb.h"
 

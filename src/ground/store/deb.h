@@ -1,7 +1,7 @@
 /*
- * Debian packages: an ar archive whose member data.tar.* holds the files. Read through libarchive, one
- * pass, no file is created. Names and sizes are the package's word; a file beyond `file_max` is told
- * without its bytes.
+ * Debian packages: an ar archive whose member data.tar.* holds the files. Read through libarchive,
+ * one pass, no file is created. Names and sizes are the package's word; a file beyond `file_max` is
+ * told without its bytes.
  */
 #pragma once
 

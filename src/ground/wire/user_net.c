@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <slirp/libslirp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -265,8 +266,11 @@ int user_net_new(int fd, bool loopback, struct user_net **ret, struct err *e)
 		.disable_host_loopback = !loopback,
 	};
 	struct user_net *n = mem_new(struct user_net);
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
 
 	assert(fd >= 0);
+	/* libslirp writes to connections that their peers have closed. */
+	(void)sigaction(SIGPIPE, &ignore, NULL);
 	n->magic = USER_NET_MAGIC;
 	n->fd = fd;
 	n->polls = mem_new_array(struct pollfd, POLLS_MAX);

@@ -1,7 +1,7 @@
 /*
  * Who a process in the guest runs as: "name|uid[:group|gid]" looked up in the guest's own
- * /etc/passwd and /etc/group, by the rules a container follows (a number needs no entry; groups that
- * list the user are added when no group was given).
+ * /etc/passwd and /etc/group, by the rules a container follows (a number needs no entry; groups
+ * that list the user are added when no group was given).
  */
 #pragma once
 

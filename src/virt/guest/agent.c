@@ -1,9 +1,9 @@
 /*
  * Theory of operation. A poll set is built anew each turn: signals, the listener, and per session
  * its connection and its process's streams. A session reads output only while few bytes wait for
- * the host, and accepts no more input than the credit of protocol.h. `exit` is sent when the process
- * was reaped and its output has ended (or 200 ms later: a grandchild may hold a pipe open); the
- * session then waits until the bytes are written and closes.
+ * the host, and accepts no more input than the credit of protocol.h. `exit` is sent when the
+ * process was reaped and its output has ended (or 200 ms later: a grandchild may hold a pipe open);
+ * the session then waits until the bytes are written and closes.
  */
 #include "virt/guest/agent.h"
 
@@ -350,14 +350,9 @@ static void session_slots(struct session *s, struct pollfd *set, size_t *n)
 		s->slots[2 + i] = slot(set, n, room ? p->output[i] : -1, POLLIN);
 }
 
-/* False: it is over. */
-static bool session_turn(struct agent *a, struct session *s)
+/* The process's streams, as far as they are ready. */
+static void session_streams(struct session *s)
 {
-	struct err e = {0};
-	const struct pollfd *c = s->slots[0];
-
-	if (c && (c->revents & (POLLIN | POLLHUP | POLLERR)) && session_receive(a, s, &e) < 0)
-		return false;
 	for (int i = 0; i < 2; i++)
 		if (s->slots[2 + i] && s->slots[2 + i]->revents && s->process.output[i] >= 0)
 			session_drain(s, i);
@@ -367,6 +362,17 @@ static bool session_turn(struct agent *a, struct session *s)
 		s->input_ended = false;
 		close_input(s);
 	}
+}
+
+/* False: it is over. */
+static bool session_turn(struct agent *a, struct session *s)
+{
+	struct err e = {0};
+	const struct pollfd *c = s->slots[0];
+
+	if (c && (c->revents & (POLLIN | POLLHUP | POLLERR)) && session_receive(a, s, &e) < 0)
+		return false;
+	session_streams(s);
 	session_exit_if_done(s);
 	if (s->out.n > 0 && session_send(s, &e) < 0)
 		return false;

@@ -1,6 +1,6 @@
 /*
- * Modules of a kernel package: see modinfo.h. ELF64 (System V ABI): section headers are read through
- * bounds that the file itself cannot widen; a damaged module is an error, not a guess.
+ * Modules of a kernel package: see modinfo.h. ELF64 (System V ABI): section headers are read
+ * through bounds that the file itself cannot widen; a damaged module is an error, not a guess.
  */
 #include "virt/guest/modinfo.h"
 

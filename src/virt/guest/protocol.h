@@ -18,9 +18,10 @@
  *	clock NS, shutdown HOW      -->
  *	                            <--    done
  *
- * Standard input is bounded by credit: the host sends no more than GUEST_CREDIT bytes that the guest
- * has not passed on, so that a signal never waits behind input that nobody reads. Output needs none:
- * nothing but output travels that way. When the connection ends, the guest kills the process.
+ * Standard input is bounded by credit: the host sends no more than GUEST_CREDIT bytes that the
+ * guest has not passed on, so that a signal never waits behind input that nobody reads. Output
+ * needs none: nothing but output travels that way. When the connection ends, the guest kills the
+ * process.
  *
  * Both ends are bounded and trust nothing: a text inside is cut at its NUL, every list has a limit.
  */

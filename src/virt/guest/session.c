@@ -1,6 +1,7 @@
 /*
  * One session, seen from the host: see session.h. The guest is hostile: frames are bounded, output
- * is written as it comes and never kept beyond one frame, an exit code is a number and nothing else.
+ * is written as it comes and never kept beyond one frame, an exit code is a number and nothing
+ * else.
  */
 #include "virt/guest/session.h"
 
@@ -204,28 +205,37 @@ static int send_signal(struct running *r, struct err *e)
 	return send_all(r->o->fd, &r->out, e);
 }
 
+static int handle(struct running *r, const struct pollfd set[4], bool quiet, struct err *e)
+{
+	int bad = 0;
+
+	if (set[2].revents)
+		bad = send_signal(r, e);
+	if (bad == 0 && set[0].revents)
+		bad = receive_frames(r, e);
+	if (bad < 0 || r->ended)
+		return bad;
+	if (set[1].revents)
+		bad = send_input(r, e);
+	if (bad == 0 && (set[3].revents || quiet) && r->o->woken)
+		bad = r->o->woken(r->o->ctx, e);
+	return bad;
+}
+
 static int turn(struct running *r, struct err *e)
 {
 	const struct guest_session *o = r->o;
-	struct pollfd set[] = {
+	struct pollfd set[4] = {
 		{.fd = o->fd, .events = POLLIN},
 		{.fd = r->input_open && r->credit > 0 ? o->stdio[0] : -1, .events = POLLIN},
 		{.fd = o->signals, .events = POLLIN},
 		{.fd = o->watch, .events = POLLIN},
 	};
-	int n = poll(set, array_len(set), o->timeout_ms > 0 ? o->timeout_ms : -1), bad = 0;
+	int n = poll(set, array_len(set), o->timeout_ms > 0 ? o->timeout_ms : -1);
 
 	if (n < 0)
 		return errno == EINTR ? 0 : err_sys(e, "cannot wait for the machine");
-	if (set[2].revents)
-		bad = send_signal(r, e);
-	if (bad == 0 && set[0].revents)
-		bad = receive_frames(r, e);
-	if (bad == 0 && !r->ended && set[1].revents)
-		bad = send_input(r, e);
-	if (bad == 0 && !r->ended && (set[3].revents || n == 0) && o->woken)
-		bad = o->woken(o->ctx, e);
-	return bad;
+	return handle(r, set, n == 0, e);
 }
 
 int guest_session_run(const struct guest_session *o, uint32_t *ret_code, struct err *e)

@@ -1,8 +1,8 @@
 /*
- * What a maker does for a machine: instead of a container it starts a program of the host (hull-mate)
- * in a session and a cgroup of its own. Same outcome as container_create and container_exec, so that
- * the supervisor sees no difference: streams, log, restart policy, execs and the exit record are one
- * code for both.
+ * What a maker does for a machine: instead of a container it starts a program of the host
+ * (hull-mate) in a session and a cgroup of its own. Same outcome as container_create and
+ * container_exec, so that the supervisor sees no difference: streams, log, restart policy, execs
+ * and the exit record are one code for both.
  */
 #pragma once
 
