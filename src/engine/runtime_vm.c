@@ -196,6 +196,11 @@ static int check(struct workload *w, struct err *e)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "a machine has disks: volumes, binds and tmpfs mounts are not "
 			       "possible yet");
+	if (json_len(h->port_bindings))
+		return err_set(
+			e, ERR_UNSUPPORTED,
+			"a machine's ports are published by 'hull vm run --publish' only, so "
+			"far");
 	if (check_range(m, "Cpus", 1, CPUS_MOST, "number of CPUs", e) < 0 ||
 	    check_range(m, "Memory", MEMORY_LEAST, MEMORY_MOST, "memory size", e) < 0 ||
 	    check_range(m, "DiskSize", DISK_LEAST, DISK_MOST, "disk size", e) < 0 ||

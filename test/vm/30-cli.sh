@@ -48,8 +48,6 @@ expect "a machine runs a script, switches off and is removed" 0 'sum=5' \
 	h vm run --rm "${run[@]}" --append 'console=ttyS0 quiet panic=-1 run=echo,sum=$((2+3))'
 expect "... with more of everything" 0 'cpus=2' \
 	h vm run --rm "${run[@]}" --cpus 2 --append 'console=ttyS0 quiet panic=-1 run=echo,cpus=$(nproc)'
-expect "a kernel that panics ends with 1" 1 '' h vm run --rm --accel cpu --kernel "$K" --memory 256m \
-	--append 'console=ttyS0 quiet panic=-1 root=/dev/none'
 truncate -s 64M "$T/disk" "$T/disk2"
 expect "disks arrive in order, read-only ones stay so" 0 '^1:0 131072$' \
 	h vm run --rm "${run[@]}" --disk "$T/disk,format=raw,ro,bus=nvme" --disk "$T/disk2,format=raw,bus=nvme" \

@@ -33,21 +33,12 @@
 
 /* What a machine of Hull is made of, in the order of its boot; what is built in is left out. */
 static const char *const wanted[] = {
-	"virtio_pci",
-	"virtio_blk",
-	"erofs",
-	"overlay",
-	"virtio_net",
-	"vsock",
-	"vmw_vsock_virtio_transport",
-	"virtio_console",
-	"virtio_rng",
-	"button",
-	"evdev",
-	"af_packet",
-	"nvme",
-	"ext4",
-	NULL,
+	"pvpanic",	  "pvpanic_mmio", "virtio_pci",
+	"virtio_blk",	  "erofs",	  "overlay",
+	"virtio_net",	  "vsock",	  "vmw_vsock_virtio_transport",
+	"virtio_console", "virtio_rng",	  "button",
+	"evdev",	  "af_packet",	  "nvme",
+	"ext4",		  NULL,
 };
 
 struct kernel {

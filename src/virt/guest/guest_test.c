@@ -2,6 +2,7 @@
  * The agent's protocol, and both its ends against each other: an agent in a forked child, sessions
  * through a unix socket, real processes of this machine.
  */
+#include <elf.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -19,6 +20,9 @@
 #include "ground/wire/unix.h"
 #include "virt/guest/account.h"
 #include "virt/guest/agent.h"
+#include "virt/guest/cpio.h"
+#include "virt/guest/modinfo.h"
+#include "virt/guest/netif.h"
 #include "virt/guest/session.h"
 
 struct fixture {
@@ -345,11 +349,144 @@ static void test_account(void **state)
 	assert_int_equal(account_find("/etc", "root:no-such-group", &a, &who, &e), -ERR_NOT_FOUND);
 }
 
+static void test_dhcp(void **state)
+{
+	static const uint8_t mac[6] = {2, 'H', 'u', 'l', 'l', 0};
+	auto_strbuf struct strbuf b = {0};
+	struct dhcp_reply r;
+
+	(void)state;
+	dhcp_write(&b, 3, 0x1234, mac, 0x0f02000a, 0x0202000a);
+	assert_true(dhcp_read(strbuf_str(&b), 0x1234, &r, NULL) < 0); /* a request is no answer */
+	b.p[0] = 2;
+	memcpy(b.p + 16, "\x0a\0\x02\x0f", 4);
+	assert_true(dhcp_read(strbuf_str(&b), 0x4321, &r, NULL) < 0); /* to somebody else */
+	assert_int_equal(dhcp_read(strbuf_str(&b), 0x1234, &r, NULL), 0);
+	assert_int_equal(r.type, 3);
+	assert_int_equal(r.server, 0x0202000a);
+	assert_int_equal(r.config.address, 0x0f02000a);
+	for (size_t n = 0; n < b.n; n++)
+		(void)!dhcp_read((struct str){b.p, n}, 0x1234, &r, NULL); /* never beyond its end */
+}
+
+static void test_addresses(void **state)
+{
+	struct netif_config c;
+
+	(void)state;
+	assert_int_equal(netif_parse(STR("10.0.2.15/24,10.0.2.2,10.0.2.3"), &c, NULL), 0);
+	assert_int_equal(c.address, 0x0f02000a);
+	assert_int_equal(c.netmask, 0x00ffffff);
+	assert_int_equal(c.gateway, 0x0202000a);
+	assert_int_equal(c.dns, 0x0302000a);
+	assert_int_equal(netif_parse(STR("1.2.3.4"), &c, NULL), 0);
+	assert_int_equal(c.netmask, 0xffffffff);
+	assert_true(netif_parse(STR("1.2.3.4/33"), &c, NULL) < 0);
+	assert_true(netif_parse(STR("1.2.3/8"), &c, NULL) < 0);
+	assert_true(netif_parse(STR(""), &c, NULL) < 0);
+}
+
+/* An ELF file of two sections, names and .modinfo, as small as one can be. */
+static struct str fake_module(struct arena *a, const char *depends)
+{
+	static const char names[] = "\0.modinfo\0.shstrtab";
+	char *info = arena_printf(a, "license=GPL%cdepends=%s", 1, depends);
+	size_t info_n = strlen(info) + 1, names_at = sizeof(Elf64_Ehdr), info_at = names_at + 32;
+	size_t table = (info_at + info_n + 7) & ~(size_t)7, n = table + 3 * sizeof(Elf64_Shdr);
+	char *file = arena_new_bytes(a, n);
+	Elf64_Ehdr head = {.e_machine = EM_X86_64,
+			   .e_shoff = table,
+			   .e_shentsize = sizeof(Elf64_Shdr),
+			   .e_shnum = 3,
+			   .e_shstrndx = 2};
+	Elf64_Shdr sections[3] = {{0},
+				  {.sh_name = 1, .sh_offset = info_at, .sh_size = info_n},
+				  {.sh_name = 10, .sh_offset = names_at, .sh_size = sizeof(names)}};
+
+	*strchr(info, 1) = '\0';
+	memcpy(head.e_ident, ELFMAG, SELFMAG);
+	head.e_ident[EI_CLASS] = ELFCLASS64;
+	memset(file, 0, n);
+	memcpy(file, &head, sizeof(head));
+	memcpy(file + names_at, names, sizeof(names));
+	memcpy(file + info_at, info, info_n);
+	memcpy(file + table, sections, sizeof(sections));
+	return (struct str){file, n};
+}
+
+static void test_modules(void **state)
+{
+	static const char *const wanted[] = {"virtio_net", "missing", "virtio_pci", NULL};
+	auto_arena struct arena a = {0};
+	struct module_set set = {.arena = &a};
+	const struct module **order;
+	struct str file;
+	struct err e = {0};
+	char **depends;
+	size_t n;
+
+	(void)state;
+	file = fake_module(&a, "virtio-ring,virtio");
+	assert_int_equal(module_add(&set, STR("virtio-pci.ko"), file, &e), 0);
+	assert_int_equal(module_add(&set, STR("virtio_ring.ko"), fake_module(&a, ""), &e), 0);
+	assert_int_equal(module_add(&set, STR("virtio.ko"), fake_module(&a, "virtio_ring"), &e), 0);
+	assert_int_equal(module_add(&set, STR("virtio_net.ko"), fake_module(&a, "virtio"), &e), 0);
+	assert_int_equal(module_order(&set, wanted, &a, &order, &n, &e), 0);
+	assert_int_equal(n, 4);
+	assert_string_equal(order[0]->name, "virtio_ring");
+	assert_string_equal(order[1]->name, "virtio");
+	assert_string_equal(order[2]->name, "virtio_net");
+	assert_string_equal(order[3]->name, "virtio_pci");
+	for (size_t cut = 0; cut < file.n; cut++)
+		(void)!module_depends((struct str){file.p, cut}, &a, &depends, NULL);
+	free(set.list);
+}
+
+static void test_modules_broken(void **state)
+{
+	static const char *const circle[] = {"a", NULL}, *const lost[] = {"c", NULL};
+	auto_arena struct arena a = {0};
+	struct module_set set = {.arena = &a};
+	const struct module **order;
+	struct err e = {0};
+	size_t n;
+
+	(void)state;
+	assert_int_equal(module_add(&set, STR("a.ko"), fake_module(&a, "b"), &e), 0);
+	assert_int_equal(module_add(&set, STR("b.ko"), fake_module(&a, "a"), &e), 0);
+	assert_int_equal(module_add(&set, STR("c.ko"), fake_module(&a, "nowhere"), &e), 0);
+	assert_true(module_order(&set, circle, &a, &order, &n, &e) < 0);
+	assert_true(module_order(&set, lost, &a, &order, &n, &e) < 0);
+	assert_non_null(strstr(e.text, "nowhere"));
+	assert_true(module_add(&set, STR("d.ko"), STR("no ELF"), &e) < 0);
+	free(set.list);
+}
+
+static void test_cpio(void **state)
+{
+	auto_strbuf struct strbuf b = {0};
+
+	(void)state;
+	cpio_directory(&b, "dev");
+	cpio_file(&b, "init", 0755, STR("hello"));
+	assert_int_equal(memcmp(b.p, "070701", 6), 0);
+	assert_int_equal(b.n % 4, 0);
+	cpio_end(&b);
+	assert_int_equal(b.n % 512, 0);
+	assert_non_null(memmem(b.p, b.n, "TRAILER!!!", 10));
+	assert_non_null(memmem(b.p, b.n, "000081ed", 8)); /* a regular file, 0755 */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_start_round),
 		cmocka_unit_test(test_account),
+		cmocka_unit_test(test_dhcp),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_modules),
+		cmocka_unit_test(test_modules_broken),
+		cmocka_unit_test(test_cpio),
 		cmocka_unit_test_setup_teardown(test_streams, agent_start, agent_end),
 		cmocka_unit_test_setup_teardown(test_much_input, agent_start, agent_end),
 		cmocka_unit_test_setup_teardown(test_much_output, agent_start, agent_end),
