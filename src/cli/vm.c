@@ -15,8 +15,9 @@
 #include "ground/base/mem.h"
 #include "ground/base/parse.h"
 
-#define EXIT_NOT_BEGUN 125
-#define LEAVE_KEY      "ctrl-]"
+#define EXIT_NOT_BEGUN	  125
+#define LEAVE_KEY	  "ctrl-]"
+#define LEAVE_KEY_ENCODED "ctrl-%%5D" /* in a format */
 
 /* Files are named as the daemon can find them, wherever it runs. */
 static char *absolute(const char *path)
@@ -294,9 +295,9 @@ int vm_run_verb(const struct context *c, void *options, int argc, char **argv, s
 int vm_console_verb(const struct context *c, void *options, int argc, char **argv, struct err *e)
 {
 	auto_free char *inspect = client_target("/containers/%s/json", argv[0]);
-	auto_free char *attach = client_target(
-		"/containers/%s/attach?stream=1&stdout=1&stderr=1&stdin=1&detachKeys=ctrl-%%5D",
-		argv[0]);
+	auto_free char *path =
+		client_target("/containers/%s/attach?stream=1&stdout=1&stderr=1", argv[0]);
+	auto_free char *attach = mem_printf("%s&stdin=1&detachKeys=" LEAVE_KEY_ENCODED, path);
 	auto_free char *resize = client_target("/containers/%s/resize", argv[0]);
 	auto_json struct json *j = NULL;
 	auto_strbuf struct strbuf early = {0};

@@ -108,13 +108,14 @@ static void make_raw(struct program *p)
 	p->raw = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
 }
 
-static int open_console(struct program *p, struct err *e)
+static int open_console(struct program *p, const struct vm_options *o, struct err *e)
 {
 	bool terminal = isatty(STDIN_FILENO);
 	struct char_fd_config c = {.loop = p->loop,
 				   .in = reopen(STDIN_FILENO, O_RDONLY),
 				   .out = reopen(STDOUT_FILENO, O_WRONLY),
-				   .escape = terminal ? ESCAPE : -1,
+				   /* Under a supervisor the way out is its affair. */
+				   .escape = terminal && !o->dir ? ESCAPE : -1,
 				   .escaped = leave,
 				   .arg = p};
 
@@ -184,7 +185,7 @@ static int run(struct program *p, struct vm_options *o, struct err *e)
 	if (r == 0)
 		r = signals(p, e);
 	if (r == 0)
-		r = open_console(p, e);
+		r = open_console(p, o, e);
 	if (r < 0)
 		return r;
 	o->config.loop = p->loop;
