@@ -432,6 +432,7 @@ int adopt_all(struct engine *g, struct err *e)
 	sweep(g, endpoints, strange_endpoint);
 	sweep(g, keepers, strange_keeper);
 	sweep(g, containers, strange_directory);
+	erofs_sweep(g);
 	exec_read_all(g);
 	map_each (&g->workloads, it) {
 		struct workload *w = it->value;

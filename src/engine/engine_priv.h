@@ -161,6 +161,11 @@ int adopt_all(struct engine *g, struct err *e) must_use;
 void adopt_bury(struct workload *w);
 void adopt_state(void *ctx, const struct keeper_state *s);
 
+/* runtime_vm.c: */
+
+/* Removes the file systems that were made of images which are gone. */
+void erofs_sweep(struct engine *g);
+
 /* workload.c: */
 
 struct workload *workload_new(struct engine *g, const char *id, enum owner owner, const char *name);

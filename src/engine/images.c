@@ -314,6 +314,8 @@ static void image_end_now(void *arg)
 
 	for (size_t i = 0; i < x->n; i++)
 		gone[i] = (struct image_gone){x->list[i].untagged, x->list[i].deleted};
+	if (x->n > 0)
+		erofs_sweep(x->engine);
 	x->done(x->ctx, gone, x->n, x->freed, x->error.kind ? &x->error : NULL);
 	image_removed_free(x->list, x->n);
 	free(gone);

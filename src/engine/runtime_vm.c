@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "engine/engine_priv.h"
+#include "ground/store/digest.h"
 #include "ground/store/folder.h"
 
 #define ABOUT_BYTES_MAX	   65536
@@ -325,6 +326,22 @@ static int write_spec(const struct workload *w, const struct json *j, struct err
 	if (dir < 0)
 		return err_sys(e, "cannot open '%s'", w->dir);
 	return folder_put(dir, "machine.json", strbuf_str(&text), 0600, e);
+}
+
+void erofs_sweep(struct engine *g)
+{
+	auto_free char *store = mem_printf("%s/erofs", g->root);
+	auto_closedir DIR *d = opendir(store);
+	struct dirent *x;
+
+	while (d && (x = readdir(d))) {
+		auto_image struct image *known = NULL;
+		auto_free char *id = mem_printf("sha256:%.*s", DIGEST_HEX_CHARS, x->d_name);
+		struct err ignored = {0};
+
+		if (x->d_name[0] != '.' && image_find(g->images, id, &known, &ignored) < 0)
+			(void)unlinkat(dirfd(d), x->d_name, 0);
+	}
 }
 
 static char **list_of(struct arena *a, const char *first, const char *second, const char *third)
