@@ -1,8 +1,8 @@
 /*
  * How hull-vm gives up its rights. In two steps: namespaces, root directory, user and capabilities
- * while it is still one thread; the system call filter once every thread there will be exists, before
- * the first of them executes a guest. What the filter allows is what running a machine takes; nothing
- * can be opened by path, executed, or made executable.
+ * while it is still one thread; the system call filter once every thread there will be exists,
+ * before the first of them executes a guest. What the filter allows is what running a machine
+ * takes; nothing can be opened by path, executed, or made executable.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -102,8 +102,9 @@ static const int syscalls[] = {
 	__NR_exit_group,
 };
 
-/* The directory of the machine's sockets becomes ours with us, unless others may write there as well.
- * A socket in it that the guest shall reach by vsock must let anybody connect: we are nobody. */
+/* The directory of the machine's sockets becomes ours with us, unless others may write there as
+ * well. A socket in it that the guest shall reach by vsock must let anybody connect: we are
+ * nobody. */
 static void take_along(int dirfd)
 {
 	struct stat st;

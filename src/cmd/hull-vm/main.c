@@ -1,6 +1,6 @@
 /*
- * hull-vm: one virtual machine, wiring only: options to a struct machine_config, console on standard
- * input and output, confinement, the loop.
+ * hull-vm: one virtual machine, wiring only: options to a struct machine_config, console on
+ * standard input and output, confinement, the loop.
  *
  * Exit code: 0 the guest switched itself off, 1 its kernel panicked, 125 it could not be started or
  * the accelerator failed, 143 ended by SIGTERM.

@@ -1,7 +1,7 @@
 /*
- * A kernel as a 64-bit ELF file: what it loads where, and where it is entered: by its PVH note, or at
- * its entry point by Linux's 64-bit protocol. Only program headers are read; sections mean nothing
- * to a loader.
+ * A kernel as a 64-bit ELF file: what it loads where, and where it is entered: by its PVH note, or
+ * at its entry point by Linux's 64-bit protocol. Only program headers are read; sections mean
+ * nothing to a loader.
  */
 #pragma once
 
