@@ -463,11 +463,34 @@ static bool plain_address(const struct op *o)
 	return o->ea == 0 && o->index == REG_ZERO;
 }
 
+/* LEA takes the offset: no segment, and a cut only where the operand is wider than the address. */
+static void offset_only(struct op *o, unsigned log2)
+{
+	o->ea &= EA_32 | EA_16;
+	if (log2 <= 2 && (o->ea & EA_16) == 0)
+		o->ea = 0;
+}
+
+static struct choice choice_of(const struct decoder *d, const struct op *o, const struct row *r,
+			       unsigned log2)
+{
+	bool memory = d->has_modrm && d->memory;
+
+	return (struct choice){
+		.form = form_of(d, r),
+		.log2 = log2,
+		.reads = r->reads,
+		.writes = r->writes,
+		.keeps = (r->flags & ROW_KEEPS) != 0,
+		.faults = (r->flags & ROW_FAULTS) != 0 || (memory && r->enc != ENC_G_M),
+		.plain = memory && plain_address(o),
+	};
+}
+
 static enum decode_result integer(struct decoder *d, struct op *o, const struct row *r,
 				  struct choice *ch)
 {
 	unsigned log2 = log2_of(d, r);
-	const struct form *f;
 
 	if (has_modrm(r)) {
 		registers(d, o, r, log2);
@@ -477,28 +500,17 @@ static enum decode_result integer(struct decoder *d, struct op *o, const struct 
 	}
 	if (d->shrt)
 		return DECODE_SHORT;
-	f = form_of(d, r);
-	if (!f || !f->run[log2] || ((r->flags & ROW_NOT64) != 0 && decode_is64(d)))
-		return undefined(d, o, ch);
-	if (r->enc == ENC_G_M) { /* the offset, no segment */
-		o->ea &= EA_32 | EA_16;
-		if (log2 <= 2 && (o->ea & EA_16) == 0)
-			o->ea = 0; /* cut by the operand size anyhow */
-	}
+	if (r->enc == ENC_G_M)
+		offset_only(o, log2);
 	decode_finish(d, o);
-	*ch = (struct choice){
-		.form = f,
-		.log2 = log2,
-		.reads = r->reads,
-		.writes = r->writes,
-		.keeps = (r->flags & ROW_KEEPS) != 0,
-		.faults = (r->flags & ROW_FAULTS) != 0 ||
-			  (d->has_modrm && d->memory && r->enc != ENC_G_M),
-		.plain = d->has_modrm && d->memory && plain_address(o),
-	};
+	*ch = choice_of(d, o, r, log2);
+	if (!ch->form || !ch->form->run[log2] || ((r->flags & ROW_NOT64) != 0 && decode_is64(d)))
+		return undefined(d, o, ch);
 	o->shape = (uint8_t)(log2 << 4);
-	if (d->has_modrm && d->memory && (r->flags & (ROW_SRC_B | ROW_SRC_W)) != 0)
-		o->shape = (r->flags & ROW_SRC_B) != 0 ? 0 : 1 << 4; /* of the memory operand */
+	if ((r->flags & ROW_SRC_B) != 0) /* of the memory operand */
+		o->shape = 0;
+	if ((r->flags & ROW_SRC_W) != 0)
+		o->shape = 1 << 4;
 	return (r->flags & ROW_ENDS) != 0 ? DECODE_ENDS : DECODE_OK;
 }
 
