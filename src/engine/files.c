@@ -124,12 +124,23 @@ static void tree_ready(void *arg)
 	j->then(j);
 }
 
+/* Its files are on disks of its own; what /proc shows of its process is the host. */
+static int refuse_machine(const struct workload *w, struct err *e)
+{
+	if (!w->runtime->machine)
+		return 0;
+	return err_set(e, ERR_UNSUPPORTED,
+		       "'%s' is a machine: its files can only be reached from inside", w->name);
+}
+
 static int tree_begin(struct user *u, const char *ref, struct file_job *j, struct err *e)
 {
 	struct workload *w;
 
 	if (workload_find(u, ref, &w, e) < 0)
 		return -ERR_NOT_FOUND;
+	if (refuse_machine(w, e) < 0)
+		return -ERR_UNSUPPORTED;
 	memcpy(j->id, w->id, sizeof(j->id));
 	if (w->pid && workload_runs(w)) {
 		if (open_root(w, &j->root, e) < 0)
@@ -434,6 +445,8 @@ static int commit_begin(struct user *u, const char *ref, const struct commit_opt
 
 	if (workload_find(u, ref, &w, &j->error) < 0)
 		return -ERR_NOT_FOUND;
+	if (refuse_machine(w, &j->error) < 0)
+		return -ERR_UNSUPPORTED;
 	memcpy(j->id, w->id, sizeof(j->id));
 	workload_root_orders(w, &j->arena, &root);
 	own = request_config_json(&w->request.config);

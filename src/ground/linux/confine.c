@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/audit.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
@@ -15,7 +16,10 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -32,9 +36,10 @@
 #error "which AUDIT_ARCH is this?"
 #endif
 
-#define CONFINE_SYSCALLS_MAX 200
-#define CONFINE_ONLY_MAX     32
-#define CONFINE_NR	     offsetof(struct seccomp_data, nr)
+#define CONFINE_SYSCALLS_MAX  200
+#define CONFINE_ONLY_MAX      32
+#define CONFINE_NO_EXEC_INSNS 5
+#define CONFINE_NR	      offsetof(struct seccomp_data, nr)
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "where is the lower half of an argument?"
 #endif
@@ -125,6 +130,89 @@ int confine_root(int dirfd, struct err *e)
 	return 0;
 }
 
+/* ---- in place ---- */
+
+static int become(unsigned id, struct err *e)
+{
+	if (geteuid() != 0)
+		return 0;
+	if (setgroups(0, NULL) < 0 || setresgid(id, id, id) < 0 || setresuid(id, id, id) < 0)
+		return err_sys(e, "cannot become user %u", id);
+	return 0;
+}
+
+static int write_text(const char *path, const char *text, struct err *e)
+{
+	auto_close int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		return err_sys(e, "cannot write '%s'", path);
+	return 0;
+}
+
+/* The one id we have, by any name. It must be done while /proc is still there. */
+static int map_self(unsigned uid, unsigned gid, struct err *e)
+{
+	char users[48], groups[48];
+	int r;
+
+	(void)snprintf(users, sizeof(users), "%u %u 1", uid, uid);
+	(void)snprintf(groups, sizeof(groups), "%u %u 1", gid, gid);
+	r = write_text("/proc/self/uid_map", users, e);
+	if (r == 0)
+		r = write_text("/proc/self/setgroups", "deny", e);
+	return r == 0 ? write_text("/proc/self/gid_map", groups, e) : r;
+}
+
+/* A file system of our own with nothing in it. */
+static int empty_root(struct err *e)
+{
+	auto_close int fs = (int)syscall(SYS_fsopen, "tmpfs", FSOPEN_CLOEXEC);
+	auto_close int dir = -1;
+
+	if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return err_sys(e, "cannot make an empty root");
+	dir = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
+			   MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				   MOUNT_ATTR_NOEXEC);
+	if (dir < 0 || syscall(SYS_move_mount, dir, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_sys(e, "cannot mount an empty root");
+	if (fchdir(dir) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    syscall(SYS_umount2, ".", CONFINE_DETACH) < 0 || chdir("/") < 0)
+		return err_sys(e, "cannot make an empty directory the root");
+	return 0;
+}
+
+int confine_in_place(unsigned own_id, int dirfd, bool *ret_namespaces, struct err *e)
+{
+	unsigned uid, gid;
+	int r = become(own_id, e);
+
+	*ret_namespaces = false;
+	if (r < 0)
+		return r;
+	uid = geteuid();
+	gid = getegid();
+	/* A change of ids made our own /proc files root's. */
+	if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0)
+		return err_sys(e, "cannot reach our own process");
+	if (unshare(CLONE_NEWUSER | (CONFINE_SPACES & ~CLONE_NEWPID)) < 0)
+		return errno == EPERM || errno == ENOSPC || errno == EINVAL
+			       ? 0
+			       : err_sys(e, "cannot make own namespaces");
+	*ret_namespaces = true;
+	r = map_self(uid, gid, e);
+	if (r == 0 && syscall(SYS_mount, NULL, "/", NULL, CONFINE_PRIVATE_ALL, NULL) < 0)
+		r = err_sys(e, "cannot keep mounts to ourselves");
+	if (r == 0)
+		r = dirfd >= 0 ? confine_root(dirfd, e) : empty_root(e);
+	if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		r = err_sys(e, "cannot forbid looking into this process");
+	return r;
+}
+
+/* ---- rights ---- */
+
 static int limit(int what, uint64_t most, const char *name, struct err *e)
 {
 	struct rlimit now, want = {most, most};
@@ -195,6 +283,20 @@ static int drop_capabilities(const struct confine_rights *r, struct err *e)
 	return 0;
 }
 
+/* Of mmap and mprotect the third argument is the protection. Leaves the number loaded. */
+static unsigned short refuse_exec(struct sock_filter *code, unsigned short n, unsigned number)
+{
+	const unsigned nr = offsetof(struct seccomp_data, nr);
+	const unsigned protection = offsetof(struct seccomp_data, args[2]);
+
+	code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 4);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, protection);
+	code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 0, 1);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, nr);
+	return n;
+}
+
 /* nr is the row's → load argument → allow if it is the row's → nr again, for what follows */
 static unsigned short add_only(struct sock_filter *code, unsigned short n,
 			       const struct confine_only *only)
@@ -213,9 +315,11 @@ static unsigned short add_only(struct sock_filter *code, unsigned short n,
 /* arch is ours → load nr → one comparison for each allowed call → rows of `only` → kill. */
 static int install_filter(const struct confine_rights *r, struct err *e)
 {
-	struct sock_filter code[CONFINE_SYSCALLS_MAX * 2 + CONFINE_ONLY_MAX * 5 + 5];
+	struct sock_filter code[CONFINE_SYSCALLS_MAX * 2 + CONFINE_ONLY_MAX * 5 + 5 +
+				2 * CONFINE_NO_EXEC_INSNS];
 	struct sock_fprog program = {0, code};
 	unsigned short n = 0;
+	unsigned flags = r->all_threads ? SECCOMP_FILTER_FLAG_TSYNC : 0;
 
 	assert(r->syscalls_n <= CONFINE_SYSCALLS_MAX);
 	assert(r->only_n <= CONFINE_ONLY_MAX);
@@ -224,6 +328,10 @@ static int install_filter(const struct confine_rights *r, struct err *e)
 	code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, CONFINE_ARCH, 1, 0);
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, CONFINE_NR);
+	if (r->no_exec) {
+		n = refuse_exec(code, n, __NR_mmap);
+		n = refuse_exec(code, n, __NR_mprotect);
+	}
 	for (size_t i = 0; i < r->syscalls_n; i++) {
 		code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
 							 (uint32_t)r->syscalls[i], 0, 1);
@@ -235,7 +343,7 @@ static int install_filter(const struct confine_rights *r, struct err *e)
 	program.len = n;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_sys(e, "cannot set no_new_privs");
-	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) != 0)
 		return err_sys(e, "cannot install the system call filter");
 	return 0;
 }

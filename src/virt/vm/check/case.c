@@ -282,14 +282,14 @@ static uint64_t sign32(uint64_t v)
 	return (uint64_t)(int64_t)(int32_t)(uint32_t)v;
 }
 
-/* A locked access across cache lines stops all processors, and hosts punish it with milliseconds:
- * only where it faults anyway may it lie there. XCHG locks by itself. */
+/* A locked access across cache lines stops all processors; hosts punish it with milliseconds, or
+ * never come back where it faults. XCHG locks by itself. */
 static void unsplit(struct draft *d)
 {
 	bool xchg = d->f->map == FORM_ONE && d->f->opcode >> 1 == 0x43;
-	uint64_t writable = NATIVE_DATA + (uint64_t)NATIVE_DATA_WRITE * NATIVE_PAGE;
+	uint64_t at = d->target - NATIVE_DATA;
 
-	if ((d->locked || xchg) && d->target >= NATIVE_DATA && d->target < writable - 32)
+	if ((d->locked || xchg) && at + 32 < NATIVE_DATA_BYTES + 32)
 		d->target &= ~15ull;
 }
 
@@ -368,6 +368,31 @@ static void draw_modrm(struct draft *d)
 		draw_memory(d, reg);
 	else
 		byte(d, 0xc0 | reg << 3 | rm);
+}
+
+/*
+ * Behind a third of the instructions that do not branch come others that overwrite all arithmetic
+ * flags, TEST AL, A8: the software CPU leaves out flags that nobody reads, by other handlers, and
+ * those are to be compared, too. The bytes are A8 throughout, so that it does not matter how many of
+ * them are an immediate.
+ */
+static bool may_have_tail(const struct form *f)
+{
+	uint8_t op = f->opcode;
+
+	if (f->map == FORM_0F)
+		return op >> 4 != 8;
+	if (f->map != FORM_ONE)
+		return true;
+	return !(op >> 4 == 7 || (op >= 0xc2 && op <= 0xc3) || (op >= 0xc8 && op <= 0xcf) ||
+		 (op >= 0xe0 && op <= 0xeb) || op == 0x9a || op == 0x9d || op == 0xff);
+}
+
+static void draw_tail(struct draft *d)
+{
+	d->c->end = NATIVE_BREAK;
+	while (d->n < NATIVE_CODE_BYTES)
+		byte(d, 0xa8);
 }
 
 /* The rest are immediates. Half of them are small. */
@@ -516,7 +541,10 @@ void case_make(struct chance *r, const struct form *f, struct native_case *ret)
 	finish(&d);
 	if (ret->end == NATIVE_BREAK)
 		return;
-	draw_immediate(&d);
+	if (may_have_tail(f) && one_in(r, 3))
+		draw_tail(&d);
+	else
+		draw_immediate(&d);
 	ret->code_bytes = d.n;
 }
 

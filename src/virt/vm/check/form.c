@@ -93,6 +93,8 @@ static const struct left_out left_out[] = {
 	{FORM_0F, 0x78, 0x79, ANY, 3, ANY, BOTH, "VMREAD, VMWRITE"},
 	{FORM_0F, 0x37, 0x37, ANY, 3, ANY, BOTH, "GETSEC"},
 	{FORM_0F, 0x0a, 0x0a, ANY, 3, ANY, BOTH, "undefined"},
+	{FORM_0F, 0x39, 0x39, ANY, 3, ANY, BOTH, "undefined"},
+	{FORM_0F, 0x3b, 0x3f, ANY, 3, ANY, BOTH, "undefined"},
 };
 
 /* ---- what the enumeration knows ---- */

@@ -143,10 +143,8 @@ BARE static void keep(const ucontext_t *u, int sig, struct native_result *r)
 	if (sig == SIGTRAP && r->vector == VECTOR_DEBUG && c->end == NATIVE_STEP)
 		r->verdict = NATIVE_RAN;
 	if (sig == SIGTRAP && r->vector == VECTOR_BREAK && c->end == NATIVE_BREAK &&
-	    r->state.rip == c->before.rip + c->code_bytes + 1) {
+	    r->state.rip - (c->before.rip + c->code_bytes + 1) <= 1)
 		r->verdict = NATIVE_RAN;
-		r->state.rip--;
-	}
 	native_words(child.batch, c, child.data, r);
 }
 

@@ -43,8 +43,9 @@ enum native_mode {
 	NATIVE_COMPAT, /* 32-bit code */
 };
 
-/* How the case ends: by single-stepping, or by a breakpoint behind the instruction where stepping
- * shows (REP traps at every turn, PUSHF stores the flag). */
+/* How the case ends: by single-stepping, or by a breakpoint behind the code, where stepping shows
+ * (REP traps at every turn, PUSHF stores the flag) or more than one instruction is wanted. The last
+ * one may have taken the first breakpoint's byte for its own. */
 enum native_end { NATIVE_STEP, NATIVE_BREAK };
 
 enum native_verdict {

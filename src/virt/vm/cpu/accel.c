@@ -148,6 +148,12 @@ static int accel_set(struct vcpu *v, const struct vcpu_state *s, struct err *e)
 	return vcpu_restore(v, s, e);
 }
 
+static int accel_prepare(struct accel *a, struct err *e)
+{
+	assert(a->magic == ACCEL_MAGIC);
+	return atomic_exchange(&a->timer_wanted, true) ? 0 : timer_start(a, e);
+}
+
 static int accel_reset(struct vcpu *v, struct err *e)
 {
 	assert(v->magic == VCPU_MAGIC);
@@ -172,6 +178,7 @@ const struct accel_ops accel_cpu = {
 	.open = accel_open,
 	.close = accel_close,
 	.vcpu = accel_vcpu,
+	.prepare = accel_prepare,
 	.run = accel_run,
 	.kick = accel_kick,
 	.get = accel_get,

@@ -81,8 +81,16 @@ static bool cr4_write(struct cpu *c, uint64_t value)
 	return true;
 }
 
+/* Those that do not are #UD before privilege is asked. */
+static bool cr_exists(unsigned n)
+{
+	return n == 0 || n == 2 || n == 3 || n == 4 || n == 8;
+}
+
 bool sys_cr_write(struct cpu *c, unsigned n, uint64_t value)
 {
+	if (!cr_exists(n))
+		return sys_fault_plain(c, VECTOR_UD);
 	if (sys_cpl(c) != 0)
 		return sys_fault(c, VECTOR_GP, 0);
 	switch (n) {
@@ -106,6 +114,8 @@ bool sys_cr_write(struct cpu *c, unsigned n, uint64_t value)
 
 bool sys_cr_read(struct cpu *c, unsigned n, uint64_t *ret)
 {
+	if (!cr_exists(n))
+		return sys_fault_plain(c, VECTOR_UD);
 	if (sys_cpl(c) != 0)
 		return sys_fault(c, VECTOR_GP, 0);
 	switch (n) {

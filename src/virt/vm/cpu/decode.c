@@ -313,7 +313,12 @@ static void branch(struct decoder *d, struct op *o, unsigned bytes)
 	int64_t displacement = (int64_t)decode_imm(d, bytes);
 
 	o[1] = (struct op){.id = OPI_LINK, .run = op_link};
-	o[1].disp = (int32_t)(displacement + d->offset + d->at);
+	displacement += d->offset + d->at;
+	o[1].disp = (int32_t)displacement;
+	if (displacement > INT32_MAX)
+		o[1].dst = LINK_FAR;
+	if (d->log2 == 1 && !decode_is64(d)) /* the instruction pointer is cut, not only added to */
+		o[1].dst = LINK_16;
 	d->linked = true;
 }
 
@@ -433,7 +438,7 @@ static enum decode_result foreign(struct decoder *d, struct op *o, const struct 
 {
 	bool ends = false;
 	bool ok =
-		r->enc == ENC_SYSTEM ? system_decode(d, o, &ends) : !d->lock && vector_decode(d, o);
+		r->enc == ENC_SYSTEM ? system_decode(d, o, &ends) : vector_decode(d, o);
 
 	if (d->shrt)
 		return DECODE_SHORT;
@@ -458,11 +463,34 @@ static bool plain_address(const struct op *o)
 	return o->ea == 0 && o->index == REG_ZERO;
 }
 
+/* LEA takes the offset: no segment, and a cut only where the operand is wider than the address. */
+static void offset_only(struct op *o, unsigned log2)
+{
+	o->ea &= EA_32 | EA_16;
+	if (log2 <= 2 && (o->ea & EA_16) == 0)
+		o->ea = 0;
+}
+
+static struct choice choice_of(const struct decoder *d, const struct op *o, const struct row *r,
+			       unsigned log2)
+{
+	bool memory = d->has_modrm && d->memory;
+
+	return (struct choice){
+		.form = form_of(d, r),
+		.log2 = log2,
+		.reads = r->reads,
+		.writes = r->writes,
+		.keeps = (r->flags & ROW_KEEPS) != 0,
+		.faults = (r->flags & ROW_FAULTS) != 0 || (memory && r->enc != ENC_G_M),
+		.plain = memory && plain_address(o),
+	};
+}
+
 static enum decode_result integer(struct decoder *d, struct op *o, const struct row *r,
 				  struct choice *ch)
 {
 	unsigned log2 = log2_of(d, r);
-	const struct form *f;
 
 	if (has_modrm(r)) {
 		registers(d, o, r, log2);
@@ -472,28 +500,17 @@ static enum decode_result integer(struct decoder *d, struct op *o, const struct 
 	}
 	if (d->shrt)
 		return DECODE_SHORT;
-	f = form_of(d, r);
-	if (!f || !f->run[log2] || ((r->flags & ROW_NOT64) != 0 && decode_is64(d)))
-		return undefined(d, o, ch);
-	if (r->enc == ENC_G_M) { /* the offset, no segment */
-		o->ea &= EA_32 | EA_16;
-		if (log2 <= 2 && (o->ea & EA_16) == 0)
-			o->ea = 0; /* cut by the operand size anyhow */
-	}
+	if (r->enc == ENC_G_M)
+		offset_only(o, log2);
 	decode_finish(d, o);
-	*ch = (struct choice){
-		.form = f,
-		.log2 = log2,
-		.reads = r->reads,
-		.writes = r->writes,
-		.keeps = (r->flags & ROW_KEEPS) != 0,
-		.faults = (r->flags & ROW_FAULTS) != 0 ||
-			  (d->has_modrm && d->memory && r->enc != ENC_G_M),
-		.plain = d->has_modrm && d->memory && plain_address(o),
-	};
+	*ch = choice_of(d, o, r, log2);
+	if (!ch->form || !ch->form->run[log2] || ((r->flags & ROW_NOT64) != 0 && decode_is64(d)))
+		return undefined(d, o, ch);
 	o->shape = (uint8_t)(log2 << 4);
-	if (d->has_modrm && d->memory && (r->flags & (ROW_SRC_B | ROW_SRC_W)) != 0)
-		o->shape = (r->flags & ROW_SRC_B) != 0 ? 0 : 1 << 4; /* of the memory operand */
+	if ((r->flags & ROW_SRC_B) != 0) /* of the memory operand */
+		o->shape = 0;
+	if ((r->flags & ROW_SRC_W) != 0)
+		o->shape = 1 << 4;
 	return (r->flags & ROW_ENDS) != 0 ? DECODE_ENDS : DECODE_OK;
 }
 
@@ -519,14 +536,14 @@ static enum decode_result one_op(struct decoder *d, struct op *o, struct choice 
 {
 	const struct row *r;
 	enum decode_result result;
+	bool absent;
 
 	*o = (struct op){.base = REG_ZERO, .index = REG_ZERO};
 	opcode(d);
 	if (d->shrt)
 		return DECODE_SHORT;
 	r = opcode_row(d);
-	if (r->enc == ENC_GROUP && (r->flags & ROW_NOT64) != 0 && decode_is64(d))
-		return undefined(d, o, ch);
+	absent = r->enc == ENC_GROUP && (r->flags & ROW_NOT64) != 0 && decode_is64(d);
 	if (has_modrm(r))
 		decode_modrm(d, o);
 	if (r->enc == ENC_GROUP)
@@ -537,6 +554,8 @@ static enum decode_result one_op(struct decoder *d, struct op *o, struct choice 
 		return undefined(d, o, ch);
 	result = r->enc == ENC_SYSTEM || r->enc == ENC_VECTOR ? foreign(d, o, r, ch)
 							      : integer(d, o, r, ch);
+	if (absent && result != DECODE_SHORT) /* fetched to its end, then #UD */
+		return undefined(d, o, ch);
 	if (result != DECODE_SHORT && writes_memory(d, r))
 		decode_writes_memory(o);
 	return result;

@@ -1,7 +1,7 @@
 /*
- * The decoder: instruction bytes into ops. It is the same for every mode; what differs comes out of
- * the mode word. Nothing here depends on registers or memory, so that a decoded trace is true for as
- * long as its bytes and the mode are.
+ * The decoder: instruction bytes into ops. It is the same for every mode; what differs comes out
+ * of the mode word. Nothing here depends on registers or memory, so that a decoded trace is true
+ * for as long as its bytes and the mode are.
  *
  * Bytes come through a window of at most 15 that may be cut short at the end of the page:
  * DECODE_SHORT then says that the instruction goes on behind it.
@@ -71,8 +71,8 @@ static inline void decode_writes_memory(struct op *o)
 		o->ea |= EA_WRITE;
 }
 
-/* One instruction. On OK and ENDS `o` is filled (an invalid one is op_ud), also o[1] where d->linked;
- * the flags that it reads and writes are in d. */
+/* One instruction. On OK and ENDS `o` is filled (an invalid one is op_ud), also o[1] where
+ * d->linked; the flags that it reads and writes are in d. */
 enum decode_result decode_op(struct decoder *d, struct op *o);
 
 #define DECODE_INSTRUCTIONS_MAX 32
@@ -85,10 +85,10 @@ struct decoded {
 };
 
 /*
- * Decodes a trace out of `n` bytes that begin at `offset` of their page: up to `most` instructions,
- * to the end of the window, to a jump. Chooses handlers by the flags that are needed, fuses compare
- * and branch. False: the first instruction goes on behind the window. An instruction of more than 15
- * bytes is one that raises #GP.
+ * Decodes a trace out of `n` bytes that begin at `offset` of their page: up to `most`
+ * instructions, to the end of the window, to a jump. Chooses handlers by the flags that are
+ * needed, fuses compare and branch. False: the first instruction goes on behind the window. An
+ * instruction of more than 15 bytes is one that raises #GP.
  */
 bool decode_trace(const uint8_t *bytes, unsigned n, unsigned offset, uint32_t mode, unsigned most,
 		  struct decoded *ret) must_use;

@@ -197,9 +197,3 @@ VEC_OP(sse_off)
 {
 	FAULT((c->cr0 & CR0_EM) || !(c->cr4 & CR4_OSFXSR) ? VECTOR_UD : VECTOR_NM, -1);
 }
-
-/* PREFETCHh, PREFETCHW and their kin. */
-VEC_OP(sse_nothing)
-{
-	NEXT;
-}

@@ -1,7 +1,7 @@
 /*
- * Guests without a kernel, run through the door of the accelerator as a machine would: they print on
- * a port what happened to them, and it must be what they print elsewhere (system.asm: Bochs) or what
- * the manual says (smp.asm). State is read and written between two runs.
+ * Guests without a kernel, run through the door of the accelerator as a machine would: they print
+ * on a port what happened to them, and it must be what they print elsewhere (system.asm: Bochs)
+ * or what the manual says (smp.asm). State is read and written between two runs.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,7 @@
 /*
- * Arithmetic and logic with one and two operands, in every width, in registers and memory, by macro:
- * the host computes results and flags with the very instruction. LOCK forms are in int_atomic.c.
+ * Arithmetic and logic with one and two operands, in every width, in registers and memory, by
+ * macro: the host computes results and flags with the very instruction. LOCK forms are in
+ * int_atomic.c.
  */
 #include "virt/vm/cpu/alu.h"
 

@@ -1,6 +1,6 @@
 /*
- * Single bits (BT, BTS, BTR, BTC), searches (BSF, BSR), POPCNT and CRC32. A register bit number with
- * a memory operand reaches beyond it, by any signed distance: SDM volume 2, BT.
+ * Single bits (BT, BTS, BTR, BTC), searches (BSF, BSR), POPCNT and CRC32. A register bit number
+ * with a memory operand reaches beyond it, by any signed distance: SDM volume 2, BT.
  */
 #include "virt/vm/cpu/alu.h"
 
@@ -100,7 +100,8 @@ const struct form form_bt_ri = {.run = FORM_ROW_V(bt_ri, )};
 const struct form form_bt_mr = {.run = FORM_ROW_V(bt_mr, )};
 const struct form form_bt_mi = {.run = FORM_ROW_V(bt_mi, )};
 
-/* ---- searches: a zero source leaves the destination as it is (documented by AMD, done by Intel) */
+/* ---- searches: a zero source leaves the destination as it is (documented by AMD, done by
+ * Intel) */
 
 #define SEARCH(insn, v, s) \
 	__asm__(insn " %[src], %[dst]" FLAGS_OUT : [dst] "+r"(v), "=&a"(f) : [src] "r"(s) : "cc")

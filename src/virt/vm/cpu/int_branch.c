@@ -80,11 +80,25 @@ static inline bool target(struct cpu *c, unsigned bytes, uint64_t rip)
 	return rip <= c->segment[VCPU_CS].limit || sys_fault(c, VECTOR_GP, 0);
 }
 
+/* The return address is on the stack already when the target turns out to be wrong. */
+static inline __attribute__((always_inline)) bool call(struct cpu *c, const struct op *o,
+						       unsigned bytes, uint64_t rip)
+{
+	uint64_t rsp = R64(VCPU_RSP);
+
+	if (unlikely(!push(c, bytes, op_next_rip(c, o))))
+		return false;
+	if (likely(target(c, bytes, rip)))
+		return true;
+	R64(VCPU_RSP) = rsp;
+	return false;
+}
+
 #define BRANCHES(bits)                                                   \
 	OP(call_##bits)                                                  \
 	{                                                                \
 		if (unlikely(!push(c, bits / 8, op_next_rip(c, o))))     \
-			FAULTED;                                         \
+			FAULTED_STACK;                                   \
 		TAKE;                                                    \
 	}                                                                \
 	OP(jmp_r_##bits)                                                 \
@@ -108,18 +122,16 @@ static inline bool target(struct cpu *c, unsigned bytes, uint64_t rip)
 	{                                                                \
 		uint64_t rip = R##bits(o->dst);                          \
                                                                          \
-		if (unlikely(!target(c, bits / 8, rip)) ||               \
-		    unlikely(!push(c, bits / 8, op_next_rip(c, o))))     \
-			FAULTED;                                         \
+		if (unlikely(!call(c, o, bits / 8, rip)))                \
+			FAULTED_STACK;                                   \
 		c->rip = rip;                                            \
 		op_exit_jump(c);                                         \
 	}                                                                \
 	OP(call_m_##bits)                                                \
 	{                                                                \
 		LOAD(bits, rip, ea_of(c, o));                            \
-		if (unlikely(!target(c, bits / 8, rip)) ||               \
-		    unlikely(!push(c, bits / 8, op_next_rip(c, o))))     \
-			FAULTED;                                         \
+		if (unlikely(!call(c, o, bits / 8, rip)))                \
+			FAULTED_STACK;                                   \
 		c->rip = rip;                                            \
 		op_exit_jump(c);                                         \
 	}                                                                \
@@ -128,7 +140,7 @@ static inline bool target(struct cpu *c, unsigned bytes, uint64_t rip)
 		uint64_t rsp = R64(VCPU_RSP), rip;                       \
                                                                          \
 		if (unlikely(!pop(c, bits / 8, (unsigned)o->imm, &rip))) \
-			FAULTED;                                         \
+			FAULTED_STACK;                                   \
 		if (unlikely(!target(c, bits / 8, rip))) {               \
 			R64(VCPU_RSP) = rsp;                             \
 			FAULTED;                                         \

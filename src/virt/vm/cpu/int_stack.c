@@ -27,12 +27,16 @@ static bool pop_slow(struct cpu *c, unsigned bytes, uint64_t *ret)
 
 /* ---- 64 bits ---- */
 
-#define PUSH64(value)                                 \
-	do {                                          \
-		uint64_t push_v = (value);            \
-		uint64_t push_at = R64(VCPU_RSP) - 8; \
-		STORE(64, push_at, push_v);           \
-		R64(VCPU_RSP) = push_at;              \
+#define PUSH64(value)                                        \
+	do {                                                 \
+		uint64_t push_v = (value);                   \
+		uint64_t push_at = R64(VCPU_RSP) - 8;        \
+		uint64_t *push_p = tlb_write(c, push_at, 8); \
+		if (likely(push_p != NULL))                  \
+			*push_p = push_v;                    \
+		else if (!mmu_store(c, push_at, push_v, 8))  \
+			FAULTED_STACK;                       \
+		R64(VCPU_RSP) = push_at;                     \
 	} while (0)
 
 OP(push_r_64)
@@ -54,9 +58,22 @@ OP(push_m_64)
 	NEXT;
 }
 
+#define POP64(name, at_)                                        \
+	uint64_t name;                                          \
+	do {                                                    \
+		uint64_t pop_at = (at_);                        \
+		const uint64_t *pop_p = tlb_read(c, pop_at, 8); \
+		if (likely(pop_p != NULL))                      \
+			name = *pop_p;                          \
+		else if (mmu_load(c, pop_at, 8))                \
+			name = c->loaded;                       \
+		else                                            \
+			FAULTED_STACK;                          \
+	} while (0)
+
 OP(pop_r_64)
 {
-	LOAD(64, v, R64(VCPU_RSP));
+	POP64(v, R64(VCPU_RSP));
 	R64(VCPU_RSP) += 8;
 	R64(o->dst) = v;
 	NEXT;
@@ -65,7 +82,7 @@ OP(pop_r_64)
 /* The address is computed with the stack pointer already moved: SDM volume 2, POP. */
 OP(pop_m_64)
 {
-	LOAD(64, v, R64(VCPU_RSP));
+	POP64(v, R64(VCPU_RSP));
 	R64(VCPU_RSP) += 8;
 	uint64_t at = ea_of(c, o);
 	uint64_t *p = tlb_write(c, at, 8);
@@ -81,7 +98,7 @@ OP(pop_m_64)
 
 OP(leave_64)
 {
-	LOAD(64, v, R64(VCPU_RBP));
+	POP64(v, R64(VCPU_RBP));
 	R64(VCPU_RSP) = R64(VCPU_RBP) + 8;
 	R64(VCPU_RBP) = v;
 	NEXT;
@@ -89,82 +106,83 @@ OP(leave_64)
 
 /* ---- 16 and 32 bits ---- */
 
-#define NARROW(bits)                                                  \
-	OP(push_r_##bits)                                             \
-	{                                                             \
-		if (!push_slow(c, bits / 8, R##bits(o->dst)))         \
-			FAULTED;                                      \
-		NEXT;                                                 \
-	}                                                             \
-	OP(push_i_##bits)                                             \
-	{                                                             \
-		if (!push_slow(c, bits / 8, (uint##bits##_t)o->imm))  \
-			FAULTED;                                      \
-		NEXT;                                                 \
-	}                                                             \
-	OP(push_m_##bits)                                             \
-	{                                                             \
-		LOAD(bits, v, ea_of(c, o));                           \
-		if (!push_slow(c, bits / 8, v))                       \
-			FAULTED;                                      \
-		NEXT;                                                 \
-	}                                                             \
-	OP(pop_r_##bits)                                              \
-	{                                                             \
-		uint64_t v;                                           \
-                                                                      \
-		if (!pop_slow(c, bits / 8, &v))                       \
-			FAULTED;                                      \
-		SET##bits(o->dst, v);                                 \
-		NEXT;                                                 \
-	}                                                             \
-	OP(pop_m_##bits)                                              \
-	{                                                             \
-		uint64_t rsp = R64(VCPU_RSP), v;                      \
-                                                                      \
-		if (!pop_slow(c, bits / 8, &v))                       \
-			FAULTED;                                      \
-		if (!mmu_store(c, ea_of(c, o), v, bits / 8)) {        \
-			R64(VCPU_RSP) = rsp;                          \
-			FAULTED;                                      \
-		}                                                     \
-		NEXT;                                                 \
-	}                                                             \
-	OP(leave_##bits)                                              \
-	{                                                             \
-		struct stack s = stack_of(c);                         \
-		uint64_t v;                                           \
-                                                                      \
-		s.sp = R64(VCPU_RBP);                                 \
-		if (!stack_pop(c, &s, bits / 8, &v))                  \
-			FAULTED;                                      \
-		R64(VCPU_RSP) = stack_rsp(c, &s);                     \
-		SET##bits(VCPU_RBP, v);                               \
-		NEXT;                                                 \
-	}                                                             \
-	OP(pusha_##bits)                                              \
-	{                                                             \
-		struct stack s = stack_of(c);                         \
-                                                                      \
-		for (unsigned i = 0; i < 8; i++)                      \
-			if (!stack_push(c, &s, bits / 8, R##bits(i))) \
-				FAULTED;                              \
-		R64(VCPU_RSP) = stack_rsp(c, &s);                     \
-		NEXT;                                                 \
-	}                                                             \
-	OP(popa_##bits)                                               \
-	{                                                             \
-		struct stack s = stack_of(c);                         \
-		uint64_t v[8];                                        \
-                                                                      \
-		for (unsigned i = 8; i > 0; i--)                      \
-			if (!stack_pop(c, &s, bits / 8, &v[i - 1]))   \
-				FAULTED;                              \
-		for (unsigned i = 0; i < 8; i++)                      \
-			if (i != VCPU_RSP)                            \
-				SET##bits(i, v[i]);                   \
-		R64(VCPU_RSP) = stack_rsp(c, &s);                     \
-		NEXT;                                                 \
+#define NARROW(bits)                                                       \
+	OP(push_r_##bits)                                                  \
+	{                                                                  \
+		if (!push_slow(c, bits / 8, R##bits(o->dst)))              \
+			FAULTED_STACK;                                     \
+		NEXT;                                                      \
+	}                                                                  \
+	OP(push_i_##bits)                                                  \
+	{                                                                  \
+		if (!push_slow(c, bits / 8, (uint##bits##_t)o->imm))       \
+			FAULTED_STACK;                                     \
+		NEXT;                                                      \
+	}                                                                  \
+	OP(push_m_##bits)                                                  \
+	{                                                                  \
+		LOAD(bits, v, ea_of(c, o));                                \
+		if (!push_slow(c, bits / 8, v))                            \
+			FAULTED_STACK;                                     \
+		NEXT;                                                      \
+	}                                                                  \
+	OP(pop_r_##bits)                                                   \
+	{                                                                  \
+		uint64_t v;                                                \
+                                                                           \
+		if (!pop_slow(c, bits / 8, &v))                            \
+			FAULTED_STACK;                                     \
+		SET##bits(o->dst, v);                                      \
+		NEXT;                                                      \
+	}                                                                  \
+	OP(pop_m_##bits)                                                   \
+	{                                                                  \
+		uint64_t rsp = R64(VCPU_RSP), v;                           \
+                                                                           \
+		if (!pop_slow(c, bits / 8, &v))                            \
+			FAULTED_STACK;                                     \
+		if (!mmu_store(c, ea_of(c, o), v, bits / 8)) {             \
+			R64(VCPU_RSP) = rsp;                               \
+			FAULTED;                                           \
+		}                                                          \
+		NEXT;                                                      \
+	}                                                                  \
+	OP(leave_##bits)                                                   \
+	{                                                                  \
+		struct stack s = stack_of(c);                              \
+		uint64_t v;                                                \
+                                                                           \
+		s.sp = R64(VCPU_RBP);                                      \
+		if (!stack_pop(c, &s, bits / 8, &v))                       \
+			FAULTED_STACK;                                     \
+		R64(VCPU_RSP) = stack_rsp(c, &s);                          \
+		SET##bits(VCPU_RBP, v);                                    \
+		NEXT;                                                      \
+	}                                                                  \
+	OP(pusha_##bits)                                                   \
+	{                                                                  \
+		struct stack s = stack_of(c);                              \
+                                                                           \
+		for (unsigned i = 0; i < 8; i++)                           \
+			if (!stack_push(c, &s, bits / 8, R##bits(i)))      \
+				FAULTED_STACK;                             \
+		R64(VCPU_RSP) = stack_rsp(c, &s);                          \
+		NEXT;                                                      \
+	}                                                                  \
+	OP(popa_##bits)                                                    \
+	{                                                                  \
+		struct stack s = stack_of(c);                              \
+		uint64_t v;                                                \
+                                                                           \
+		/* A fault keeps what was popped; rSP moves at the end. */ \
+		for (unsigned i = 8; i > 0; i--) {                         \
+			if (!stack_pop(c, &s, bits / 8, &v))               \
+				FAULTED_STACK;                             \
+			if (i - 1 != VCPU_RSP)                             \
+				SET##bits(i - 1, v);                       \
+		}                                                          \
+		R64(VCPU_RSP) = stack_rsp(c, &s);                          \
+		NEXT;                                                      \
 	}
 
 NARROW(16)
@@ -205,7 +223,7 @@ static bool enter(struct cpu *c, unsigned bytes, uint64_t size, unsigned level)
 	OP(enter_##bits)                                                     \
 	{                                                                    \
 		if (!enter(c, bits / 8, o->imm & 0xffff, o->imm >> 16 & 31)) \
-			FAULTED;                                             \
+			FAULTED_STACK;                                       \
 		NEXT;                                                        \
 	}
 ENTER(16)

@@ -50,6 +50,21 @@ static uint64_t room(uint64_t at, unsigned n)
 	return (0x1000 - (at & 0xfff)) / n;
 }
 
+/*
+ * What a repeat does before its first turn, even if there is none: with addresses of 32 bits the
+ * count loses its upper half, and in MOVS and STOS the indices do.
+ */
+static inline void begin(struct cpu *c, const struct op *o, bool source, bool target)
+{
+	if (o->src == REPEAT_NOT || o->dst != 2)
+		return;
+	R64(VCPU_RCX) = R32(VCPU_RCX);
+	if (source)
+		R64(VCPU_RSI) = R32(VCPU_RSI);
+	if (target)
+		R64(VCPU_RDI) = R32(VCPU_RDI);
+}
+
 static uint64_t count_of(const struct cpu *c, const struct op *o)
 {
 	return o->src == REPEAT_NOT ? 1 : R64(VCPU_RCX) & size_mask(o);
@@ -118,6 +133,7 @@ static void copy(uint8_t *to, const uint8_t *from, uint64_t bytes, unsigned n)
 static inline __attribute__((always_inline)) enum outcome movs(struct cpu *c, const struct op *o,
 							       unsigned n)
 {
+	begin(c, o, true, true);
 	for (;;) {
 		uint64_t count = count_of(c, o), from, to, chunk;
 		const uint8_t *source;
@@ -167,6 +183,7 @@ static void fill(uint8_t *to, uint64_t count, unsigned n, uint64_t value)
 static inline __attribute__((always_inline)) enum outcome stos(struct cpu *c, const struct op *o,
 							       unsigned n, uint64_t value)
 {
+	begin(c, o, false, true);
 	for (;;) {
 		uint64_t count = count_of(c, o), to, chunk;
 		uint8_t *target;
@@ -200,6 +217,7 @@ static inline __attribute__((always_inline)) enum outcome stos(struct cpu *c, co
 static inline __attribute__((always_inline)) enum outcome lods(struct cpu *c, const struct op *o,
 							       unsigned n)
 {
+	begin(c, o, false, false);
 	for (;;) {
 		uint64_t count = count_of(c, o), from;
 
@@ -255,26 +273,40 @@ static uint64_t same_run(const uint8_t *a, const uint8_t *b, uint64_t most, unsi
 	return i;
 }
 
+static enum outcome compare_fault(struct cpu *c, uint16_t before)
+{
+	c->arith = before;
+	return STRING_FAULT;
+}
+
 static inline __attribute__((always_inline)) enum outcome cmps(struct cpu *c, const struct op *o,
 							       unsigned n)
 {
 	bool equal = o->src == REPEAT_EQUAL;
+	uint16_t before = c->arith; /* what a fault finds, whatever was compared */
 
+	begin(c, o, false, false);
 	for (;;) {
-		uint64_t count = count_of(c, o), a, b, va, chunk;
+		uint64_t count = count_of(c, o), a, b, vb, chunk;
 		const uint8_t *pa, *pb;
 
 		if (count == 0)
 			return STRING_DONE;
-		if (!address(c, o, (unsigned)o->imm, VCPU_RSI, n, false, &a) ||
-		    !address(c, o, VCPU_ES, VCPU_RDI, n, false, &b))
-			return STRING_FAULT;
+		/* The destination faults first, as on processors. */
+		if (!address(c, o, VCPU_ES, VCPU_RDI, n, false, &b))
+			return compare_fault(c, before);
+		if (!address(c, o, (unsigned)o->imm, VCPU_RSI, n, false, &a)) {
+			if (mmu_load(c, b, n))
+				(void)address(c, o, (unsigned)o->imm, VCPU_RSI, n, false, &a);
+			return compare_fault(c, before);
+		}
 		pa = tlb_read(c, a, n);
 		pb = tlb_read(c, b, n);
 		chunk = at_most(chunk_of(c, o, count), at_most(room(a, n), room(b, n)));
 		chunk = at_most(chunk,
 				at_most(no_wrap(c, o, VCPU_RSI, n), no_wrap(c, o, VCPU_RDI, n)));
-		/* All but the last of the chunk may be skipped: flags come from one that is looked at. */
+		/* All but the last of the chunk may be skipped: flags come from one that is
+		 * looked at. */
 		if (pa && pb && chunk > 1 && (c->mode & MODE_FLAT) != 0) {
 			uint64_t skip = same_run(pa, pb, chunk - 1, n, equal);
 
@@ -285,12 +317,12 @@ static inline __attribute__((always_inline)) enum outcome cmps(struct cpu *c, co
 			b += skip * n;
 			count -= skip;
 		}
-		if (!mmu_load(c, a, n))
-			return STRING_FAULT;
-		va = c->loaded;
 		if (!mmu_load(c, b, n))
-			return STRING_FAULT;
-		c->arith = compare(c, n, va, c->loaded);
+			return compare_fault(c, before);
+		vb = c->loaded;
+		if (!mmu_load(c, a, n))
+			return compare_fault(c, before);
+		c->arith = compare(c, n, c->loaded, vb);
 		advance(c, o, VCPU_RSI, step_of(c, n));
 		advance(c, o, VCPU_RDI, step_of(c, n));
 		if (o->src == REPEAT_NOT)
@@ -307,7 +339,9 @@ static inline __attribute__((always_inline)) enum outcome scas(struct cpu *c, co
 							       unsigned n, uint64_t value)
 {
 	bool equal = o->src == REPEAT_EQUAL;
+	uint16_t before = c->arith; /* what a fault finds, whatever was compared */
 
+	begin(c, o, false, false);
 	for (;;) {
 		uint64_t count = count_of(c, o), at, chunk;
 		const uint8_t *p;
@@ -315,7 +349,7 @@ static inline __attribute__((always_inline)) enum outcome scas(struct cpu *c, co
 		if (count == 0)
 			return STRING_DONE;
 		if (!address(c, o, VCPU_ES, VCPU_RDI, n, false, &at))
-			return STRING_FAULT;
+			return compare_fault(c, before);
 		p = tlb_read(c, at, n);
 		chunk = at_most(chunk_of(c, o, count), room(at, n));
 		chunk = at_most(chunk, no_wrap(c, o, VCPU_RDI, n));
@@ -330,7 +364,7 @@ static inline __attribute__((always_inline)) enum outcome scas(struct cpu *c, co
 			count -= skip;
 		}
 		if (!mmu_load(c, at, n))
-			return STRING_FAULT;
+			return compare_fault(c, before);
 		c->arith = compare(c, n, value, c->loaded);
 		advance(c, o, VCPU_RDI, step_of(c, n));
 		if (o->src == REPEAT_NOT)

@@ -1,6 +1,6 @@
 /*
- * The software TLB and the slow paths of memory accesses: filling, flushing, page crossings, devices,
- * code pages, watched pages, segments that are not flat. The fast path is in op.h.
+ * The software TLB and the slow paths of memory accesses: filling, flushing, page crossings,
+ * devices, code pages, watched pages, segments that are not flat. The fast path is in op.h.
  */
 #include "virt/vm/cpu/mmu.h"
 
@@ -126,7 +126,8 @@ static uint64_t slow_bits(const struct cpu *c, uint64_t at, uint64_t offset)
 									     : slow;
 }
 
-/* Translates and puts the result into the set; the tag for `access` matches then, but slow bits. */
+/* Translates and puts the result into the set; the tag for `access` matches then, but slow
+ * bits. */
 static bool fill(struct cpu *c, uint64_t at, enum mmu_access access, unsigned user,
 		 struct tlb_entry **ret)
 {

@@ -1,6 +1,7 @@
 /*
- * Page tables: 32-bit, PAE and four levels, with large pages, NX, WP and the accessed and dirty bits.
- * Entries are read and marked atomically, since other vCPUs do the same. SDM volume 3, chapter 4.
+ * Page tables: 32-bit, PAE and four levels, with large pages, NX, WP and the accessed and dirty
+ * bits. Entries are read and marked atomically, since other vCPUs do the same. SDM volume 3,
+ * chapter 4.
  */
 #include "virt/vm/cpu/mmu.h"
 
@@ -131,12 +132,26 @@ static void found(const struct walk *w, uint64_t entry, unsigned shift, struct m
 
 enum step { STEP_DOWN, STEP_FOUND, STEP_AGAIN, STEP_FAULT };
 
+/* The last level: may it be done, and what does it make of the entry? */
+static enum step leaf(struct walk *w, void *p, uint64_t physical, uint64_t entry, unsigned shift,
+		      struct mmu_walk *ret)
+{
+	if (!allowed(w)) {
+		(void)page_fault(w, PF_PRESENT);
+		return STEP_FAULT;
+	}
+	if (!entry_mark(w, p, physical, entry, w->access == MMU_WRITE ? PTE_A | PTE_D : PTE_A))
+		return STEP_AGAIN;
+	found(w, entry, shift, ret);
+	return STEP_FOUND;
+}
+
 /* One level: reads, checks, marks. */
 static enum step step(struct walk *w, unsigned level, uint64_t *table, struct mmu_walk *ret)
 {
 	unsigned bits = w->wide ? 9 : 10, shift = 12 + bits * (level - 1);
 	uint64_t index = w->at >> shift & ((1u << bits) - 1);
-	uint64_t physical = *table + index * (w->wide ? 8 : 4), entry, mark = PTE_A;
+	uint64_t physical = *table + index * (w->wide ? 8 : 4), entry;
 	void *p = entry_at(w, physical);
 	bool pdpte = level == 3 && (w->c->efer & EFER_LMA) == 0, large;
 
@@ -156,20 +171,10 @@ static enum step step(struct walk *w, unsigned level, uint64_t *table, struct mm
 	}
 	w->rights &= entry;
 	w->nx |= (entry & PTE_NX) != 0;
-	if (level == 1 || large) {
-		if (!allowed(w)) {
-			(void)page_fault(w, PF_PRESENT);
-			return STEP_FAULT;
-		}
-		if (w->access == MMU_WRITE)
-			mark |= PTE_D;
-	}
-	if (!entry_mark(w, p, physical, entry, mark))
+	if (level == 1 || large)
+		return leaf(w, p, physical, entry, shift, ret);
+	if (!entry_mark(w, p, physical, entry, PTE_A))
 		return STEP_AGAIN;
-	if (level == 1 || large) {
-		found(w, entry, shift, ret);
-		return STEP_FOUND;
-	}
 	*table = entry & PTE_FRAME;
 	return STEP_DOWN;
 }

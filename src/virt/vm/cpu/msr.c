@@ -253,7 +253,8 @@ static const struct msr_row rows[] = {
 	{IA32_MTRR_FIX4K, IA32_MTRR_FIX4K + 7, UINT64_MAX, 0, SLOT(mtrr_fixed[3]), NULL,
 	 mtrr_fixed_write},
 	{ONE(IA32_PAT), UINT64_MAX, 0x0007040600070406, SLOT(pat), NULL, pat_write},
-	{ONE(IA32_MTRR_DEF_TYPE), 0xcff, 0, SLOT(mtrr_def_type), NULL, NULL},
+	/* On, write-back: as firmware leaves it, for there is none. */
+	{ONE(IA32_MTRR_DEF_TYPE), 0xcff, 0xc06, SLOT(mtrr_def_type), NULL, NULL},
 	{ONE(IA32_TSC_DEADLINE), UINT64_MAX, 0, 0, 0, deadline_read, deadline_write},
 	{IA32_X2APIC_FIRST, IA32_X2APIC_LAST, UINT64_MAX, 0, 0, VOLATILE, x2apic_read,
 	 x2apic_write},
@@ -315,6 +316,10 @@ bool sys_msr_restore(struct cpu *c, uint32_t index, uint64_t value)
 
 	if (r != NULL && (r->flags & STORED) != 0 && r->write == ignore_write)
 		*slot_of(c, r, index) = value;
+	/* A time that is past already is this machine's own, read a moment ago: to set it back on
+	 * one vCPU would take its TSC apart from the others'. */
+	if (index == IA32_TSC && value <= sys_tsc(c))
+		return true;
 	return sys_msr_write(c, index, value);
 }
 

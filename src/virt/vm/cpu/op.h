@@ -1,21 +1,21 @@
 /*
  * Ops: instructions decoded once into 32 bytes, executed by a handler each. A trace is a row of
- * them; a handler ends with NEXT, which calls the following op's handler as a sibling call, so that
- * a trace runs without returning.
+ * them; a handler ends with NEXT, which calls the following op's handler as a sibling call, so
+ * that a trace runs without returning.
  *
  * How to add an instruction
  *	1. Write its handler in the file of its family: OP(name) { ... NEXT; }.
- *	2. Give the decoder its row: integer ones in opcodes.c, vector and x87 ones behind
- *	   vector_decode() (decode.h).
+ *	2. Give the decoder its row: integer ones in opcodes.c, system ones in system_decode.c,
+ *	   vector and x87 ones behind vector_decode() (decode.h).
  *	3. If it can fault in other ways than by its memory operand, raise: FAULT(vector, error).
- *	4. If it changes what modes follow from, where the guest goes on, or what interrupts may do,
- *	   it ends its trace: LEAVE(stop) with c->rip set.
+ *	4. If it changes what modes follow from, where the guest goes on, or what interrupts may
+ *	   do, it ends its trace: LEAVE(stop) with c->rip set.
  *
  * Operands. `dst` and `src` are register numbers; for 8-bit operands, byte offsets into the
  * register file (AH is 1). A memory operand's address is
  *	gpr[base] + (gpr[index] << scale) + disp
- * where no base or index is REG_ZERO, RIP is REG_PAGE, and `ea` says what else is to be done with it
- * (cut to 32 or 16 bits, a segment's base added, its limit checked), 0 being nothing.
+ * where no base or index is REG_ZERO, RIP is REG_PAGE, and `ea` says what else is to be done with
+ * it (cut to 32 or 16 bits, a segment's base added, its limit checked), 0 being nothing.
  *
  * Memory. LOAD and STORE are a compare and an access where the TLB hits; else the slow path does
  * whatever is needed, and FALSE from it is a fault that is described in c->sys.fault: the macro
@@ -86,8 +86,9 @@ static inline uint64_t op_next_rip(const struct cpu *c, const struct op *o)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /*
- * Without optimisation, and under sanitizers, a sibling call is an ordinary one and a trace of 32 ops
- * would be 32 frames deep, a loop without end: there NEXT returns to the loop in cpu_execute().
+ * Without optimisation, and under sanitizers, a sibling call is an ordinary one and a trace of 32
+ * ops would be 32 frames deep, a loop without end: there NEXT returns to the loop in
+ * cpu_execute().
  */
 #if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
 #define OP_THREADED 1
@@ -119,6 +120,9 @@ extern _Thread_local const struct op *op_pending;
 /* The fault is described in c->sys.fault: back to the loop, with rip at this instruction. */
 void op_fault(struct cpu *c, const struct op *o);
 #define FAULTED return op_fault(c, o)
+/* The same where the stack was accessed: an address that is not canonical is #SS. */
+void op_fault_stack(struct cpu *c, const struct op *o);
+#define FAULTED_STACK return op_fault_stack(c, o)
 
 /* Raises an exception with an error code; `code` < 0: without one. */
 void op_raise(struct cpu *c, const struct op *o, unsigned vector, int code);
@@ -250,18 +254,21 @@ typedef uint64_t u64 __attribute__((may_alias, aligned(1)));
  * CPU_STOP_ATTENTION where attention is wanted.
  *
  * Behind each direct branch lies its link, an op of its own that the decoder makes (decode.h):
- *	imm	the op to go on with. At first the link itself, so the builder sets it when ops have
- *		found their place; op_link, its handler, looks the target trace up (or makes it), stores
- *		its op_enter here, and goes there. A target on another page is not stored.
+ *	imm	the op to go on with. At first the link itself, so the builder sets it when ops
+ *		have found their place; op_link, its handler, looks the target trace up (or makes
+ *		it), stores its op_enter here, and goes there. A target on another page is not
+ *		stored.
  *	disp	the target, relative to REG_PAGE (it may lie on another page)
- *	src	the instructions of the trace that follow the branch, filled by the builder: a branch
- *		that leaves in the middle takes them off c->executed
+ *	src	the instructions of the trace that follow the branch, filled by the builder: a
+ *		branch that leaves in the middle takes them off c->executed
+ *	dst	LINK_FAR or LINK_16 or 0
  *	id	OPI_LINK
- * A conditional branch that is not taken goes on at o + 2, in the same trace; an unconditional one,
- * and one that is the last of its trace, is followed by another link only if the builder adds one
- * (op_link with the fall-through as target), which is how every trace that is cut ends.
+ * A conditional branch that is not taken goes on at o + 2, in the same trace; an unconditional
+ * one, and one that is the last of its trace, is followed by another link only if the builder
+ * adds one (op_link with the fall-through as target), which is how every trace that is cut ends.
  */
 enum { OPI_NONE, OPI_LINK, OPI_FIRST };
+enum { LINK_FAR = 1 /* 4 GiB beyond `disp` */, LINK_16 = 2 /* cut to 16 bits */ };
 
 void op_link(struct cpu *c, const struct op *o);
 void op_enter(struct cpu *c, const struct op *o);

@@ -83,8 +83,10 @@ static const struct row group_f7[8] = GROUP3(SIZE_V);
 static const struct row group_8f[8] = {
 	{ENC_E, SIZE_V64, 0, 0, ROW_FAULTS, .reg = &form_pop_r, .mem = &form_pop_m},
 };
-static const struct row group_c6[8] = {{ENC_E_I, SIZE_B, 0, 0, 0, MI(mov)}};
-static const struct row group_c7[8] = {{ENC_E_I, SIZE_V, 0, 0, 0, MI(mov)}};
+static const struct row group_c6[8] = {{ENC_E_I, SIZE_B, 0, 0, 0, MI(mov)},
+				       [1 ... 7] = {ENC_E_I, SIZE_B}}; /* #UD, once fetched */
+static const struct row group_c7[8] = {{ENC_E_I, SIZE_V, 0, 0, 0, MI(mov)},
+				       [1 ... 7] = {ENC_E_I, SIZE_V}};
 static const struct row group_fe[8] = {
 	{ENC_E, SIZE_B, OPF_C, NOT_C, 0, UNARY(inc), .lock = &form_lock_inc_m},
 	{ENC_E, SIZE_B, OPF_C, NOT_C, 0, UNARY(dec), .lock = &form_lock_dec_m},
@@ -104,6 +106,7 @@ static const struct row group_ff[8] = {
 		ENC_E_I8, SIZE_V, ARITH, OPF_C, 0, MI(name), .lock = locked \
 	}
 static const struct row group_ba[8] = {
+	[0 ... 3] = {ENC_E_I8, SIZE_V}, /* #UD, once fetched */
 	[4] = BIT_IMM(bt, NULL),
 	[5] = BIT_IMM(bts, &form_lock_bts_mi),
 	[6] = BIT_IMM(btr, &form_lock_btr_mi),
@@ -314,6 +317,7 @@ static const struct row two[256] = {
 	[0xb3] = BITS(btr, &form_lock_btr_mr), [0xbb] = BITS(btc, &form_lock_btc_mr),
 	[0xa4] = DOUBLE(shld, ENC_E_G_I8, i), [0xa5] = DOUBLE(shld, ENC_E_G, c),
 	[0xac] = DOUBLE(shrd, ENC_E_G_I8, i), [0xad] = DOUBLE(shrd, ENC_E_G, c),
+	[0xa6 ... 0xa7] = {ENC_E, SIZE_V}, /* #UD, once fetched */
 	[0xae] = {ENC_VECTOR}, /* and the bases of FS and GS: opcode_row() */
 	[0xaf] = {ENC_G_E, SIZE_V, 0, ARITH, 0, RM(imul)},
 	[0xb0] = SWAPPED(cmpxchg, SIZE_B), [0xb1] = SWAPPED(cmpxchg, SIZE_V),
@@ -334,6 +338,7 @@ static const struct row two[256] = {
 static const struct row vector = {ENC_VECTOR};
 static const struct row system_row = {ENC_SYSTEM};
 static const struct row none = {ENC_NONE};
+static const struct row unknown = {ENC_E, SIZE_V}; /* #UD, once ModRM is fetched */
 static const struct row nop = {ENC_PLAIN, SIZE_V, 0, 0, 0, .reg = &form_nop};
 static const struct row relax = {ENC_PLAIN, SIZE_V, 0, 0, 0, .reg = &form_pause};
 static const struct row movsxd = EXTEND(movsx32, 0);
@@ -345,7 +350,7 @@ static const struct row *one_row(const struct decoder *d)
 {
 	if (d->opcode == 0x63 && decode_is64(d))
 		return &movsxd;
-	if (d->opcode == 0x90 && (d->rex & 1) == 0)
+	if (d->opcode == 0x90 && (d->rep || (d->rex & 1) == 0)) /* REX.B makes no XCHG of PAUSE */
 		return d->rep ? &relax : &nop;
 	return &one[d->opcode];
 }
@@ -353,7 +358,7 @@ static const struct row *one_row(const struct decoder *d)
 static const struct row *two_row(const struct decoder *d)
 {
 	if (d->opcode == 0xb8)
-		return d->rep ? &popcnt : &none;
+		return d->rep ? &popcnt : &unknown;
 	if (d->opcode == 0xae && d->rep && d->at < d->n && d->bytes[d->at] >= 0xc0 &&
 	    d->bytes[d->at] < 0xe0)
 		return &system_row;
@@ -369,7 +374,7 @@ const struct row *opcode_row(const struct decoder *d)
 		return two_row(d);
 	case MAP_0F38:
 		if ((d->opcode & 0xfe) == 0xf0)
-			return !d->repne ? &none : d->opcode == 0xf0 ? &crc_b : &crc_v;
+			return !d->repne ? &unknown : d->opcode == 0xf0 ? &crc_b : &crc_v;
 		return &vector;
 	case MAP_0F3A:
 		return &vector;

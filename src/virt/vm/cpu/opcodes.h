@@ -1,7 +1,7 @@
 /*
- * The integer opcode maps as tables: one row an opcode, with what it needs of ModRM and immediates,
- * its operand size, its forms, and the flags that it reads and writes. Between decode.c, which walks
- * them, and opcodes.c, which holds them.
+ * The integer opcode maps as tables: one row an opcode, with what it needs of ModRM and
+ * immediates, its operand size, its forms, and the flags that it reads and writes. Between
+ * decode.c, which walks them, and opcodes.c, which holds them.
  */
 #pragma once
 

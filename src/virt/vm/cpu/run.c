@@ -37,6 +37,13 @@ void op_fault(struct cpu *c, const struct op *o)
 	LEAVE(CPU_STOP_FAULT);
 }
 
+void op_fault_stack(struct cpu *c, const struct op *o)
+{
+	if (c->not_canonical && c->sys.fault.vector == VECTOR_GP)
+		c->sys.fault.vector = VECTOR_SS;
+	op_fault(c, o);
+}
+
 void op_raise(struct cpu *c, const struct op *o, unsigned vector, int code)
 {
 	(void)(code < 0 ? sys_fault_plain(c, (uint8_t)vector)

@@ -1,13 +1,14 @@
 /*
- * The state of one vCPU of the software CPU. Its hot part (registers, status flags, attention word,
- * TLB base and mask) lies within 256 bytes of the pointer that every handler has in a register.
+ * The state of one vCPU of the software CPU. Its hot part (registers, status flags, attention
+ * word, TLB base and mask) lies within 256 bytes of the pointer that every handler has in a
+ * register.
  *
- * Canonical form: between traces everything a guest can see is in here. Inside a trace `rip` is not
- * kept: it is gpr[REG_PAGE] plus the offset that the op carries. The arithmetic flags are kept apart
- * from the others, as LAHF and SETO leave them in AX, which saves merging at each instruction; who
- * wants EFLAGS whole asks flags_get(), who changes them says flags_set(). The system side (sys.h)
- * works on whole EFLAGS in `flags`: whoever calls it packs before and unpacks after (flags_pack(),
- * flags_unpack()).
+ * Canonical form: between traces everything a guest can see is in here. Inside a trace `rip` is
+ * not kept: it is gpr[REG_PAGE] plus the offset that the op carries. The arithmetic flags are
+ * kept apart from the others, as LAHF and SETO leave them in AX, which saves merging at each
+ * instruction; who wants EFLAGS whole asks flags_get(), who changes them says flags_set(). The
+ * system side (sys.h) works on whole EFLAGS in `flags`: whoever calls it packs before and unpacks
+ * after (flags_pack(), flags_unpack()).
  *
  * Thread: a vCPU's own. Others touch `attention` only (cpu_attention_set()).
  */

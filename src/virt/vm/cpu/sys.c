@@ -112,7 +112,6 @@ void sys_base_set(struct cpu *c, unsigned name, uint64_t base)
 {
 	assert(name == VCPU_FS || name == VCPU_GS);
 	c->segment[name].base = base;
-	c->segment[name].unusable = false;
 }
 
 void segment_put_v86(struct cpu *c, unsigned name, uint16_t selector)

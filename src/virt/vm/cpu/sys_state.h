@@ -25,7 +25,7 @@ struct vcpu;
 struct sys {
 	struct apic *apic;
 	unsigned index, cpus;
-	unsigned pauses; /* PAUSEs executed: some of them yield */
+	unsigned pauses;   /* PAUSEs executed: some of them yield */
 	uint64_t start_ns; /* the host's clock when the machine was switched on */
 
 	struct fault fault; /* of the last function that returned false */

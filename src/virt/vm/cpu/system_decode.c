@@ -160,7 +160,7 @@ static unsigned size_of(const struct decoder *d, unsigned flags)
 	if ((flags & LONG) != 0)
 		return decode_is64(d) ? 3 : 2;
 	if ((flags & WIDE64) != 0 && decode_is64(d))
-		return d->opsize ? 1 : 3;
+		return d->log2 == 1 ? 1 : 3;
 	return d->log2;
 }
 
@@ -174,7 +174,7 @@ static void operands(struct decoder *d, struct op *o)
 
 static void pointer(struct decoder *d, struct op *o)
 {
-	o->imm = decode_imm(d, 1u << d->log2);
+	o->imm = decode_imm(d, d->log2 == 1 ? 2 : 4);
 	if (d->log2 == 2)
 		o->imm = (uint32_t)o->imm;
 	if (d->log2 == 1)
@@ -308,7 +308,7 @@ bool system_decode(struct decoder *d, struct op *o, bool *ret_ends)
 
 		if (r->map != d->map || r->opcode != d->opcode)
 			continue;
-		if (!fits(d, r->flags) || !form_read(d, o, r))
+		if (!form_read(d, o, r) || !fits(d, r->flags)) /* fetched, then #UD */
 			return false;
 		finish(d, o, r->flags, r->run, ret_ends);
 		return true;

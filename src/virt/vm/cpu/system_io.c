@@ -103,6 +103,8 @@ static bool string_port(struct cpu *c, const struct op *o, one_fn *one, unsigned
 	int64_t by = (c->flags & FLAG_DF) != 0 ? -(int64_t)op_bytes(o) : op_bytes(o);
 
 	*ret_again = false;
+	if (!sys_io_allowed(c, port, op_bytes(o))) /* also where nothing is left to do */
+		return false;
 	for (unsigned n = 0;; n++) {
 		if (o->src != 0 && (R64(VCPU_RCX) & index_mask(o)) == 0)
 			return true;
@@ -110,7 +112,7 @@ static bool string_port(struct cpu *c, const struct op *o, one_fn *one, unsigned
 			*ret_again = true;
 			return false;
 		}
-		if (!sys_io_allowed(c, port, op_bytes(o)) || !one(c, o, port))
+		if (!one(c, o, port))
 			return false;
 		step(c, o, reg, by);
 		sys_debug_io(c, port, op_bytes(o));

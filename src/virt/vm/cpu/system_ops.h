@@ -1,6 +1,7 @@
 /*
- * What the handlers of system instructions share: how an op hands over to sys.h and comes back. The
- * system side works on whole EFLAGS and on c->rip; both are made up before and taken apart after.
+ * What the handlers of system instructions share: how an op hands over to sys.h and comes back.
+ * The system side works on whole EFLAGS and on c->rip; both are made up before and taken apart
+ * after.
  */
 #pragma once
 
@@ -18,9 +19,9 @@ static inline void system_enter(struct cpu *c, const struct op *o)
 }
 
 /*
- * A call that may fault; rip is where the fault is (a task switch may have moved it). What it writes
- * may lie in the page that runs (a descriptor's accessed bit): no reason to begin anew, since the
- * trace is left behind it.
+ * A call that may fault; rip is where the fault is (a task switch may have moved it). What it
+ * writes may lie in the page that runs (a descriptor's accessed bit): no reason to begin anew,
+ * since the trace is left behind it.
  */
 #define SYSTEM(call)                           \
 	do {                                   \
@@ -89,16 +90,16 @@ static inline void system_look(struct cpu *c)
 	X(mov_to_sreg)                                                                             \
 	X(mov_from_sreg)                                                                           \
 	X(push_sreg)                                                                               \
-	X(pop_sreg) X(load_far) X(far_direct) X(far_indirect) X(far_return) X(iret) X(int) X(int3) \
-		X(into) X(int1) X(bound) X(arpl) X(pushf) X(popf) X(cli) X(sti) X(hlt) X(in)       \
-			X(out) X(ins) X(outs) X(group6) X(store_desc) X(lar) X(lsl) X(store_table) \
-				X(load_table) X(smsw) X(lmsw) X(invlpg) X(vmcall) X(swapgs)        \
-					X(rdtscp) X(syscall) X(sysret) X(sysenter) X(sysexit)      \
-						X(clts) X(wbinvd) X(mov_from_cr) X(mov_to_cr)      \
-							X(mov_from_dr) X(mov_to_dr) X(wrmsr)       \
-								X(rdmsr) X(rdtsc) X(rdpmc)         \
-									X(cpuid) X(read_base)      \
-										X(write_base)
+	X(pop_sreg)                                                                                \
+	X(load_far) X(far_direct) X(far_indirect) X(far_return) X(iret) X(int) X(int3) X(into)     \
+		X(int1) X(bound) X(arpl) X(pushf) X(popf) X(cli) X(sti) X(hlt) X(in) X(out) X(ins) \
+			X(outs) X(group6) X(store_desc) X(lar) X(lsl) X(store_table) X(load_table) \
+				X(smsw) X(lmsw) X(invlpg) X(vmcall) X(swapgs) X(rdtscp) X(syscall) \
+					X(sysret) X(sysenter) X(sysexit) X(clts) X(wbinvd)         \
+						X(mov_from_cr) X(mov_to_cr) X(mov_from_dr)         \
+							X(mov_to_dr) X(wrmsr) X(rdmsr) X(rdtsc)    \
+								X(rdpmc) X(cpuid) X(read_base)     \
+									X(write_base)
 
 #define SYSTEM_DECLARE(name) void op_sys_##name(struct cpu *c, const struct op *o);
 SYSTEM_OPS(SYSTEM_DECLARE)

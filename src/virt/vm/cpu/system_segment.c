@@ -55,9 +55,14 @@ OP(sys_mov_from_sreg)
 OP(sys_push_sreg)
 {
 	struct stack s = stack_of(c);
+	unsigned bytes = op_bytes(o);
 
-	if (!stack_push(c, &s, op_bytes(o), c->segment[o->src].selector))
-		FAULTED;
+	if (bytes == 4) { /* makes room for four, but writes only two, as processors do */
+		s.sp = (s.sp - 2) & s.mask;
+		bytes = 2;
+	}
+	if (!stack_push(c, &s, bytes, c->segment[o->src].selector))
+		FAULTED_STACK;
 	c->gpr[VCPU_RSP] = stack_rsp(c, &s);
 	NEXT;
 }

@@ -400,6 +400,8 @@ OP(link)
 	struct trace *t;
 
 	c->rip = page + (uint64_t)(int64_t)o->disp;
+	if (unlikely(o->dst != 0))
+		c->rip = o->dst == LINK_FAR ? c->rip + (1ull << 32) : c->rip & 0xffff;
 	if ((c->mode & MODE_CODE64) == 0)
 		c->rip &= UINT32_MAX;
 	if (!inside)

@@ -1,19 +1,19 @@
 /*
  * Decoded code: traces of ops, shared by the vCPUs of a machine.
  *
- * Theory of operation. A trace is a row of ops that begins at one physical address in one mode and
- * stays within its page. It is found by {physical address, mode}, so that neither a change of page
- * tables nor another process flushes anything. Inside a page branches link to their target's trace
- * directly; across pages each vCPU remembers where virtual addresses led (struct jump), for as long
- * as its TLB's generation lasts.
+ * Theory of operation. A trace is a row of ops that begins at one physical address in one mode
+ * and stays within its page. It is found by {physical address, mode}, so that neither a change of
+ * page tables nor another process flushes anything. Inside a page branches link to their target's
+ * trace directly; across pages each vCPU remembers where virtual addresses led (struct jump), for
+ * as long as its TLB's generation lasts.
  *
- * A page of which something was decoded carries RAM_CODE, and nobody has a fast translation to write
- * it: who decodes the first trace of a page stops the world and takes the others' away. A write then
- * takes the slow path and kills the page's traces. Killing replaces the first op by one that leaves,
- * so that links and jumps to a dead trace need not be found; its memory is used again only after
- * everything was thrown away, with the world stopped. A vCPU that is inside a killed trace runs it to
- * its end, as a processor may run what it has fetched; one that writes its own page begins again
- * behind the write (mmu.c).
+ * A page of which something was decoded carries RAM_CODE, and nobody has a fast translation to
+ * write it: who decodes the first trace of a page stops the world and takes the others' away. A
+ * write then takes the slow path and kills the page's traces. Killing replaces the first op by
+ * one that leaves, so that links and jumps to a dead trace need not be found; its memory is used
+ * again only after everything was thrown away, with the world stopped. A vCPU that is inside a
+ * killed trace runs it to its end, as a processor may run what it has fetched; one that writes
+ * its own page begins again behind the write (mmu.c).
  *
  * Instructions that go on in the next page, and code that is not in RAM, are decoded for one use.
  */

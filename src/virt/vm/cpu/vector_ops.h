@@ -39,7 +39,7 @@ op_fn op_mmx_cvtpd2pi_mem, op_mmx_cvtpd2pi_reg, op_mmx_cvtpi2pd_mem, op_mmx_cvtp
 	op_sse_movd_from_gpr, op_sse_movd_to_gpr, op_sse_movh_load, op_sse_movh_store,
 	op_sse_movhlps, op_sse_movl_load, op_sse_movlhps, op_sse_movmskpd, op_sse_movmskps,
 	op_sse_movnti32, op_sse_movnti64, op_sse_movq_from_gpr, op_sse_movq_reg, op_sse_movq_to_gpr,
-	op_sse_movsd_reg, op_sse_movss_reg, op_sse_movu_load, op_sse_movu_store, op_sse_nothing,
+	op_sse_movsd_reg, op_sse_movss_reg, op_sse_movu_load, op_sse_movu_store,
 	op_sse_pblendvb_mem, op_sse_pblendvb_reg, op_sse_pclmulqdq_mem, op_sse_pclmulqdq_reg,
 	op_sse_pcmpestri_mem, op_sse_pcmpestri_reg, op_sse_pcmpestrm_mem, op_sse_pcmpestrm_reg,
 	op_sse_pcmpistri_mem, op_sse_pcmpistri_reg, op_sse_pcmpistrm_mem, op_sse_pcmpistrm_reg,

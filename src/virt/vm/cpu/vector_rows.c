@@ -27,8 +27,7 @@ enum trait {
 	T_W1 = 1 << 8,
 	T_MM_REG = 1 << 9, /* ModRM.reg, .rm name MMX registers */
 	T_MM_RM = 1 << 10,
-	T_RDI = 1 << 11,  /* the memory operand is [rDI] */
-	T_HINT = 1 << 12, /* any mandatory prefix; memory is not touched */
+	T_RDI = 1 << 11, /* the memory operand is [rDI] */
 	T_MM = T_MM_REG | T_MM_RM,
 	T_INT = 0, /* the classes of sse.def */
 	T_NUM = T_FP,
@@ -131,9 +130,7 @@ static bool matches(const struct row *r, const struct decoder *d, uint8_t prefix
 {
 	bool w = d->rex & 8;
 
-	if (r->prefix != prefix && !(r->traits & T_HINT))
-		return false;
-	return !((r->traits & T_W0) && w) && !((r->traits & T_W1) && !w);
+	return r->prefix == prefix && !((r->traits & T_W0) && w) && !((r->traits & T_W1) && !w);
 }
 
 static const struct row *row_of(const struct decoder *d)
@@ -209,8 +206,6 @@ static bool skip_unknown(struct decoder *d, struct op *o)
 		    ((d->opcode >= 0x70 && d->opcode <= 0x73) || d->opcode == 0xc2 ||
 		     (d->opcode >= 0xc4 && d->opcode <= 0xc6)));
 
-	if (d->map == MAP_0F && chain.first[d->map][d->opcode] == 0)
-		return false;
 	if (!d->has_modrm)
 		decode_modrm(d, o);
 	if (imm)

@@ -134,14 +134,10 @@ static void store_carefully(struct cpu *c, const struct op *o, unsigned bytes)
 	before = c->fpu;
 	fpu_to_host(&c->fpu);
 	x87_host_memory(CODE, v);
-	if (allowed(c)) {
-		if (!mmu_probe_write(c, at, bytes)) {
-			fpu_to_memory(&c->fpu);
-			c->fpu = before;
-			FAULTED;
-		}
-		if (!vec_store_bytes(c, at, v, bytes))
-			FAULTED;
+	if (allowed(c) && !vec_store_bytes(c, at, v, bytes)) {
+		fpu_to_memory(&c->fpu);
+		c->fpu = before;
+		FAULTED;
 	}
 	done(c, o, true);
 	NEXT;
@@ -168,23 +164,17 @@ X87_STORE(16)
 X87_STORE(32)
 X87_STORE(64)
 
+/* Ten bytes are two stores: the first has happened when the second faults. */
 VEC_OP(x87_store80)
 {
 	uint64_t at = ea_of(c, o);
-	struct {
-		uint64_t low;
-		uint16_t high;
-	} v;
+	uint8_t *p = tlb_write(c, at, 10);
 
 	X87_WAIT;
-	if (unlikely(!c->fpu.quiet))
+	if (unlikely(!c->fpu.quiet || !p))
 		return store_carefully(c, o, 10);
-	if (!mmu_probe_write(c, at, 10))
-		FAULTED;
-	x87_host_memory(CODE, &v);
+	x87_host_memory(CODE, p);
 	c->fpu.fip = op_rip(c, o);
-	STORE(64, at, v.low);
-	STORE(16, at + 8, v.high);
 	NEXT;
 }
 

@@ -26,8 +26,8 @@
 #define POLARITY_HIGH 1u
 #define TRIGGER_LEVEL (3u << 2)
 
-/* FADT flags: WBINVD works, C1 works, sleep button absent, reset register there. */
-#define FADT_FLAGS (1u << 0 | 1u << 2 | 1u << 5 | 1u << 10)
+/* FADT flags: WBINVD and C1 work, no sleep button, no wake by the clock, reset register there. */
+#define FADT_FLAGS (1u << 0 | 1u << 2 | 1u << 5 | 1u << 6 | 1u << 10)
 
 extern const unsigned char dsdt_aml[];
 extern const unsigned int dsdt_aml_bytes;
@@ -41,7 +41,7 @@ struct tables {
 static void add(struct strbuf *b, uint64_t value, unsigned bytes)
 {
 	for (unsigned i = 0; i < bytes; i++)
-		strbuf_add_char(b, (char)(value >> (8 * i)));
+		strbuf_add_char(b, i < 8 ? (char)(value >> (8 * i)) : 0);
 }
 
 static uint8_t sum(const void *p, size_t n)

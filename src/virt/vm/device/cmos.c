@@ -260,6 +260,7 @@ int cmos_new(const struct cmos_config *c, struct cmos **ret, struct err *e)
 	assert(c->bus && c->loop && c->world);
 	m->magic = CMOS_MAGIC;
 	m->c = *c;
+	tzset(); /* or gmtime_r would open the zone's file when no file may be opened any longer */
 	r = bus_add(c->bus, &(struct bus_range){BUS_PORT, MAP_PORT_CMOS, 2, &port_ops, m}, e);
 	if (r < 0) {
 		free(m);

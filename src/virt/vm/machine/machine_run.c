@@ -59,7 +59,10 @@ static void *vcpu_main(void *arg)
 {
 	struct machine_vcpu *t = arg;
 	struct machine *m = t->m;
+	char name[16];
 
+	(void)snprintf(name, sizeof(name), "vcpu%u", t->index);
+	(void)pthread_setname_np(pthread_self(), name);
 	pthread_mutex_lock(&m->lock);
 	while (!m->quit) {
 		if (m->run) {
@@ -85,7 +88,6 @@ static int make_thread(struct machine_vcpu *t, struct err *e)
 {
 	sigset_t all, before;
 	pthread_attr_t attr;
-	char name[16];
 	int r;
 
 	sigfillset(&all);
@@ -100,8 +102,6 @@ static int make_thread(struct machine_vcpu *t, struct err *e)
 		return err_set(e, ERR_EXHAUSTED, "cannot make a thread for vCPU %u: %s", t->index,
 			       strerror(r));
 	t->has_thread = true;
-	(void)snprintf(name, sizeof(name), "vcpu%u", t->index);
-	(void)pthread_setname_np(t->thread, name);
 	return 0;
 }
 
@@ -275,6 +275,8 @@ int machine_start(struct machine *m, struct err *e)
 	if (m->state != MACHINE_IS_MADE)
 		return wrong_state(m, "start", e);
 	m->again = loop_timer_new(m->c.loop, again, m);
+	if (m->ops->prepare)
+		r = m->ops->prepare(m->accel, e);
 	for (unsigned i = 0; r == 0 && i < m->c.cpus; i++)
 		r = make_thread(&m->vcpu[i], e);
 	if (r == 0)
