@@ -54,7 +54,10 @@ static void pull_plug(void *arg)
 	struct program *p = arg;
 
 	p->code = 128 + SIGTERM;
-	machine_end(p->machine);
+	if (p->machine)
+		machine_end(p->machine);
+	else
+		loop_stop(p->loop);
 }
 
 static void resized(void *arg)
@@ -69,14 +72,18 @@ static void press_button(void *arg)
 {
 	struct program *p = arg;
 
-	(void)!machine_power_button(p->machine, NULL);
+	if (p->machine)
+		(void)!machine_power_button(p->machine, NULL);
 }
 
 static void leave(void *arg)
 {
 	struct program *p = arg;
 
-	machine_end(p->machine);
+	if (p->machine)
+		machine_end(p->machine);
+	else
+		loop_stop(p->loop);
 }
 
 /* ---- the console ---- */
@@ -156,6 +163,19 @@ static int start(struct program *p, const struct vm_options *o, struct err *e)
 	return r;
 }
 
+/* From options at once, or when calls have described it. 1: it was called off. */
+static int make(struct program *p, struct vm_options *o, struct err *e)
+{
+	int r;
+
+	if (!o->kernel) {
+		loop_run(p->loop);
+		return vm_doors_begun(p->doors, &p->machine) ? 0 : 1;
+	}
+	r = machine_new(&o->config, &p->machine, e);
+	return r == 0 ? vm_doors_serve(p->doors, p->machine, e) : r;
+}
+
 static int run(struct program *p, struct vm_options *o, struct err *e)
 {
 	struct machine_info i;
@@ -165,8 +185,6 @@ static int run(struct program *p, struct vm_options *o, struct err *e)
 		r = signals(p, e);
 	if (r == 0)
 		r = open_console(p, e);
-	if (r == 0)
-		r = vm_doors_open(o, p->loop, &p->doors, e);
 	if (r < 0)
 		return r;
 	o->config.loop = p->loop;
@@ -174,10 +192,10 @@ static int run(struct program *p, struct vm_options *o, struct err *e)
 	o->config.ended = ended;
 	o->config.arg = p;
 	*(o->serial ? &o->config.serial : &o->config.console) = p->terminal;
-	r = machine_new(&o->config, &p->machine, e);
+	r = vm_doors_open(o, p->loop, &p->doors, e);
 	if (r == 0)
-		r = vm_doors_serve(p->doors, p->machine, o, e);
-	if (r < 0)
+		r = make(p, o, e);
+	if (r != 0)
 		return r;
 	i = machine_info(p->machine);
 	if (i.accel_reason[0] && !o->quiet)
