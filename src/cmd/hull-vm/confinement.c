@@ -102,8 +102,9 @@ static const int syscalls[] = {
 	__NR_exit_group,
 };
 
-/* The directory of the machine's sockets becomes ours with us, unless others may write there as well.
- * A socket in it that the guest shall reach by vsock must let anybody connect: we are nobody. */
+/* The directory of the machine's sockets becomes ours with us, unless others may write there as
+ * well. A socket in it that the guest shall reach by vsock must let anybody connect: we are
+ * nobody. */
 static void take_along(int dirfd)
 {
 	struct stat st;

@@ -1,8 +1,8 @@
 /*
  * What reaches a machine from outside: network cards (a packet socket that a user-mode network is
  * behind, or a tap), the vsock socket and the control socket. All of it is opened before
- * confinement;
- * --dir becomes the working directory, so that the sockets have the same names before and after.
+ * confinement; --dir becomes the working directory, so that the sockets have the same names before
+ * and after.
  */
 #include <fcntl.h>
 #include <stdlib.h>

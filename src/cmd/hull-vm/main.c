@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -88,11 +89,17 @@ static void leave(void *arg)
 
 /* ---- the console ---- */
 
-/* A description of our own, so that making it non-blocking does not reach whoever shares ours. */
+/* A description of our own, so that making it non-blocking does not reach whoever shares ours. A
+ * file is never waited for, and its position is to stay shared. */
 static int reopen(int fd, int flags)
 {
 	auto_free char *path = mem_printf("/proc/self/fd/%d", fd);
-	int own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	int own = -1;
+
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return fd;
+	own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
 	return own >= 0 ? own : fd;
 }

@@ -2,9 +2,9 @@
  * Confinement of a helper process before it touches hostile bytes: own namespaces, a root that is
  * one directory, few capabilities, limits, no new privileges, and an allow-list of system calls.
  *
- * For single-threaded, freshly executed programs (but for all_threads); there is no way back. Order:
- * confine_namespaces (returns in a child that is pid 1 of its pid namespace; the caller's process
- * waits for it and exits like it), confine_root, confine_rights.
+ * For single-threaded, freshly executed programs (but for all_threads); there is no way back.
+ * Order: confine_namespaces (returns in a child that is pid 1 of its pid namespace; the caller's
+ * process waits for it and exits like it), confine_root, confine_rights.
  */
 #pragma once
 
@@ -52,8 +52,8 @@ struct confine_rights {
 /*
  * For a program that must stay the process it is: gives up root for `own_id`, then makes own user,
  * mount, network, ipc, uts and cgroup namespaces in place, and an empty directory the root (or
- * `dirfd`, where it is not -1). Capabilities are left to confine_rights. When the kernel has no user
- * namespaces for us, only the ids are changed and *ret_namespaces is false.
+ * `dirfd`, where it is not -1). Capabilities are left to confine_rights. When the kernel has no
+ * user namespaces for us, only the ids are changed and *ret_namespaces is false.
  */
 int confine_in_place(unsigned own_id, int dirfd, bool *ret_namespaces, struct err *e) must_use;
 

@@ -1,6 +1,7 @@
 /*
- * The PVH entry: 32-bit protected mode without paging, EBX pointing to a start_info with the command
- * line, one module (the initrd) and the memory map. Xen docs/misc/pvh and public/arch-x86/hvm.
+ * The PVH entry: 32-bit protected mode without paging, EBX pointing to a start_info with the
+ * command line, one module (the initrd) and the memory map. Xen docs/misc/pvh and
+ * public/arch-x86/hvm.
  */
 #include <assert.h>
 

@@ -1,9 +1,9 @@
 /*
- * Both accelerators behind one contract: the same small guests, in real, protected and long mode, run
- * on each: ports, memory-mapped registers, doorbells, interrupts (edge, level with its EOI), start of a
- * second processor, kicks, triple faults, reset, and state that is written and read back. KVM's are
- * skipped where there is no /dev/kvm. Only instructions that a KVM emulates which cannot run kernel
- * code natively: no IRET in protected mode, for one.
+ * Both accelerators behind one contract: the same small guests, in real, protected and long mode,
+ * run on each: ports, memory-mapped registers, doorbells, interrupts (edge, level with its EOI),
+ * start of a second processor, kicks, triple faults, reset, and state that is written and read
+ * back. KVM's are skipped where there is no /dev/kvm. Only instructions that a KVM emulates which
+ * cannot run kernel code natively: no IRET in protected mode, for one.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -254,7 +254,8 @@ static int make_disks(struct machine *m, struct err *e)
 	return r;
 }
 
-/* After PCI, their front, has gone: parts are dropped backwards, so this is pci's neighbour above. */
+/* After PCI, their front, has gone: parts are dropped backwards, so this is pci's neighbour
+ * above. */
 static void drop_disks(struct machine *m)
 {
 	for (size_t i = 0; i < MACHINE_DISKS_MAX; i++)
