@@ -269,7 +269,7 @@ static int read_init(const char *path, struct strbuf *out, struct err *e)
 
 static int keep(struct kernel *k, const char *root, struct str init, struct err *e)
 {
-	struct image packed = image_of_memory(k->image.p, k->image.n, k->version);
+	struct boot_image packed = boot_image_of_memory(k->image.p, k->image.n, k->version);
 	auto_strbuf struct strbuf initrd = {0};
 	auto_json struct json *j = NULL;
 	auto_close int store = -1;

@@ -25,12 +25,13 @@
 #include "terminal.h"
 #include "virt/guest/session.h"
 
-#define BUTTON_AFTER_MS 5000
-#define END_MS		10000
-#define TURN_MS		500
-#define SLIRP_READY_MS	5000
-#define STATUS_MAX	512
-#define NET_FD		3
+#define BUTTON_AFTER_MS	   5000
+#define END_MS		   10000
+#define TURN_MS		   500
+#define SLIRP_READY_MS	   5000
+#define CONSOLE_TAIL_BYTES 1024
+#define STATUS_MAX	   512
+#define NET_FD		   3
 
 struct mind {
 	const struct mate_spec *s;
@@ -254,6 +255,30 @@ static int wait_for_vm(struct mind *m, struct err *e)
 	}
 }
 
+/* What the kernel said last, where it may say why there is no agent. */
+static void show_console(const struct mate_spec *s)
+{
+	auto_close int fd = open(s->console_log, O_RDONLY | O_CLOEXEC);
+	char tail[CONSOLE_TAIL_BYTES];
+	off_t end = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
+	off_t from = end > (off_t)sizeof(tail) ? end - (off_t)sizeof(tail) : 0;
+	ssize_t n = end > 0 ? pread(fd, tail, sizeof(tail), from) : 0;
+
+	for (ssize_t i = 0; i < n; i++)
+		if (tail[i] == '\r')
+			tail[i] = ' ';
+	if (n > 0)
+		(void)!write(2, tail, (size_t)n);
+}
+
+static int vm_ended_early(const struct mate_spec *s, struct err *e)
+{
+	show_console(s);
+	return err_set(e, ERR_UNAVAILABLE,
+		       "the machine ended before its agent answered; its console is in '%s'",
+		       s->console_log);
+}
+
 /* The agent's call; a machine that ends before it has said why on its console. */
 static int await_agent(struct mind *m, struct err *e)
 {
@@ -268,11 +293,7 @@ static int await_agent(struct mind *m, struct err *e)
 		if (set[0].revents)
 			return accept4(m->listener, NULL, NULL, SOCK_CLOEXEC);
 		if (set[1].revents)
-			return err_set(
-				e, ERR_UNAVAILABLE,
-				"the machine ended before its agent answered; its console is "
-				"in '%s'",
-				m->s->console_log);
+			return vm_ended_early(m->s, e);
 		if (set[2].revents && read(m->signals, &news, sizeof(news)) > 0 &&
 		    (news.ssi_signo == SIGTERM || news.ssi_signo == SIGINT))
 			return err_set(e, ERR_GONE, "ended while the machine booted");
