@@ -186,13 +186,9 @@ static int check_words(const struct json *m, struct err *e)
 	return 0;
 }
 
-static int check(struct workload *w, struct err *e)
+/* What only a container has, so far. */
+static int check_possible(const struct host_config *h, struct err *e)
 {
-	struct host_config *h = &w->request.host;
-	const struct json *m = machine_of(w), *disks = json_get(m, "Disks");
-	auto_arena struct arena a = {0};
-	auto_json struct json *j = json_new_object();
-
 	if (h->binds || h->mounts_n || h->volumes_from || h->tmpfs)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "a machine has disks: volumes, binds and tmpfs mounts are not "
@@ -202,6 +198,18 @@ static int check(struct workload *w, struct err *e)
 			e, ERR_UNSUPPORTED,
 			"a machine's ports are published by 'hull vm run --publish' only, so "
 			"far");
+	return 0;
+}
+
+static int check(struct workload *w, struct err *e)
+{
+	struct host_config *h = &w->request.host;
+	const struct json *m = machine_of(w), *disks = json_get(m, "Disks");
+	auto_arena struct arena a = {0};
+	auto_json struct json *j = json_new_object();
+
+	if (check_possible(h, e) < 0)
+		return -ERR_UNSUPPORTED;
 	if (check_range(m, "Cpus", 1, CPUS_MOST, "number of CPUs", e) < 0 ||
 	    check_range(m, "Memory", MEMORY_LEAST, MEMORY_MOST, "memory size", e) < 0 ||
 	    check_range(m, "DiskSize", DISK_LEAST, DISK_MOST, "disk size", e) < 0 ||
