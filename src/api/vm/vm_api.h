@@ -14,7 +14,7 @@
  *	PATCH /vm                       Paused, Resumed
  *	GET  /vm/stats                  what it has used; not Firecracker's
  *
- * Success without an answer is 204; what is wrong is 400 with {"fault_message": TEXT}, as there. Keys
+ * Success without an answer is 204; a fault is 400 with {"fault_message": TEXT}, as there. Keys
  * that a section does not have are refused. A drive may say "format" (raw is assumed, as there).
  *
  * What a call means is its owner's affair: struct vm_api_ops. Everything on the loop's thread.
