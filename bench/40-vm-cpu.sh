@@ -12,7 +12,7 @@ line="console=ttyS0 quiet panic=-1"
 
 # hull RUN, qemu RUN: boots, runs RUN, powers off.
 hull() {
-	"$B/hull-vm" --accel cpu --cpus 1 --memory 512M --kernel "$K" --initrd "$I" --append "$line run=$1" \
+	"$B/hull-vm" --accel cpu --boot pvh --cpus 1 --memory 512M --kernel "$K" --initrd "$I" --append "$line run=$1" \
 		--no-reboot --quiet --stats
 }
 qemu() {

@@ -110,7 +110,7 @@ static int choose(const struct boot_config *c, const struct elf *f, enum boot_pr
 
 	*ret = c->protocol;
 	if (c->protocol == BOOT_AUTO)
-		*ret = f->has_pvh ? BOOT_PVH : BOOT_LINUX64;
+		*ret = f->has_pvh && !f->is_linux ? BOOT_PVH : BOOT_LINUX64;
 	if (*ret == BOOT_PVH && !f->has_pvh)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "'%s' has no PVH entry: boot it by Linux's 64-bit protocol",
@@ -127,11 +127,12 @@ static int load(const struct boot_config *c, const struct boot_image *kernel,
 		const struct bzimage *z, struct vcpu_state *s, struct boot_report *ret,
 		struct err *e)
 {
-	struct elf f;
+	struct elf f = {0};
 	struct boot_plan p = {.c = c, .elf = &f};
 	enum boot_protocol protocol = c->protocol;
 	int r = elf_parse(kernel, &f, e);
 
+	f.is_linux = f.is_linux || z;
 	if (r == 0)
 		r = choose(c, &f, &protocol, e);
 	if (r == 0)

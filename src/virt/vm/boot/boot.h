@@ -17,7 +17,7 @@
 #define BOOT_SEED_BYTES 32
 
 enum boot_protocol {
-	BOOT_AUTO, /* PVH where the kernel has its note */
+	BOOT_AUTO, /* the 64-bit protocol for Linux, since it carries randomness; PVH for others */
 	BOOT_PVH,
 	BOOT_LINUX64,
 };

@@ -119,8 +119,8 @@ static int add_segment(const struct boot_image *i, struct elf *f, const struct e
 }
 
 /* Notes: name and description, each padded to four bytes. */
-static int find_pvh(const struct boot_image *i, struct elf *f, const struct elf_segment *s,
-		    struct err *e)
+static int read_notes(const struct boot_image *i, struct elf *f, const struct elf_segment *s,
+		      struct err *e)
 {
 	uint64_t n = s->file_bytes < ELF_NOTES_MAX ? s->file_bytes : ELF_NOTES_MAX;
 	auto_free uint8_t *notes = mem_new_bytes(1, n + 1);
@@ -134,6 +134,8 @@ static int find_pvh(const struct boot_image *i, struct elf *f, const struct elf_
 		const unsigned char *value = cursor_bytes(&c, ((uint64_t)value_n + 3) & ~3ull);
 		struct cursor v = cursor_of(value, value_n);
 
+		if (name && name_n == 6 && memcmp(name, "Linux", 6) == 0)
+			f->is_linux = true;
 		if (!name || !value || name_n != 4 || memcmp(name, "Xen", 4) != 0 ||
 		    type != NOTE_PVH || value_n < 4)
 			continue;
@@ -163,7 +165,7 @@ static int parse_program(const struct boot_image *i, struct elf *f, uint64_t at,
 	assert(!c.bad);
 	if (type == SEGMENT_LOAD)
 		return add_segment(i, f, &s, e);
-	return type == SEGMENT_NOTE ? find_pvh(i, f, &s, e) : 0;
+	return type == SEGMENT_NOTE ? read_notes(i, f, &s, e) : 0;
 }
 
 bool elf_loads(const struct elf *f, uint64_t address)

@@ -20,6 +20,7 @@ struct elf_segment {
 
 struct elf {
 	uint64_t entry;
+	bool is_linux; /* says one of its notes */
 	bool has_pvh;
 	uint32_t pvh_entry;
 	struct elf_segment segment[ELF_SEGMENTS_MAX];
