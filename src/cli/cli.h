@@ -39,6 +39,9 @@ struct verb {
 	int operands_least, operands_most; /* most -1: any number */
 	int (*run)(const struct context *c, void *options, int argc, char **argv, struct err *e);
 	bool hidden;
+	const char *group; /* "vm": the verb that this one stands behind; NULL: none */
+	const struct verb
+		*members; /* verbs behind this one, ended by one without a name; or NULL */
 };
 
 int cli_main(int argc, char **argv);

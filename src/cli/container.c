@@ -110,9 +110,13 @@ int container_start_verb(const struct context *c, void *options, int argc, char 
 	r = client_call(c, "GET", target, NULL, &j, e);
 	if (r < 0)
 		return r;
-	return run_attached(c, argv[0], o->interactive,
-			    json_get_bool(json_get(j, "Config"), "Tty", false),
-			    json_get_bool(json_get(j, "HostConfig"), "AutoRemove", false), e);
+	return run_attached(
+		c, argv[0],
+		&(struct attach_how){
+			.interactive = o->interactive,
+			.tty = json_get_bool(json_get(j, "Config"), "Tty", false),
+			.removed = json_get_bool(json_get(j, "HostConfig"), "AutoRemove", false)},
+		e);
 }
 
 int container_wait_verb(const struct context *c, void *options, int argc, char **argv,

@@ -120,20 +120,30 @@ static int open_input(const char *path, const char *verb, struct err *e)
 	return fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
 }
 
+/* An archive to the daemon; what is said against it begins with its name. */
+static int upload(const struct context *c, const char *target, const char *path, int fd, bool quiet,
+		  struct err *e)
+{
+	const struct client_request q = {.method = "POST",
+					 .target = target,
+					 .body_fd = fd,
+					 .body_type = "application/x-tar"};
+	int r = with_progress(c, &q, quiet, e);
+
+	if (r < 0 && path && !text_eq(path, "-"))
+		return err_wrap(e, "'%s'", path);
+	return r < 0 ? err_wrap(e, "standard input") : r;
+}
+
 int image_load_verb(const struct context *c, void *options, int argc, char **argv, struct err *e)
 {
 	const struct image_options *o = options;
-	auto_close int fd = open_input(o->file ? o->file : argv[0], "load", e);
+	const char *path = o->file ? o->file : argv[0];
+	auto_close int fd = open_input(path, "load", e);
 
 	if (fd < 0)
 		return fd;
-	return with_progress(c,
-			     &(struct client_request){.method = "POST",
-						      .target = o->quiet ? "/images/load?quiet=1"
-									 : "/images/load",
-						      .body_fd = fd,
-						      .body_type = "application/x-tar"},
-			     false, e);
+	return upload(c, o->quiet ? "/images/load?quiet=1" : "/images/load", path, fd, false, e);
 }
 
 int image_save_verb(const struct context *c, void *options, int argc, char **argv, struct err *e)
@@ -188,12 +198,7 @@ int image_import_verb(const struct context *c, void *options, int argc, char **a
 		strbuf_add_text(&target, "&message=");
 		http_encode(&target, o->message);
 	}
-	return with_progress(c,
-			     &(struct client_request){.method = "POST",
-						      .target = strbuf_text(&target),
-						      .body_fd = fd,
-						      .body_type = "application/x-tar"},
-			     o->quiet, e);
+	return upload(c, strbuf_text(&target), argv[0], fd, o->quiet, e);
 }
 
 int image_tag_verb(const struct context *c, void *options, int argc, char **argv, struct err *e)

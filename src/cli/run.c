@@ -92,30 +92,27 @@ static const struct option_row run_rows[] = {
 const struct option_table run_table = {run_rows, array_len(run_rows), sizeof(struct run_options),
 				       NULL};
 
-/* Creates the container, pulling the image where it is missing and that is wanted. */
-static int create(const struct context *c, const struct run_options *o, char **argv, char **ret_id,
-		  struct err *e)
+int run_create(const struct context *c, const struct create_how *how, const struct json *body,
+	       char **ret_id, struct err *e)
 {
-	auto_json struct json *body = NULL, *reply = NULL;
+	auto_json struct json *reply = NULL;
 	auto_strbuf struct strbuf target = {0};
-	bool always = text_eq(o->pull, "always");
-	int r = request_make(o, argv[0], argv + 1, &body, e);
+	bool always = how->image && text_eq(how->pull, "always");
+	int r;
 
-	if (r < 0)
-		return r;
 	strbuf_add_text(&target, "/containers/create?name=");
-	http_encode(&target, o->name ? o->name : "");
-	if (o->platform) {
+	http_encode(&target, how->name ? how->name : "");
+	if (how->platform) {
 		strbuf_add_text(&target, "&platform=");
-		http_encode(&target, o->platform);
+		http_encode(&target, how->platform);
 	}
-	if (always && (r = image_pull(c, argv[0], o->platform, o->quiet, e)) < 0)
+	if (always && (r = image_pull(c, how->image, how->platform, how->quiet, e)) < 0)
 		return r;
 	r = client_call(c, "POST", strbuf_text(&target), body, &reply, e);
-	if (r == -ERR_NOT_FOUND && strstr(e->text, "No such image") && !always &&
-	    !text_eq(o->pull, "never")) {
-		fprintf(stderr, "hull: image '%s' is not here, pulling it\n", argv[0]);
-		r = image_pull(c, argv[0], o->platform, o->quiet, e);
+	if (r == -ERR_NOT_FOUND && how->image && strstr(e->text, "No such image") && !always &&
+	    !text_eq(how->pull, "never")) {
+		fprintf(stderr, "hull: image '%s' is not here, pulling it\n", how->image);
+		r = image_pull(c, how->image, how->platform, how->quiet, e);
 		if (r == 0)
 			r = client_call(c, "POST", strbuf_text(&target), body, &reply, e);
 	}
@@ -126,6 +123,21 @@ static int create(const struct context *c, const struct run_options *o, char **a
 			json_text(json_at(json_get(reply, "Warnings"), i)));
 	*ret_id = mem_dup_text(json_get_text(reply, "Id"));
 	return *ret_id ? 0 : err_set(e, ERR_INTERNAL, "the daemon gave no id");
+}
+
+static int create(const struct context *c, const struct run_options *o, char **argv, char **ret_id,
+		  struct err *e)
+{
+	const struct create_how how = {.image = argv[0],
+				       .name = o->name,
+				       .platform = o->platform,
+				       .pull = o->pull,
+				       .quiet = o->quiet};
+	auto_json struct json *body = NULL;
+
+	if (request_make(o, argv[0], argv + 1, &body, e) < 0)
+		return -(int)e->kind;
+	return run_create(c, &how, body, ret_id, e);
 }
 
 /*
@@ -154,7 +166,7 @@ static void remove_quietly(const struct context *c, const char *id)
 	(void)!client_call(c, "DELETE", target, NULL, NULL, NULL);
 }
 
-static int start(const struct context *c, const char *id, bool removed, struct err *e)
+int run_start(const struct context *c, const char *id, bool removed, struct err *e)
 {
 	auto_free char *target = client_target("/containers/%s/start", id);
 	int r = client_call(c, "POST", target, NULL, NULL, e), code;
@@ -168,43 +180,62 @@ static int start(const struct context *c, const char *id, bool removed, struct e
 	return code;
 }
 
-/* Reads the reply of a wait call that is already open. */
+/*
+ * Reads the reply of a wait call that is already open. Says why it was killed, where the daemon
+ * knows: a limit that was hit, and how much was asked.
+ */
 static int waited_code(struct http_local *h, struct err *e)
 {
 	auto_strbuf struct strbuf reply = {0};
 	auto_json struct json *j = NULL;
+	const char *why;
 	int r = http_local_read_all(h, 1u << 16, &reply, e);
 
 	if (r == 0)
 		r = json_parse(strbuf_str(&reply), "the reply of wait", &j, e);
-	return r < 0 ? err_wrap(e, "waiting for the container")
-		     : (int)json_get_i64(j, "StatusCode", 1);
+	if (r < 0)
+		return err_wrap(e, "waiting for the container");
+	r = (int)json_get_i64(j, "StatusCode", 1);
+	why = json_get_text(j, "Reason");
+	if (r == EXIT_KILLED && why)
+		fprintf(stderr, "hull: %s\n", why);
+	return r;
 }
 
-/* Why it was killed, where the daemon knows: a limit that was hit and how much was asked. */
-static void tell_killed(const struct context *c, const char *id)
+/* It was left with the detach keys, not ended: it still runs. */
+static bool goes_on(const struct context *c, const char *id)
 {
 	auto_free char *target = client_target("/containers/%s/json", id);
 	auto_json struct json *j = NULL;
-	const char *why;
 
-	if (client_call(c, "GET", target, NULL, &j, NULL) < 0)
-		return;
-	why = json_get_text(json_get(j, "State"), "Error");
-	if (why && *why)
-		fprintf(stderr, "hull: %s\n", why);
+	return client_call(c, "GET", target, NULL, &j, NULL) == 0 &&
+	       json_get_bool(json_get(j, "State"), "Running", false);
 }
 
-int run_attached(const struct context *c, const char *id, bool interactive, bool tty, bool removed,
+static char *attach_target(const char *id, const struct attach_how *how)
+{
+	auto_free char *path =
+		client_target("/containers/%s/attach?stream=1&stdout=1&stderr=1", id);
+	struct strbuf target = {0};
+
+	strbuf_add_text(&target, path);
+	if (how->interactive)
+		strbuf_add_text(&target, "&stdin=1");
+	if (how->keys) {
+		strbuf_add_text(&target, "&detachKeys=");
+		http_encode(&target, how->keys);
+	}
+	return strbuf_take(&target);
+}
+
+int run_attached(const struct context *c, const char *id, const struct attach_how *how,
 		 struct err *e)
 {
-	auto_free char *attach = client_target(
-		interactive ? "/containers/%s/attach?stream=1&stdout=1&stderr=1&stdin=1"
-			    : "/containers/%s/attach?stream=1&stdout=1&stderr=1",
-		id);
-	auto_free char *wait = client_target(removed ? "/containers/%s/wait?condition=removed"
-						     : "/containers/%s/wait?condition=next-exit",
-					     id);
+	auto_free char *attach = attach_target(id, how);
+	auto_free char *wait =
+		client_target(how->removed ? "/containers/%s/wait?condition=removed"
+					   : "/containers/%s/wait?condition=next-exit",
+			      id);
 	auto_free char *resize = client_target("/containers/%s/resize", id);
 	auto_free char *kill = client_target("/containers/%s/kill", id);
 	auto_strbuf struct strbuf early = {0};
@@ -218,16 +249,18 @@ int run_attached(const struct context *c, const char *id, bool interactive, bool
 	r = client_open(c, &wait_request, &waiting, e);
 	if (r < 0)
 		return r;
-	r = start(c, id, removed, e);
+	r = run_start(c, id, how->removed, e);
 	if (r == 0)
-		r = stream_run(&(struct stream_options){c, fd, &early, interactive, tty, resize,
-							tty ? NULL : kill, NULL},
+		r = stream_run(&(struct stream_options){c, fd, &early, how->interactive, how->tty,
+							resize, how->tty ? NULL : kill, NULL},
 			       e);
+	if (r == 0 && how->tty && how->interactive && goes_on(c, id)) {
+		http_local_close(&waiting);
+		return 0;
+	}
 	if (r == 0)
 		r = waited_code(&waiting, e);
 	http_local_close(&waiting);
-	if (r == EXIT_KILLED && !removed)
-		tell_killed(c, id);
 	return r;
 }
 
@@ -242,11 +275,15 @@ int run_verb(const struct context *c, void *options, int argc, char **argv, stru
 			       "standard input is not a terminal, so -t cannot be used with -i");
 	r = create(c, o, argv, &id, e);
 	if (r == 0 && o->detach) {
-		r = start(c, id, o->remove, e);
+		r = run_start(c, id, o->remove, e);
 		if (r == 0)
 			printf("%s\n", id);
 	} else if (r == 0) {
-		r = run_attached(c, id, o->interactive, o->tty, o->remove, e);
+		r = run_attached(c, id,
+				 &(struct attach_how){.interactive = o->interactive,
+						      .tty = o->tty,
+						      .removed = o->remove},
+				 e);
 	}
 	if (r >= 0)
 		return r;

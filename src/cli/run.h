@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cli/cli.h"
+#include "ground/format/json.h"
 
 struct run_options {
 	bool detach, interactive, tty, remove, init, privileged, read_only, no_healthcheck,
@@ -22,6 +23,15 @@ struct run_options {
 extern const struct option_table run_table;
 
 int run_verb(const struct context *c, void *options, int argc, char **argv, struct err *e);
+/* Creates from a body, pulling `image` (NULL: none) where it is missing and that is wanted. */
+struct create_how {
+	const char *image, *name, *platform, *pull;
+	bool quiet;
+};
+int run_create(const struct context *c, const struct create_how *how, const struct json *body,
+	       char **ret_id, struct err *e) must_use;
+/* Starts; positive: the exit code of a start that failed, which was said already. */
+int run_start(const struct context *c, const char *id, bool removed, struct err *e) must_use;
 int create_verb(const struct context *c, void *options, int argc, char **argv, struct err *e);
 
 struct exec_options {
@@ -39,5 +49,9 @@ struct attach_options {
 int attach_verb(const struct context *c, void *options, int argc, char **argv, struct err *e);
 
 /* `hull start -a` shares run's attached part: starts `name` and returns its exit code. */
-int run_attached(const struct context *c, const char *name, bool interactive, bool tty,
-		 bool removed, struct err *e) must_use;
+struct attach_how {
+	bool interactive, tty, removed;
+	const char *keys; /* that leave it, as in "ctrl-]"; NULL: ctrl-p,ctrl-q */
+};
+int run_attached(const struct context *c, const char *name, const struct attach_how *how,
+		 struct err *e) must_use;

@@ -12,6 +12,7 @@
 #include "cli/daemon.h"
 #include "cli/image.h"
 #include "cli/run.h"
+#include "cli/vm.h"
 #include "ground/base/mem.h"
 
 #define EXIT_FAILED  1
@@ -209,6 +210,8 @@ static const struct verb verbs[] = {
 	 image_import_verb},
 	{"tag", "IMAGE NAME", "give an image another name", NULL, false, 2, 2, image_tag_verb},
 	{"rmi", "IMAGE...", "remove images", &rmi_table, false, 1, -1, image_remove_verb},
+	{"vm", "VERB ...", "virtual machines; hull vm lists its verbs", NULL, true, 0, -1, NULL,
+	 false, NULL, vm_verbs},
 	{"up", "", "start the daemon and keep it alive", NULL, false, 0, 0, daemon_up},
 	{"down", "", "stop every container and the daemon", &down_table, false, 0, 0, daemon_down},
 	{"status", "", "say whether the daemon runs and what it holds", NULL, false, 0, 0,
@@ -217,46 +220,69 @@ static const struct verb verbs[] = {
 	 daemon_supervise, true},
 };
 
-static void print_usage(void)
+/* Of all verbs, or of those behind one. */
+static void print_usage(const struct verb *group)
 {
 	auto_strbuf struct strbuf options = {0};
+	const struct verb *v = group ? group->members : verbs;
+	size_t n = group ? SIZE_MAX : array_len(verbs);
 
-	printf("usage: hull [OPTIONS] VERB ...\n\nContainers and images on this machine.\n\n");
-	for (size_t i = 0; i < array_len(verbs); i++) {
-		if (!verbs[i].hidden)
-			printf("  %-9s %s\n", verbs[i].name, verbs[i].help);
+	if (group)
+		printf("usage: hull %s VERB ...\n\nVirtual machines on this machine.\n\n",
+		       group->name);
+	else
+		printf("usage: hull [OPTIONS] VERB ...\n\n"
+		       "Containers, images and virtual machines on this machine.\n\n");
+	for (size_t i = 0; i < n && v[i].name; i++) {
+		if (!v[i].hidden)
+			printf("  %-9s %s\n", v[i].name, v[i].help);
 	}
 	options_help(global_rows, array_len(global_rows), &options);
-	printf("\nOptions, before the verb or behind it:\n%s\nMore on one verb: hull VERB --help\n",
-	       strbuf_text(&options));
+	printf("\nOptions, before the verb or behind it:\n%s\nMore on one verb: hull %s%sVERB "
+	       "--help\n",
+	       strbuf_text(&options), group ? group->name : "", group ? " " : "");
+}
+
+/* "run", or "vm run" */
+static char *full_name(const struct verb *v)
+{
+	return v->group ? mem_printf("%s %s", v->group, v->name) : mem_dup_text(v->name);
 }
 
 static void print_verb_help(const struct verb *v)
 {
 	auto_strbuf struct strbuf options = {0};
+	auto_free char *name = full_name(v);
 
+	if (v->members) {
+		print_usage(v);
+		return;
+	}
 	if (v->options)
 		options_help(v->options->rows, v->options->n, &options);
-	printf("usage: hull %s%s %s\n\n%s\n%s%s", v->name, options.n ? " [OPTIONS]" : "",
-	       v->operands, v->help, options.n ? "\n" : "", strbuf_text(&options));
+	printf("usage: hull %s%s %s\n\n%s\n%s%s", name, options.n ? " [OPTIONS]" : "", v->operands,
+	       v->help, options.n ? "\n" : "", strbuf_text(&options));
 }
 
-static const struct verb *verb_of(const char *name, struct err *e)
+static const struct verb *verb_of(const struct verb *group, const char *name, struct err *e)
 {
 	const char *names[array_len(verbs)];
+	const struct verb *v = group ? group->members : verbs;
 	const char *closest;
+	size_t n = 0;
 
-	for (size_t i = 0; i < array_len(verbs); i++) {
-		if (text_eq(verbs[i].name, name))
-			return &verbs[i];
-		names[i] = verbs[i].hidden ? NULL : verbs[i].name;
+	for (; n < array_len(verbs) && v[n].name; n++) {
+		if (text_eq(v[n].name, name))
+			return &v[n];
+		names[n] = v[n].hidden ? NULL : v[n].name;
 	}
-	closest = options_closest(name, names, array_len(names));
+	closest = options_closest(name, names, n);
 	if (closest)
 		(void)err_set(e, ERR_INVALID, "unknown verb '%s'; did you mean '%s'?", name,
 			      closest);
 	else
-		(void)err_set(e, ERR_INVALID, "unknown verb '%s'; hull --help lists them", name);
+		(void)err_set(e, ERR_INVALID, "unknown verb '%s'; hull %s%s--help lists them", name,
+			      group ? group->name : "", group ? " " : "");
 	return NULL;
 }
 
@@ -271,7 +297,8 @@ static int check_operands(const struct verb *v, int n, struct err *e)
 {
 	if (n >= v->operands_least && (v->operands_most < 0 || n <= v->operands_most))
 		return 0;
-	return err_set(e, ERR_INVALID, "usage: hull %s%s %s", v->name,
+	return err_set(e, ERR_INVALID, "usage: hull %s%s%s%s %s", v->group ? v->group : "",
+		       v->group ? " " : "", v->name,
 		       v->options && v->options->n ? " [OPTIONS]" : "", v->operands);
 }
 
@@ -335,6 +362,19 @@ static int run_one(const struct verb *v, struct global_options *g, int argc, cha
 	return r;
 }
 
+/* `hull help [VERB [VERB]]` */
+static int help(int argc, char **argv)
+{
+	const struct verb *v = argc > 0 ? verb_of(NULL, argv[0], NULL) : NULL;
+	const struct verb *member = v && v->members && argc > 1 ? verb_of(v, argv[1], NULL) : NULL;
+
+	if (v)
+		print_verb_help(member ? member : v);
+	else
+		print_usage(NULL);
+	return 0;
+}
+
 int cli_main(int argc, char **argv)
 {
 	struct global_options g = {0};
@@ -349,15 +389,23 @@ int cli_main(int argc, char **argv)
 		printf("hull 0.1.0\n");
 		return 0;
 	}
-	if (g.help || first >= argc || text_eq(argv[first], "help")) {
-		v = first + 1 < argc ? verb_of(argv[first + 1], &e) : NULL;
-		if (v)
-			print_verb_help(v);
-		else
-			print_usage();
-		return g.help || first < argc ? 0 : EXIT_USAGE;
+	if (first >= argc && !g.help) {
+		print_usage(NULL);
+		return EXIT_USAGE;
 	}
-	v = verb_of(argv[first], &e);
+	if (g.help || text_eq(argv[first], "help"))
+		return help(argc - first - 1, argv + first + 1);
+	v = verb_of(NULL, argv[first], &e);
+	if (v && v->members) {
+		const struct verb *group = v;
+
+		first++;
+		if (first >= argc || text_eq(argv[first], "--help") || text_eq(argv[first], "-h")) {
+			print_usage(group);
+			return first < argc ? 0 : EXIT_USAGE;
+		}
+		v = verb_of(group, argv[first], &e);
+	}
 	if (!v)
 		return complain(&e, EXIT_USAGE);
 	return run_one(v, &g, argc - first, argv + first, &e);

@@ -300,6 +300,8 @@ static void hold_layers(struct workload *w)
 	auto_free char *who = mem_printf("container %.12s", w->id);
 	struct err e = {0};
 
+	if (!*w->image_id) /* a machine of its own disks */
+		return;
 	if (image_hold_id(w->engine->images, w->image_id, who, &w->lower, &w->hold, &e) < 0)
 		log_warn("container %.12s cannot be started: %s", w->id, e.text);
 }

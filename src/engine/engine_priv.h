@@ -109,7 +109,7 @@ struct workload {
 	int64_t created_ns;
 	struct arena arena;		  /* what follows up to `mounts` */
 	struct container_request request; /* merged with the image's config */
-	struct json *borrowed[4];	  /* subtrees that the request points into */
+	struct json *borrowed[5];	  /* subtrees that the request points into */
 	struct volume_mount *mounts;
 	size_t mounts_n;
 	char image_id[IMAGE_DIGEST_CHARS + 1];
@@ -173,6 +173,8 @@ int workload_decode(struct engine *g, const char *id, struct str record, struct 
 		    struct err *e) must_use;
 /* What keeper orders say of the root file system: lower, upper, work or root_path. */
 void workload_root_orders(struct workload *w, struct arena *a, struct keeper_orders *ret);
+/* What keeper orders say of the log. */
+void workload_log_orders(const struct workload *w, struct arena *a, struct keeper_orders *ret);
 void workload_close_fds(struct workload *w);
 bool workload_runs(const struct workload *w); /* running, paused or restarting */
 void workload_set_error(struct workload *w, const char *text);

@@ -1,7 +1,8 @@
 /*
  * A container's files: copy in and out, export, commit, changes, sizes. Trees are packed and
  * unpacked by the image store's confined child; here is only which tree it is. A running
- * container's is the root of its first process, a stopped one's is its overlay.
+ * container's is the root of its first process, a stopped one's is its overlay. Export takes the
+ * root alone, a copy also what is mounted there.
  */
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -123,12 +124,23 @@ static void tree_ready(void *arg)
 	j->then(j);
 }
 
+/* Its files are on disks of its own; what /proc shows of its process is the host. */
+static int refuse_machine(const struct workload *w, struct err *e)
+{
+	if (!w->runtime->machine)
+		return 0;
+	return err_set(e, ERR_UNSUPPORTED,
+		       "'%s' is a machine: its files can only be reached from inside", w->name);
+}
+
 static int tree_begin(struct user *u, const char *ref, struct file_job *j, struct err *e)
 {
 	struct workload *w;
 
 	if (workload_find(u, ref, &w, e) < 0)
 		return -ERR_NOT_FOUND;
+	if (refuse_machine(w, e) < 0)
+		return -ERR_UNSUPPORTED;
 	memcpy(j->id, w->id, sizeof(j->id));
 	if (w->pid && workload_runs(w)) {
 		if (open_root(w, &j->root, e) < 0)
@@ -267,7 +279,12 @@ static void pack_go(struct file_job *j)
 {
 	struct image_watch watch = {.done = pack_done, .ctx = j};
 	struct image_pack p = {
-		.tree = j->tree, .path = j->path, .rename = j->rename, .fd = j->pipe};
+		.tree = j->tree,
+		.path = j->path,
+		.rename = j->rename,
+		.fd = j->pipe,
+		.one_mount = !j->stat, /* export, not copy */
+	};
 
 	if (!j->error.kind && j->abandoned)
 		(void)err_set(&j->error, ERR_GONE, "the client has left");
@@ -428,20 +445,19 @@ static int commit_begin(struct user *u, const char *ref, const struct commit_opt
 
 	if (workload_find(u, ref, &w, &j->error) < 0)
 		return -ERR_NOT_FOUND;
+	if (refuse_machine(w, &j->error) < 0)
+		return -ERR_UNSUPPORTED;
 	memcpy(j->id, w->id, sizeof(j->id));
 	workload_root_orders(w, &j->arena, &root);
-	if (root.root_path)
-		return err_set(&j->error, ERR_UNSUPPORTED,
-			       "commit needs overlay, which does not work under '%s'",
-			       u->engine->root);
 	own = request_config_json(&w->request.config);
 	json_remove(own, "Image");
 	if (changes_merge(own, o->config, o->changes, &j->config, &j->error) < 0 ||
 	    image_find(u->engine->images, w->image_id, &j->image, &j->error) < 0)
 		return -ERR_INVALID;
 	struct image_commit c = {
-		.base = j->image,
-		.upper = root.upper,
+		/* A copied root does not know what is its own: it becomes one layer. */
+		.base = root.root_path ? NULL : j->image,
+		.upper = root.root_path ? root.root_path : root.upper,
 		.reference = o->reference && *o->reference ? o->reference : NULL,
 		.author = o->author,
 		.message = o->comment,
@@ -529,6 +545,14 @@ static void measure(struct user *u, const char *ref, struct measuring *m)
 		return;
 	}
 	workload_root_orders(w, &a, &root);
+	if (root.root_path && m->found) {
+		(void)err_set(&m->error, ERR_UNSUPPORTED,
+			      "what changed is not known: overlay does not work under '%s', and "
+			      "the root is a copy",
+			      u->engine->root);
+		loop_defer(u->engine->loop, measured, m);
+		return;
+	}
 	m->upper = mem_dup_text(root.upper ? root.upper : root.root_path);
 	m->lower = mem_dup_texts(w->lower);
 	for (size_t k = 0; k < array_len(always_mounted); k++)

@@ -104,6 +104,11 @@ static bool match_network(const struct workload *w, const struct filters *f)
 	return false;
 }
 
+static bool match_isolation(const struct workload *w, const struct filters *f)
+{
+	return filter_match(f, "isolation", w->runtime->machine ? "vm" : "container");
+}
+
 static bool match_volume(const struct workload *w, const struct filters *f)
 {
 	if (!filter_has(f, "volume"))
@@ -167,8 +172,9 @@ static bool passes(struct workload *w, const struct question *q, struct arena *a
 
 	return !w->hidden && match_running(w, q) && match_bounds(w, q) && match_state(w, f) &&
 	       match_name(w, f) && filter_match_labels(f, w->request.config.labels) &&
-	       match_network(w, f) && match_volume(w, f) && match_ancestor(w, q) &&
-	       match_port(w, f, "publish", a) && match_port(w, f, "expose", a);
+	       match_network(w, f) && match_volume(w, f) && match_isolation(w, f) &&
+	       match_ancestor(w, q) && match_port(w, f, "publish", a) &&
+	       match_port(w, f, "expose", a);
 }
 
 static int bound(struct user *u, const struct filters *f, const char *key, int64_t *ret_ns,

@@ -185,6 +185,7 @@ static const struct json_field host_fields[] = {
 	O("Runtime", JSON_TEXT, runtime),
 	O("ConsoleSize", JSON_ANY, console_size),
 	O("Isolation", JSON_TEXT, isolation),
+	O("Machine", JSON_ANY, machine, .omit_empty = true),
 	O("CpuShares", JSON_I64, cpu_shares),
 	O("Memory", JSON_I64, memory),
 	O("NanoCpus", JSON_I64, nano_cpus),

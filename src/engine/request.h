@@ -136,7 +136,8 @@ struct host_config {
 	int64_t shm_size;	   /* bytes; 0: 64 MiB */
 	char *runtime;		   /* "", "hull", "runc": containers; "hull-vm": a machine */
 	struct json *console_size; /* [rows, columns] */
-	char *isolation;
+	char *isolation;	   /* "vm": a machine, as runtime "hull-vm" */
+	struct json *machine;	   /* of a machine: see runtime_vm.c; NULL: a usual one */
 	/* resources */
 	int64_t cpu_shares, memory, nano_cpus;
 	char *cgroup_parent;

@@ -23,9 +23,13 @@ struct runtime_ops {
 	 */
 	int (*prepare)(struct workload *w, struct arena *a, struct keeper_orders *ret,
 		       struct err *e);
+	/* At creation: what this kind cannot do is refused; may change the request. NULL: nothing. */
+	int (*check)(struct workload *w, struct err *e);
+	/* A machine: it needs no image, makes its root itself, and its files are not ours to reach. */
+	bool machine;
 };
 
-extern const struct runtime_ops runtime_container;
+extern const struct runtime_ops runtime_container, runtime_vm;
 
 /* The kind for a name; NULL and an ERR_INVALID that lists the known ones. */
 const struct runtime_ops *runtime_find(const char *name, struct err *e);

@@ -16,10 +16,12 @@ const struct runtime_ops *runtime_find(const char *name, struct err *e)
 {
 	if (!name || text_in(name, (char *const *)names))
 		return &runtime_container;
-	(void)err_set(
-		e, ERR_INVALID,
-		"unknown or invalid runtime name: %s; 'hull' (containers) is what this host has",
-		name);
+	if (text_in(name, (char *const *)runtime_vm.aliases))
+		return &runtime_vm;
+	(void)err_set(e, ERR_INVALID,
+		      "unknown or invalid runtime name: %s; 'hull' (containers) and 'hull-vm' "
+		      "(machines) are what this host has",
+		      name);
 	return NULL;
 }
 
@@ -68,7 +70,7 @@ static const char *log_option(const struct log_config *l, const char *key)
 	return NULL;
 }
 
-static void log_orders(struct workload *w, struct arena *a, struct keeper_orders *o)
+void workload_log_orders(const struct workload *w, struct arena *a, struct keeper_orders *o)
 {
 	const struct log_config *l = &w->request.host.log;
 	const char *size = log_option(l, "max-size"), *files = log_option(l, "max-file");
@@ -162,7 +164,7 @@ static int prepare(struct workload *w, struct arena *a, struct keeper_orders *o,
 	if (r->host.init && *r->host.init)
 		o->init_path = (char *)engine_program(w->engine, a, "hull-init");
 	workload_root_orders(w, a, o);
-	log_orders(w, a, o);
+	workload_log_orders(w, a, o);
 	health_orders(w, a, o);
 	return 0;
 }

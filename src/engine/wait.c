@@ -92,7 +92,7 @@ int engine_wait(struct user *u, const char *ref, enum wait_condition condition, 
 	wt->ctx = ctx;
 	list_append(&w->waiters, &wt->link);
 	if (condition == WAIT_NOT_RUNNING && !workload_runs(w))
-		tell(wt, w->exit_code, NULL);
+		tell(wt, w->exit_code, w->error);
 	*ret = wt;
 	return 0;
 }
@@ -109,7 +109,7 @@ void wait_ended(struct workload *w)
 {
 	list_each (&w->waiters, struct waiter, link, wt) {
 		if (wt->condition != WAIT_REMOVED)
-			tell(wt, w->exit_code, NULL);
+			tell(wt, w->exit_code, w->error);
 	}
 }
 
@@ -124,7 +124,7 @@ void wait_start_failed(struct workload *w)
 void wait_removed(struct workload *w)
 {
 	list_each (&w->waiters, struct waiter, link, wt)
-		tell(wt, w->exit_code, NULL);
+		tell(wt, w->exit_code, w->error);
 }
 
 /* The engine goes: nobody is told, the connections end with it. */

@@ -125,7 +125,8 @@ void workload_keep_json(struct workload *w)
 {
 	struct container_request *r = &w->request;
 	struct json **const places[] = {&r->config.exposed_ports, &r->config.volumes,
-					&r->host.port_bindings, &r->host.device_requests};
+					&r->host.port_bindings, &r->host.device_requests,
+					&r->host.machine};
 
 	static_assert(array_len(places) == array_len(((struct workload *)0)->borrowed), "all kept");
 	for (size_t i = 0; i < array_len(places); i++) {

@@ -171,18 +171,24 @@ static int fill(struct workload *w, const struct container_request *r, struct cr
 
 	if (adopt_request(w, r, e) < 0)
 		return -ERR_INVALID;
-	if (image_find(g->images, r->config.image, &c->image, e) < 0 ||
-	    check_platform(r, c->image, e) < 0)
-		return -ERR_NOT_FOUND;
-	memcpy(w->image_id, c->image->id, sizeof(w->image_id));
-	w->image_ref = mem_dup_text(r->config.image);
 	w->runtime = runtime_find(r->host.runtime, e);
 	if (!w->runtime)
 		return -ERR_INVALID;
-	request_merge(w, c->image);
+	w->image_ref = mem_dup_text(r->config.image ? r->config.image : "");
+	if (*w->image_ref) {
+		if (image_find(g->images, r->config.image, &c->image, e) < 0 ||
+		    check_platform(r, c->image, e) < 0)
+			return -ERR_NOT_FOUND;
+		memcpy(w->image_id, c->image->id, sizeof(w->image_id));
+		request_merge(w, c->image);
+	} else {
+		workload_keep_json(w);
+	}
+	if (w->runtime->check && w->runtime->check(w, e) < 0)
+		return -ERR_INVALID;
 	if (plug_normalise(w, e) < 0 || check_links(w, e) < 0)
 		return -ERR_NOT_FOUND;
-	if (image_layers(g->images, c->image, who, &w->lower, &w->hold, e) < 0 ||
+	if ((c->image && image_layers(g->images, c->image, who, &w->lower, &w->hold, e) < 0) ||
 	    make_directory(w, e) < 0 || mounts_resolve(w, e) < 0)
 		return -ERR_INTERNAL;
 	return 0;
@@ -210,7 +216,7 @@ static int begin(struct user *u, const struct container_request *r, struct creat
 
 	if (request_check(r, e) < 0)
 		return -ERR_INVALID;
-	if (!r->config.image || !*r->config.image)
+	if ((!r->config.image || !*r->config.image) && !r->host.machine)
 		return err_set(e, ERR_INVALID, "no image is named: \"Image\" is missing");
 	world_random_hex(g->world, id, ENGINE_ID_HEX);
 	name = r->name && *r->name ? mem_dup_text(*r->name == '/' ? r->name + 1 : r->name)
@@ -229,7 +235,7 @@ static int begin(struct user *u, const struct container_request *r, struct creat
 			e->kind = ERR_INVALID;
 		return -ERR_INVALID;
 	}
-	if (!image_overlay_works(g->images))
+	if (!w->runtime->machine && !image_overlay_works(g->images))
 		return copy_root(c, e);
 	workload_save(w, recorded, c);
 	return 0;

@@ -28,7 +28,10 @@ expect "load" 0 'busybox:latest' h load -i "$HULL_CACHE/busybox.tar"
 same "... says so once" 1 "$(grep -c 'Loaded image' <<<"$out")"
 expect "a refusal of the daemon ends with 1, and no table" 1 '^hull: [Nn]o such container' h stats --no-stream nosuch
 head -c 4096 /dev/urandom >"$T/noise"
-expect "... as a load of what is no archive does" 1 '^hull: ' h load "$T/noise"
+expect "... as a load of what is no archive does" 1 "^hull: '$T/noise': it is not a tar archive, plain or compressed\$" h load "$T/noise"
+expect "... and an import" 1 "^hull: '$T/noise': the archive to import: it is not a tar archive, plain or compressed\$" h import "$T/noise"
+expect "... from standard input" 1 "^hull: standard input: the archive to import: it is not a tar" \
+	sh -c "echo hello | '$B/hull' --root '$T/h/root' --run '$T/h/run' import -"
 matches "images" 'busybox +latest' "$(h images)"
 check "save" h save -o "$T/saved.tar" busybox
 check "rmi" h rmi busybox
@@ -71,6 +74,8 @@ expect "... that is not there" 125 'nosuch.json' h run --rm --security-opt secco
 expect "killed for memory is 137, and says which limit" 137 'killed for memory: limit 8 MiB' \
 	h run --name hungry -m 8m busybox sh -c 'x=$(cat /dev/zero | tr "\0" a)'
 check "... and is removed" h rm hungry
+expect "... with --rm, too" 137 '^hull: killed for memory: limit 8 MiB' \
+	h run --rm -m 8m busybox sh -c 'x=$(cat /dev/zero | tr "\0" a)'
 same "a terminal" "yes 30 100" "$(script -qec "stty rows 30 cols 100; '$B/hull' --root $T/h/root --run $T/h/run \
 	run --rm -it busybox sh -c 'sleep 0.5; test -t 0 && echo yes \$(stty size)'" /dev/null </dev/null | tr -d '\r' | tail -n 1 | sed 's,^^@,,')"
 id=$(h run -d --name one busybox sh -c 'echo started; trap "echo ended; exit 5" TERM; while :; do sleep 0.1; done')

@@ -9,8 +9,11 @@ up
 dk run -d --name steady busybox sh -c 'i=0; while :; do i=$((i + 1)); echo tick $i; sleep 0.05; done' >/dev/null
 pid=$(dk inspect -f '{{.State.Pid}}' steady)
 image "$T/more.tar" more:1 '{}' sh -c 'head -c 20000000 /dev/urandom >noise'
+registry_start
+skopeo copy -q --dest-tls-verify=false "docker-archive:$T/more.tar" "docker://$REGISTRY/far:1" >/dev/null ||
+	give_up "an image is pushed"
 
-# The load: clients that start, execute, load and remove, whatever becomes of them.
+# The load: clients that start, execute, load, pull and remove, whatever becomes of them.
 load() {
 	local n=0
 	while [ ! -e "$T/enough" ]; do
@@ -19,13 +22,14 @@ load() {
 		run) dk run --rm busybox sh -c 'echo x; exit 3' ;;
 		keep) dk run -d --name "keep$n" --restart on-failure:1 busybox sh -c 'echo kept; exit 1' ;;
 		image) dk load -qi "$T/more.tar" && dk rmi more:1 ;;
+		pull) dk pull -q "$REGISTRY/far:1" && dk rmi "$REGISTRY/far:1" ;;
 		exec) dk exec steady true ;;
 		net) dk network create "n$n" && dk run --rm --network "n$n" -p 0:80 busybox true && dk network rm "n$n" ;;
 		esac
 	done >/dev/null 2>&1 </dev/null
 }
 clients=()
-for kind in run keep image exec net; do
+for kind in run keep image pull exec net; do
 	load $kind &
 	clients+=($!)
 done

@@ -47,6 +47,13 @@ dk export made | dk import -m imported - flat:1 >"$T/import"
 matches "import" '^sha256:[0-9a-f]{64}$' "$(tail -n 1 "$T/import")"
 same "run of what was imported" "kept" "$(dk run --rm flat:1 cat /file)"
 dk rm made >/dev/null
+dk run -d --name runs -v inner:/vol busybox sh -c 'touch /vol/secret; echo kept >/file; sleep 100' >/dev/null
+within 10 dk exec runs cat /file
+check "export of a running container" dk export -o "$T/runs.tar" runs
+same "... has its root, and places of what is mounted there" "etc/hosts file proc/ vol/" \
+	"$(tar tf "$T/runs.tar" | grep -E '^(file$|proc/|vol/|etc/hosts)' | sort | xargs)"
+dk rm -f -v runs >/dev/null
+dk volume rm inner >/dev/null
 dk rmi made:1 flat:1 >"$T/rmi"
 matches "rmi untags and deletes" 'Untagged: made:1.*Deleted: sha256:' "$(xargs <"$T/rmi")"
 check "images can be listed" dk images

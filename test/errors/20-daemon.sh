@@ -91,6 +91,9 @@ cp "$blob" "$T/blob"
 printf 'damage' | dd of="$blob" bs=1 seek=5000 conv=notrunc 2>/dev/null
 expect "a corrupt layer" 1 '(corrupt|digest|mismatch|does not match|damaged)' dk pull "$REGISTRY/box:1"
 same "... leaves nothing" "" "$(dk images -q "$REGISTRY/box")"
+# The unpacking process is killed at every moment of its life: none may stay and be waited for.
+same "... and says so each of 20 times" 20 "$(for _ in $(seq 20); do
+	timeout $((20 * slow)) docker -H "unix://$T/hull/run/docker.sock" pull -q "$REGISTRY/box:1" 2>&1; done | grep -c 'digest mismatch')"
 head -c 100000 "$T/blob" >"$blob"
 expect "a layer that is too short" 1 '(short|digest|mismatch|end|truncated|incomplete|size|does not match|remaining)' dk pull "$REGISTRY/box:1"
 cp "$T/blob" "$blob"

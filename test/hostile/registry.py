@@ -45,9 +45,12 @@ def index(entries):
     return {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
 
 
+linux = {"os": "linux", "architecture": "amd64"}
 good = json.dumps(manifest()).encode()
 extra = config.replace(b'"diff_ids": [', b'"diff_ids": ["sha256:%s", ' % (b"0" * 64))
 blobs[sha(extra)] = extra
+inner = json.dumps(index([{"mediaType": TYPE, "digest": sha(good), "size": len(good), "platform": linux}])).encode()
+outer = json.dumps(index([{"mediaType": INDEX, "digest": sha(inner), "size": len(inner), "platform": linux}])).encode()
 # name: (type that the header tells, body)
 images = {
     "good": (TYPE, good),
@@ -71,6 +74,7 @@ images = {
                                                     "size": len(extra)})).encode()),
     "platform": (INDEX, json.dumps(index([{"mediaType": TYPE, "digest": sha(good), "size": len(good),
                                            "platform": {"os": "plan9", "architecture": "vax"}}])).encode()),
+    "nested": (INDEX, outer),
     "redirect": (TYPE, good),
     "realm": (TYPE, good),
 }
@@ -126,12 +130,16 @@ class Registry(BaseHTTPRequestHandler):
             return self.answer(307, Location=self.path)
         if name == "hugemanifest":
             return self.endless()
+        if name == "elsewhere":
+            return self.answer(307, Location="ftp://127.0.0.2/blob")
         if kind == "manifests" and name == "selfindex":
             body = json.dumps(index([{"mediaType": INDEX, "digest": "sha256:" + "3" * 64, "size": 300,
                                       "platform": {"os": "linux", "architecture": "amd64"}}])).encode()
             return self.answer(200, body, Content_Type=INDEX)
         if kind == "manifests" and name in images:
             content, body = images[name]
+            if name == "nested" and ref == sha(inner):
+                body = inner
             if name == "digestlie" and ref.startswith("sha256:"):
                 content, body = TYPE, good
             return self.answer(200, body, Content_Type=content, Docker_Content_Digest=sha(body))

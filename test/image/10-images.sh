@@ -39,7 +39,13 @@ check "load of an OCI layout" dk load -qi "$T/oci.tar"
 same "... runs" hi "$(inside busybox:oci echo hi || inside "$(dk images -q | head -n 1)" echo hi)"
 gzip -k "$HULL_CACHE/busybox.tar" -c >"$T/b.tar.gz"
 check "load of a compressed archive" dk load -qi "$T/b.tar.gz"
-dk import - imported:1 <<<"" >/dev/null 2>&1
+echo hello >"$T/text"
+expect "import of what is no tar names the input" 1 \
+	'^Error response from daemon: the archive to import: it is not a tar archive, plain or compressed$' dk import "$T/text" imported:1
+head -c 40000 "$HULL_CACHE/busybox.tar" >"$T/cut.tar"
+expect "... of a cut one too" 1 '^Error response from daemon: the archive to import: damaged tar archive: Truncated tar archive' \
+	dk import "$T/cut.tar" imported:1
+same "... and nothing of it stays" 2 "$(dk images -q | wc -l)"
 tar -C "$HULL_CACHE/busybox.root" -cf - . | dk import -c 'CMD ["echo", "from import"]' - imported:1 >/dev/null
 same "import of a plain tar" "from import" "$(inside imported:1)"
 dk rmi imported:1 >/dev/null
@@ -51,7 +57,6 @@ mkdir -p "$T/l2/opaque" "$T/l2/dir" && touch "$T/l2/.wh.gone" "$T/l2/.wh.file" "
 echo high >"$T/l2/dir/replaced"
 ln "$T/l2/dir/replaced" "$T/l2/dir/hard" && ln -s replaced "$T/l2/dir/soft"
 mknod "$T/l2/dir/null" c 1 3 && mkfifo "$T/l2/dir/fifo" && truncate -s 100M "$T/l2/dir/sparse"
-setfattr -n user.note -v yes "$T/l2/dir/replaced" 2>/dev/null
 cp "$T/l1/bin/busybox" "$T/l2/dir/suid" && chown 5:6 "$T/l2/dir/suid" && chmod 4755 "$T/l2/dir/suid"
 python3 "$HULL_TOP/test/image/layers.py" "$T/two.tar" two:1 '{"Cmd":["sh"]}' "$T/l1:gzip" "$T/l2:zstd" || give_up "an image of two layers"
 expect "an image of two layers, gzip and zstd, loads" 0 'two:1' dk load -i "$T/two.tar"
@@ -63,6 +68,53 @@ same "devices, fifos" "1:3 fifo" "$(inside two:1 sh -c 'stat -c %t:%T /dir/null;
 same "owners and set-user-id" "5 6 4755" "$(inside two:1 stat -c '%u %g %a' /dir/suid)"
 same "sparse files are sparse" "104857600 yes" \
 	"$(inside two:1 sh -c 'set -- $(stat -c "%s %b" /dir/sparse); echo $1 $([ $2 -lt 1000 ] && echo yes)')"
+# Attributes stay from load to run, through a commit, and out again. The capability is NET_BIND_SERVICE.
+cap=0100000200040000000000000000000000000000 note=$(printf 'a note' | od -An -tx1 | tr -d ' ')
+mkdir -p "$T/l3/folder" && cp "$T/l1/bin/busybox" "$T/l3/busybox.cap" && cp "$T/l1/bin/busybox" "$T/l3/busybox.up" && echo text >"$T/l3/noted"
+python3 - "$T/l3" $cap "$note" <<'PY' || give_up "attributes on this disk"
+import os, sys
+top, cap, note = sys.argv[1], bytes.fromhex(sys.argv[2]), bytes.fromhex(sys.argv[3])
+for name, key, value in (("busybox.cap", "security.capability", cap), ("busybox.up", "security.capability", cap),
+                         ("noted", "user.note", note), ("folder", "user.dir", b"\0\xff\n")):
+    os.setxattr(top + "/" + name, key, value)
+PY
+python3 "$HULL_TOP/test/image/layers.py" "$T/attr.tar" attr:1 '{"Cmd":["sh"]}' "$T/l1:gzip" "$T/l3:gzip" &&
+	dk load -qi "$T/attr.tar" >/dev/null
+has_cap() {
+	dk run --rm -u 1000 "$1" "/busybox.$2" grep CapEff /proc/self/status 2>&1 | xargs
+}
+same "a file's capability works" "CapEff: 0000000000000400" "$(has_cap attr:1 cap)"
+# Touched and appended to in the container: copied up with what they have.
+dk run --name touched attr:1 sh -c 'touch /busybox.up; echo more >>/noted; touch /folder/new' >/dev/null
+dk commit touched attr:2 >/dev/null
+dk rm touched >/dev/null
+same "... after a copy-up and a commit too" "CapEff: 0000000000000400" "$(has_cap attr:2 up)"
+dk save attr:2 -o "$T/attr2.tar"
+dk rmi attr:1 attr:2 >/dev/null
+cat >"$T/attrs.py" <<'PY'
+import io, json, sys, tarfile
+image = tarfile.open(sys.argv[1])
+layers = json.load(image.extractfile("manifest.json"))[0]["Layers"]
+for at in (-2, -1):
+    for member in tarfile.open(fileobj=io.BytesIO(image.extractfile(layers[at]).read())):
+        for name, value in sorted(member.pax_headers.items()):
+            if name.startswith("SCHILY.xattr."):
+                print(at, member.name.removeprefix("./"), name[13:], value.encode("utf-8", "surrogateescape").hex())
+PY
+same "save has them, of both layers" "-1 busybox.up security.capability $cap
+-1 folder user.dir 00ff0a
+-1 noted user.note $note
+-2 busybox.cap security.capability $cap
+-2 busybox.up security.capability $cap
+-2 folder user.dir 00ff0a
+-2 noted user.note $note" "$(python3 "$T/attrs.py" "$T/attr2.tar" | sort)"
+dk load -qi "$T/attr2.tar" >/dev/null
+same "load of what was saved: still" "CapEff: 0000000000000400" "$(has_cap attr:2 up)"
+# shellcheck disable=SC2046 # a list of files
+same "... and the note, in both layers" "a note,a note" "$(python3 -c 'import os, sys
+print(",".join(os.getxattr(at, "user.note").decode() for at in sys.argv[1:]))' $(find "$T/hull/root/layer" -path '*/fs/noted'))"
+dk rmi attr:2 >/dev/null
+
 two=$(find "$T/hull/root/layer" -mindepth 1 -maxdepth 1 | wc -l)
 sed 's/two:1/two:2/' "$T/two.tar" >"$T/two2.tar"
 dk load -qi "$T/two2.tar" >/dev/null

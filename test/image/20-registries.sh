@@ -70,6 +70,27 @@ dk tag 127.0.0.1:5044/box:1 127.0.0.1:5044/other/box:1
 check "push into another repository" dk push -q 127.0.0.1:5044/other/box:1
 check "... mounts the layer" grep -Eq '^POST /v2/other/box/blobs/uploads/\?.*mount=sha256.* 201' "$T/asked.5044"
 same "... and it is whole" box "$(dk rmi -f 127.0.0.1:5044/other/box:1 >/dev/null; dk run --rm 127.0.0.1:5044/other/box:1 2>/dev/null)"
+
+# What is larger than 32 MiB goes up in pieces, and one that is lost goes again.
+image "$T/big.tar" big:1 '{"Cmd":["sha256sum","/noise"]}' sh -c 'head -c 70000000 /dev/urandom >noise'
+dk load -qi "$T/big.tar" >/dev/null
+sum=$(dk run --rm big:1)
+for at in 5045 "5046 drop"; do
+	# shellcheck disable=SC2086 # words
+	proxy $at
+	at=${at% *}
+	dk tag big:1 "127.0.0.1:$at/big$at:1"
+	check "push of 70 MB, by port $at" dk push -q "127.0.0.1:$at/big$at:1"
+	same "... in pieces, each to its place" "0-33554431 33554432-67108863 67108864-7" \
+		"$(sed -n 's/^PATCH .* range=\([0-9-]*\) 202$/\1/p' "$T/asked.$at" | sed 's/^\(67108864-7\).*/\1/' | xargs)"
+	dk rmi "127.0.0.1:$at/big$at:1" >/dev/null
+done
+check "... one of them twice" grep -q '^PATCH .* dropped$' "$T/asked.5046"
+dk rmi big:1 >/dev/null
+for at in 5045 5046; do
+	same "... and they are one again" "$sum" "$(dk run --rm "$REGISTRY/big$at:1" 2>/dev/null)"
+	dk rmi "$REGISTRY/big$at:1" >/dev/null
+done
 kill "${proxies[@]}"
 wait "${proxies[@]}" 2>/dev/null
 down

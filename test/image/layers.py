@@ -29,7 +29,8 @@ def tar_of(path):
     if not os.path.isdir(path):
         with open(path, "rb") as f:
             return f.read()
-    return subprocess.run(["tar", "-C", path, "--numeric-owner", "--xattrs", "--sparse", "-cf", "-", "."],
+    return subprocess.run(["tar", "-C", path, "--numeric-owner", "--xattrs", "--xattrs-include=user.*",
+                           "--xattrs-include=security.capability", "--sparse", "-cf", "-", "."],
                           stdout=subprocess.PIPE, check=True).stdout
 
 

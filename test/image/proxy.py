@@ -1,11 +1,14 @@
 """A registry with habits: stands before a real one, on loopback, until it is killed.
 
-usage: proxy.py PORT REAL_PORT [token] [cut]
+usage: proxy.py PORT REAL_PORT [token] [cut] [hold] [drop]
 `token`  asks for a bearer token, which /token gives to who sends user:password
 `cut`    the first answer to each blob breaks off in its middle
-Prints one line per request: method, path, range=..., status.
+`hold`   the first answer to each blob above 10 MB stands still in its middle until the client is gone
+`drop`   the second piece of an upload is swallowed: neither it nor an answer goes on
+Prints one line per request: method, path, range=..., status; and "holding PATH".
 """
 import base64
+import contextlib
 import http.client
 import json
 import sys
@@ -13,13 +16,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 port, real, habits = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
 cut = set()
+pieces = []
 
 
 class Proxy(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def say(self, status):
-        print(self.command, self.path, "range=" + self.headers.get("Range", "-"), status, flush=True)
+        print(self.command, self.path, "range=" + self.headers.get("Range", self.headers.get("Content-Range", "-")), status, flush=True)
 
     def answer(self, status, body, **headers):
         self.say(status)
@@ -55,6 +59,12 @@ class Proxy(BaseHTTPRequestHandler):
             self.rfile.readline()
         if self.refused():
             return
+        if self.command == "PATCH" and "drop" in habits:
+            pieces.append(self.path)
+            if len(pieces) == 2:
+                self.say("dropped")
+                self.close_connection = True
+                return
         to = http.client.HTTPConnection("127.0.0.1", real)
         headers = {k: v for k, v in self.headers.items() if k not in ("Authorization", "Transfer-Encoding")}
         headers["Content-Length"] = str(len(body))
@@ -67,10 +77,15 @@ class Proxy(BaseHTTPRequestHandler):
             if name.lower() not in ("transfer-encoding", "connection", "date"):
                 self.send_header(name, value)
         self.end_headers()
-        if "cut" in habits and "/blobs/sha256:" in self.path and self.path not in cut and len(data) > 100000:
+        least = 100000 if "cut" in habits else 10000000 if "hold" in habits else sys.maxsize
+        if "/blobs/sha256:" in self.path and self.path not in cut and len(data) > least:
             cut.add(self.path)
             self.wfile.write(data[:len(data) // 2])
             self.close_connection = True
+            if "hold" in habits:
+                print("holding", self.path, flush=True)
+                with contextlib.suppress(OSError):
+                    self.connection.recv(1)
         elif self.command != "HEAD":
             self.wfile.write(data)
 

@@ -44,6 +44,25 @@ kill $listener
 wait $listener 2>/dev/null
 dk run -d --name udp -p 5353:53/udp -v "$(prog udp):/udp" busybox /udp 53 >/dev/null
 check "UDP is published" within 10 sh -c "echo ask | ip netns exec out timeout 3 socat -t 2 - UDP:10.99.0.1:5353 | grep -q 'udp answer'"
+dk run -d --name udps -p 5360-5362:53-55/udp -v "$(prog udp):/udp" busybox sh -c '/udp 53 & /udp 54 & /udp 55' >/dev/null
+udp() {
+	echo ask | "${@:2}" timeout 3 socat -t 1 - "UDP:$1"
+}
+check "a range of UDP ports is published" within 10 eval '[ "$(udp 10.99.0.1:5362 ip netns exec out)" = "udp answer 55" ]'
+same "... each port of it" "udp answer 53 udp answer 54" \
+	"$(xargs <<<"$(udp 10.99.0.1:5360 ip netns exec out) $(udp 10.99.0.1:5361 ip netns exec out)")"
+same "... on loopback too" "udp answer 54" "$(udp 127.0.0.1:5361 env)"
+same "... and no more than those" "" "$(udp 10.99.0.1:5363 ip netns exec out 2>/dev/null)"
+same "port lists them" "53/udp -> 0.0.0.0:5360 54/udp -> 0.0.0.0:5361 55/udp -> 0.0.0.0:5362" \
+	"$(dk port udps | grep -F 0.0.0.0 | sort | xargs)"
+expect "a range that overlaps is refused, and says which" 125 '5362/udp.*(in use|already|allocated)|5362.*(in use|already|allocated)' \
+	dk run --rm -p 5362-5363:53-54/udp busybox true
+for i in 1 2; do
+	dk run -d --name "any$i" -p 5370-5371:53/udp busybox sleep 100 >/dev/null
+done
+same "one port of a range: the first that is free" "0.0.0.0:5370 0.0.0.0:5371" "$(for i in 1 2; do dk port "any$i" 53/udp | head -n 1; done | xargs)"
+expect "... until there is none" 125 '5370-5371|537[01]' dk run --rm -p 5370-5371:53/udp busybox true
+dk rm -f udps any1 any2 >/dev/null
 hulld_stop hull KILL
 same "published ports answer without the daemon" "hello from web" "$(asks 127.0.0.1:8080)"
 same "... from outside too" "hello from web" "$(ip netns exec out timeout 5 socat -t 3 - TCP:10.99.0.1:8080 </dev/null)"

@@ -61,3 +61,49 @@ check "the master arrives, of the size asked for" within 5 grep -qx '1 terminal 
 same "the pid file holds the pid" "$(oci state tty | jq .pid)" "$(cat "$T/pid")"
 check "delete -f" oci delete -f tty
 wait
+
+# The pidfd of the first process, and of an exec, over a socket: it names that very process, can be
+# waited for and signalled.
+cat >"$T/pidfd.py" <<'PY'
+import re, select, signal, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+s.listen()
+for _ in range(2):
+    fd = socket.recv_fds(s.accept()[0], 4096, 4)[1]
+    pid = re.search(r"^Pid:\s*(\d+)", open("/proc/self/fdinfo/%d" % fd[0]).read(), re.M).group(1)
+    print(len(fd), pid, len(select.select(fd, [], [], 0)[0]), flush=True)
+    sys.stdin.readline()
+    signal.pidfd_send_signal(fd[0], signal.SIGKILL)
+    print("ended", len(select.select(fd, [], [], 30)[0]), flush=True)
+PY
+mkfifo "$T/go"
+timeout $((30 * slow)) python3 "$T/pidfd.py" "$T/pidfd.sock" <"$T/go" >"$T/pidfds" 2>&1 &
+reader=$!
+exec 9>"$T/go"
+within 5 test -S "$T/pidfd.sock"
+bundle "$T/c" . /bin/sh -c 'exec sleep 100 >/dev/null 2>&1'
+check "run -d with a pidfd socket" oci run -d --pidfd-socket "$T/pidfd.sock" --pid-file "$T/pid" -b "$T/c" pidfd
+first=$(cat "$T/pid")
+check "the first process's pidfd arrives" within 5 grep -qx "1 $first 0" "$T/pidfds"
+bundle "$T/c" . /bin/sh -c 'exec sleep 100 >/dev/null 2>&1'
+oci run -d --pid-file "$T/pid" -b "$T/c" other >/dev/null 2>&1
+echo >&9
+check "... and ends it" within 5 grep -qx "ended 1" "$T/pidfds"
+check "... nobody else" kill -0 "$(cat "$T/pid")"
+check "... as state tells" within 5 eval '[ "$(oci state pidfd | jq -r .status)" = stopped ]'
+check "exec -d with a pidfd socket" oci exec -d --pidfd-socket "$T/pidfd.sock" --pid-file "$T/exec.pid" other \
+	sh -c 'exec sleep 50 >/dev/null 2>&1'
+check "an exec's pidfd arrives" within 5 grep -qx "1 $(cat "$T/exec.pid") 0" "$T/pidfds"
+echo >&9
+check "... and ends it" within 5 eval '[ "$(grep -cx "ended 1" "$T/pidfds")" = 2 ]'
+same "... the container runs on" running "$(oci state other | jq -r .status)"
+exec 9>&-
+wait "$reader"
+bundle "$T/c" . /true
+expect "a socket that is not there is told" '1|125|126|127|255' "pidfd socket.*nosuch.sock" \
+	oci run --pidfd-socket "$T/nosuch.sock" -b "$T/c" none
+refuse "... and the container does not stay" oci state none
+oci delete -f pidfd
+oci delete -f other
+exit 0

@@ -14,7 +14,7 @@ for size in 8388608 4194304 2097152 1048576; do
 	done
 	same "true starts within $((size / 1024)) KiB, five times" "0 " "$bad $([ $bad = 0 ] || cat "$T/out")"
 done
-bundle "$T/c" ".linux.resources.memory = {limit: 1048576, swap: 1048576} | .linux.namespaces += [{type: \"cgroup\"}]" /true
+bundle "$T/c" ".linux.resources.memory = {limit: 1048576, swap: 1048576} | .linux.namespaces |= (. + [{type: \"cgroup\"}] | unique_by(.type))" /true
 check "... with a cgroup namespace" oci run -b "$T/c" ns
 
 # Started and killed later.

@@ -14,11 +14,12 @@ static void exited(void *ctx, int exit_code, const char *error)
 	struct call *c = call_of(ctx);
 	struct json *j = json_new_object();
 
-	/* Docker's "Error" means that the wait itself failed; why the container ended stands in its
-	 * state. */
-	(void)error;
+	/* Docker's "Error" means that the wait itself failed. Why the container ended has a word of
+	 * its own: its state, which says so too, goes with --rm. */
 	c->waiter = NULL;
 	json_set_i64(j, "StatusCode", exit_code);
+	if (error)
+		json_set_text(j, "Reason", error);
 	out_json(c, j, "\n");
 	out_end(c);
 }

@@ -8,6 +8,8 @@
  * foreground. Exit code: the program's, 128 + n when signal n killed it, 127 when it is not found,
  * 126 when it cannot be executed. Nothing is allocated and nothing is read: what this program does
  * not do cannot fail inside a small memory limit.
+ *
+ * As /init of a machine's initramfs it is pid 1 and agent of the guest: virt/guest/pid1.h.
  */
 #include <errno.h>
 #include <signal.h>
@@ -16,6 +18,8 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "virt/guest/pid1.h"
 
 #define EXIT_NOT_FOUND	    127
 #define EXIT_NOT_EXECUTABLE 126
@@ -81,6 +85,8 @@ int main(int argc, char **argv)
 	pid_t program;
 	int code = -1;
 
+	if (getpid() == 1 && argc > 0 && strcmp(argv[0], "/init") == 0)
+		guest_pid1();
 	argv++;
 	if (argc > 1 && strcmp(argv[0], "--") == 0)
 		argv++;

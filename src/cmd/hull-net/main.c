@@ -2,15 +2,12 @@
  * hull-net: names and relays of one Hull, wiring only. usage: hull-net DIR, with the listening
  * control socket as descriptor 3; hulld starts it and it outlives hulld.
  *
- * It gives up root before the first packet: every socket that needs a right is made by others and
- * handed to it.
+ * It gives up root and most system calls before the first packet: every socket that needs a right
+ * is made by others and handed to it.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -18,7 +15,6 @@
 #include "virt/network/server.h"
 
 #define LISTENER_FD 3
-#define OWN_ID	    1212501580 /* nobody else's user and group: "HULL" in ASCII */
 
 /* Sockets are what this program is made of: as many as may be. */
 static void raise_descriptors(void)
@@ -29,18 +25,6 @@ static void raise_descriptors(void)
 		return;
 	l.rlim_cur = l.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &l);
-}
-
-static int give_up_rights(struct err *e)
-{
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_sys(e, "cannot forbid new privileges");
-	if (geteuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(OWN_ID, OWN_ID, OWN_ID) < 0 ||
-			       setresuid(OWN_ID, OWN_ID, OWN_ID) < 0))
-		return err_sys(e, "cannot become user %d", OWN_ID);
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return err_sys(e, "cannot forbid looking into this process");
-	return 0;
 }
 
 static void stop(void *arg)
@@ -60,9 +44,9 @@ static int serve(struct loop *loop, struct err *e)
 						.resolv_conf = "/etc/resolv.conf"},
 		       &server, e);
 	if (r == 0)
-		r = give_up_rights(e);
-	if (r == 0)
 		r = loop_signal_new(loop, SIGTERM, stop, loop, &term, e);
+	if (r == 0)
+		r = server_confine(e);
 	if (r == 0)
 		loop_run(loop);
 	if (term)

@@ -1,10 +1,11 @@
 /*
  * How hull-vm gives up its rights. In two steps: namespaces, root directory, user and capabilities
- * while it is still one thread; the system call filter once every thread there will be exists, before
- * the first of them executes a guest. What the filter allows is what running a machine takes; nothing
- * can be opened by path, executed, or made executable.
+ * while it is still one thread; the system call filter once every thread there will be exists,
+ * before the first of them executes a guest. What the filter allows is what running a machine
+ * takes; nothing can be opened by path, executed, or made executable.
  */
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -101,6 +102,18 @@ static const int syscalls[] = {
 	__NR_exit_group,
 };
 
+/* The directory of the machine's sockets becomes ours with us, unless others may write there as
+ * well. A socket in it that the guest shall reach by vsock must let anybody connect: we are
+ * nobody. */
+static void take_along(int dirfd)
+{
+	struct stat st;
+
+	if (geteuid() == 0 && fstat(dirfd, &st) == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0 &&
+	    fchownat(dirfd, "", OWN_ID, OWN_ID, AT_EMPTY_PATH) < 0)
+		log_warn("the machine's directory stays another user's: its sockets will remain");
+}
+
 int confinement_early(const struct vm_options *o, int dirfd, struct err *e)
 {
 	struct confine_rights nothing = {0};
@@ -109,6 +122,8 @@ int confinement_early(const struct vm_options *o, int dirfd, struct err *e)
 
 	if (o->unconfined)
 		return 0;
+	if (dirfd >= 0)
+		take_along(dirfd);
 	r = confine_in_place(OWN_ID, dirfd, &namespaces, e);
 	if (r == 0 && !namespaces)
 		log_warn("this host allows us no namespaces: the machine is confined by its "

@@ -5,6 +5,8 @@
 
 #include "virt/vm/machine/machine.h"
 
+struct loop;
+
 struct vm_options {
 	struct machine_config config;
 	bool help, stats, quiet, unconfined, no_reboot;
@@ -13,6 +15,9 @@ struct vm_options {
 	const char *accel, *kernel, *initrd, *append, *protocol, *console;
 	int64_t cpus, memory;
 	char **disks;
+	const char *dir; /* of its sockets; the working directory from then on */
+	bool vsock, control;
+	char **nets;
 	char *disk_text[MACHINE_DISKS_MAX]; /* copies, cut into pieces */
 };
 
@@ -20,9 +25,17 @@ int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct err *
 void vm_options_done(struct vm_options *o);
 void vm_options_help(void);
 
-struct loop;
-
 /* Before there are threads; `dirfd` stays the root directory, -1: an empty one. */
 int confinement_early(const struct vm_options *o, int dirfd, struct err *e) must_use;
 /* After the last thread was made, before the guest's first instruction. */
 int confinement_late(const struct vm_options *o, struct loop *loop, struct err *e) must_use;
+
+/* doors.c: what reaches the machine from outside: networks, vsock, the control socket. */
+struct vm_doors;
+/* Before machine_new(): fills the configuration's nic and vsock. */
+int vm_doors_open(struct vm_options *o, struct loop *loop, struct vm_doors **ret,
+		  struct err *e) must_use;
+/* The machine is there: its control socket answers. */
+int vm_doors_serve(struct vm_doors *d, struct machine *m, const struct vm_options *o,
+		   struct err *e) must_use;
+struct vm_doors *vm_doors_close(struct vm_doors *d); /* after the machine was freed */

@@ -1,6 +1,6 @@
 /*
- * hull-vm: one virtual machine, wiring only: options to a struct machine_config, console on standard
- * input and output, confinement, the loop.
+ * hull-vm: one virtual machine, wiring only: options to a struct machine_config, console on
+ * standard input and output, confinement, the loop.
  *
  * Exit code: 0 the guest switched itself off, 1 its kernel panicked, 125 it could not be started or
  * the accelerator failed, 143 ended by SIGTERM.
@@ -29,7 +29,8 @@ struct program {
 	struct loop *loop;
 	struct char_back *terminal;
 	struct machine *machine;
-	struct loop_signal *term, *interrupt, *resize;
+	struct vm_doors *doors;
+	struct loop_signal *term, *interrupt, *resize, *power;
 	struct termios saved;
 	bool raw; /* the terminal is to be put back */
 	int code;
@@ -61,6 +62,14 @@ static void resized(void *arg)
 	struct program *p = arg;
 
 	char_fd_resize(p->terminal);
+}
+
+/* SIGPWR, as a UPS sends it: the guest is asked to switch itself off. */
+static void press_button(void *arg)
+{
+	struct program *p = arg;
+
+	(void)!machine_power_button(p->machine, NULL);
 }
 
 static void leave(void *arg)
@@ -115,6 +124,8 @@ static int signals(struct program *p, struct err *e)
 		r = loop_signal_new(p->loop, SIGINT, pull_plug, p, &p->interrupt, e);
 	if (r == 0)
 		r = loop_signal_new(p->loop, SIGWINCH, resized, p, &p->resize, e);
+	if (r == 0)
+		r = loop_signal_new(p->loop, SIGPWR, press_button, p, &p->power, e);
 	return r;
 }
 
@@ -133,7 +144,8 @@ static void print_stats(struct program *p)
 
 static int start(struct program *p, const struct vm_options *o, struct err *e)
 {
-	int r = confinement_early(o, -1, e);
+	auto_close int dir = o->dir ? open(".", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+	int r = confinement_early(o, dir, e);
 
 	if (r == 0)
 		r = machine_start(p->machine, e);
@@ -153,6 +165,8 @@ static int run(struct program *p, struct vm_options *o, struct err *e)
 		r = signals(p, e);
 	if (r == 0)
 		r = open_console(p, e);
+	if (r == 0)
+		r = vm_doors_open(o, p->loop, &p->doors, e);
 	if (r < 0)
 		return r;
 	o->config.loop = p->loop;
@@ -161,6 +175,8 @@ static int run(struct program *p, struct vm_options *o, struct err *e)
 	o->config.arg = p;
 	*(o->serial ? &o->config.serial : &o->config.console) = p->terminal;
 	r = machine_new(&o->config, &p->machine, e);
+	if (r == 0)
+		r = vm_doors_serve(p->doors, p->machine, o, e);
 	if (r < 0)
 		return r;
 	i = machine_info(p->machine);
@@ -178,11 +194,13 @@ static int run(struct program *p, struct vm_options *o, struct err *e)
 static void done(struct program *p)
 {
 	p->machine = machine_free(p->machine);
+	p->doors = vm_doors_close(p->doors);
 	if (p->terminal)
 		p->terminal = p->terminal->ops->free(p->terminal);
 	p->term = loop_signal_free(p->term);
 	p->interrupt = loop_signal_free(p->interrupt);
 	p->resize = loop_signal_free(p->resize);
+	p->power = loop_signal_free(p->power);
 	if (p->raw)
 		(void)tcsetattr(STDIN_FILENO, TCSADRAIN, &p->saved);
 	if (p->loop)

@@ -27,6 +27,14 @@ static const struct option_row rows[] = {
 	 "how it is entered (default auto)"},
 	{'d', "disk", OPTION_TEXTS, offsetof(struct vm_options, disks),
 	 "PATH,format=F[,ro][,bus=B][,serial=S]", "a disk: raw or qcow2, virtio or nvme"},
+	{'n', "net", OPTION_TEXTS, offsetof(struct vm_options, nets), "fd=N|tap=NAME",
+	 "a network card: frames by a packet socket, or a tap interface"},
+	{0, "dir", OPTION_TEXT, offsetof(struct vm_options, dir), "DIR",
+	 "where its sockets are (other paths must be absolute then)"},
+	{0, "vsock", OPTION_FLAG, offsetof(struct vm_options, vsock), NULL,
+	 "a vsock device, behind DIR/vsock"},
+	{0, "control", OPTION_FLAG, offsetof(struct vm_options, control), NULL,
+	 "answer REST calls at DIR/control"},
 	{0, "console", OPTION_TEXT, offsetof(struct vm_options, console), "serial|virtio",
 	 "which console stands on standard input and output (default serial)"},
 	{0, "no-reboot", OPTION_FLAG, offsetof(struct vm_options, no_reboot), NULL,
@@ -144,6 +152,8 @@ static int fill(struct vm_options *o, struct err *e)
 	o->config.no_reboot = o->no_reboot;
 	o->config.protocol = (enum boot_protocol)protocol;
 	o->serial = serial;
+	if ((o->vsock || o->control) && !o->dir)
+		return err_set(e, ERR_INVALID, "--vsock and --control want --dir DIR");
 	return parse_disks(o, e);
 }
 

@@ -44,7 +44,8 @@ static int bad_at(struct str text, size_t at, const char *what, const char *why,
 	size_t line, column;
 
 	place_of(text, at, &line, &column);
-	return err_set(e, ERR_INVALID, "%s: line %zu, column %zu: %s", what, line, column, why);
+	return err_set(e, ERR_INVALID, "%s: not JSON: line %zu, column %zu: %s", what, line, column,
+		       why);
 }
 
 static bool all_space(struct str text, size_t from)

@@ -31,11 +31,12 @@ static void assert_refused(const char *text, const char *message)
 static void errors_name_line_and_column(void **state)
 {
 	(void)state;
-	assert_refused("{\n  \"a\": tru,\n}", "f.json: line 2, column 11: boolean expected");
+	assert_refused("{\n  \"a\": tru,\n}", "f.json: not JSON: line 2, column "
+					      "11: boolean expected");
 	assert_refused("", "f.json: it is empty, a JSON value was expected");
-	assert_refused("{\"a\":1",
-		       "f.json: line 1, column 7: the text ends in the middle of a value");
-	assert_refused("{} x", "f.json: line 1, column 4: more text follows the value");
+	assert_refused("{\"a\":1", "f.json: not JSON: line 1, column 7: "
+				   "the text ends in the middle of a value");
+	assert_refused("{} x", "f.json: not JSON: line 1, column 4: more text follows the value");
 }
 
 static void depth_is_bounded(void **state)

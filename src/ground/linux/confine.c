@@ -13,6 +13,7 @@
 #include <linux/filter.h>
 #include <linux/mount.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -36,7 +37,13 @@
 #endif
 
 #define CONFINE_SYSCALLS_MAX  200
+#define CONFINE_ONLY_MAX      32
 #define CONFINE_NO_EXEC_INSNS 5
+#define CONFINE_NR	      offsetof(struct seccomp_data, nr)
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "where is the lower half of an argument?"
+#endif
+#define CONFINE_ARG(i) (offsetof(struct seccomp_data, args) + (i) * sizeof(uint64_t))
 #define CONFINE_SPACES \
 	(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWPID)
 /* From sys/mount.h, which does not agree with linux/mount.h in one file. */
@@ -53,8 +60,24 @@ static _Noreturn void wait_and_end(pid_t child)
 	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }
 
+/*
+ * The inner process ends with the outer one. Who is killed between fork and prctl sends no signal,
+ * and getppid() is always 0 in a pid namespace of one's own: a descriptor made before tells.
+ */
+static int end_with(int outer, struct err *e)
+{
+	struct pollfd p = {.fd = outer, .events = POLLIN};
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return err_sys(e, "cannot ask to die with the parent");
+	if (poll(&p, 1, 0) != 0)
+		_exit(128 + SIGKILL);
+	return 0;
+}
+
 int confine_namespaces(bool required, struct err *e)
 {
+	auto_close int outer = -1;
 	pid_t child, parent = getppid();
 
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
@@ -68,14 +91,15 @@ int confine_namespaces(bool required, struct err *e)
 	}
 	if (syscall(SYS_mount, NULL, "/", NULL, CONFINE_PRIVATE_ALL, NULL) < 0)
 		return err_sys(e, "cannot keep mounts to ourselves");
+	outer = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if (outer < 0)
+		return err_sys(e, "cannot open the own process");
 	child = fork();
 	if (child < 0)
 		return err_sys(e, "cannot fork into the pid namespace");
 	if (child > 0)
 		wait_and_end(child);
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		return err_sys(e, "cannot ask to die with the parent");
-	return 0;
+	return end_with(outer, e);
 }
 
 static int root_by_chroot(int dirfd, struct err *e)
@@ -273,22 +297,37 @@ static unsigned short refuse_exec(struct sock_filter *code, unsigned short n, un
 	return n;
 }
 
-/* arch is ours → load nr → one comparison for each allowed call → kill. */
+/* nr is the row's → load argument → allow if it is the row's → nr again, for what follows */
+static unsigned short add_only(struct sock_filter *code, unsigned short n,
+			       const struct confine_only *only)
+{
+	assert(only->index < 6);
+	code[n++] =
+		(struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)only->call, 0, 4);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+						 (uint32_t)CONFINE_ARG(only->index));
+	code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, only->value, 0, 1);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, CONFINE_NR);
+	return n;
+}
+
+/* arch is ours → load nr → one comparison for each allowed call → rows of `only` → kill. */
 static int install_filter(const struct confine_rights *r, struct err *e)
 {
-	struct sock_filter code[CONFINE_SYSCALLS_MAX * 2 + 5 + 2 * CONFINE_NO_EXEC_INSNS];
+	struct sock_filter code[CONFINE_SYSCALLS_MAX * 2 + CONFINE_ONLY_MAX * 5 + 5 +
+				2 * CONFINE_NO_EXEC_INSNS];
 	struct sock_fprog program = {0, code};
 	unsigned short n = 0;
-
 	unsigned flags = r->all_threads ? SECCOMP_FILTER_FLAG_TSYNC : 0;
 
 	assert(r->syscalls_n <= CONFINE_SYSCALLS_MAX);
+	assert(r->only_n <= CONFINE_ONLY_MAX);
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
 						 offsetof(struct seccomp_data, arch));
 	code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, CONFINE_ARCH, 1, 0);
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-						 offsetof(struct seccomp_data, nr));
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, CONFINE_NR);
 	if (r->no_exec) {
 		n = refuse_exec(code, n, __NR_mmap);
 		n = refuse_exec(code, n, __NR_mprotect);
@@ -298,6 +337,8 @@ static int install_filter(const struct confine_rights *r, struct err *e)
 							 (uint32_t)r->syscalls[i], 0, 1);
 		code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	}
+	for (size_t i = 0; i < r->only_n; i++)
+		n = add_only(code, n, &r->only[i]);
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	program.len = n;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

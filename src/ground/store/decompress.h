@@ -1,9 +1,10 @@
 /*
  * Decompression of one piece of memory into another, whose size is known beforehand: what a kernel
- * image or an initramfs needs. LZ4 (the legacy format of the kernel's build), gzip, zstd and xz, told
- * apart by their first bytes. Streams from the network are inflate.h's.
+ * image or an initramfs needs. LZ4 (the legacy format of the kernel's build), gzip, zstd and xz,
+ * told apart by their first bytes. Streams from the network are inflate.h's.
  *
- * Memory: the output, plus what the format asks for as a window (xz: at most 128 MiB, then refused).
+ * Memory: the output, plus what the format asks for as a window (xz: at most 128 MiB, then
+ * refused).
  */
 #pragma once
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "ground/base/mem.h"
+#include "ground/base/str.h"
 #include "ground/store/inflate.h"
 
 struct tar_reader {
@@ -53,6 +54,8 @@ static int read_err(struct tar_reader *r, struct err *e)
 			*e = r->source_err;
 		return -(int)r->source_err.kind;
 	}
+	if (why && text_starts(why, "Unrecognized archive format"))
+		return err_set(e, ERR_INVALID, "it is not a tar archive, plain or compressed");
 	return err_set(e, ERR_INVALID, "damaged tar archive: %s", why ? why : "unknown reason");
 }
 

@@ -398,6 +398,8 @@ static int create_job(struct job *j, struct container *c, struct err *e)
 	if (r == 0)
 		r = spawn(j, c, e);
 	j->sock[1] = fd_close(j->sock[1]);
+	/* An agent may read to the end before it answers, and our start waits for its answer. */
+	j->launch.seccomp_sock = fd_close(j->launch.seccomp_sock);
 	if (r == 0)
 		r = settle(j, c, e);
 	if (r < 0 && c->pid > 0) {

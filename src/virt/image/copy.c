@@ -1,6 +1,6 @@
 /*
  * A root without overlay: layer directories laid over each other by copying, bottom first. Runs in
- * the confined child. A 0:0 device removes, an opaque folder replaces, everything else lies over
+ * the confined child. A whiteout removes, an opaque folder replaces, everything else lies over
  * what is there. Data are shared by the file system where it can (reflink), else copied inside the
  * kernel.
  */
@@ -17,6 +17,7 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/store/folder.h"
+#include "virt/image/mark.h"
 #include "virt/image/unpack.h"
 
 #define DEPTH_MAX 1024
@@ -34,18 +35,42 @@ static int copy_failed(struct err *e, const char *name, const char *doing)
 	return err_sys(e, "cannot %s '%s'", doing, extract_quote(name, quoted));
 }
 
-static int copy_data(struct copy *c, int from, int to, int64_t size, const char *name,
-		     struct err *e)
+/* The bytes from `at` on, up to the next hole or the end. */
+static int copy_stretch(struct copy *c, int from, int to, off_t *at, off_t end, const char *name,
+			struct err *e)
 {
-	while (size > 0) {
-		ssize_t n = copy_file_range(from, NULL, to, NULL, (size_t)size, 0);
+	off_t out = *at;
+
+	while (*at < end) {
+		ssize_t n = copy_file_range(from, at, to, &out, (size_t)(end - *at), 0);
 
 		if (n < 0)
 			return copy_failed(e, name, "copy");
 		if (n == 0)
 			break;
-		size -= n;
 		c->bytes += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Holes stay holes: an image's sparse file may be larger than the disk. */
+static int copy_data(struct copy *c, int from, int to, off_t size, const char *name, struct err *e)
+{
+	off_t at = 0;
+
+	if (ftruncate(to, size) < 0)
+		return copy_failed(e, name, "set the size of");
+	while (at < size) {
+		off_t data = lseek(from, at, SEEK_DATA), hole;
+		int r;
+
+		if (data < 0 && errno == ENXIO)
+			return 0;
+		hole = data < 0 ? size : lseek(from, data, SEEK_HOLE);
+		at = data < 0 ? at : data;
+		r = copy_stretch(c, from, to, &at, hole < 0 ? size : hole, name, e);
+		if (r < 0 || at < hole)
+			return r; /* it became shorter: what is there was copied */
 	}
 	return 0;
 }
@@ -58,8 +83,7 @@ static void copy_xattrs(int from, int to)
 	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1) {
 		ssize_t size;
 
-		if (text_starts(names + at, "trusted.overlay.") ||
-		    text_starts(names + at, "user.overlay."))
+		if (mark_is_xattr(names + at))
 			continue;
 		size = fgetxattr(from, names + at, value, sizeof(value));
 		if (size >= 0)
@@ -115,15 +139,13 @@ static int open_target(struct copy *c, int fromdir, int todir, const char *name,
 		       int *ret_to, struct err *e)
 {
 	struct stat st;
-	char mark = 0;
 	int from = openat(fromdir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (from < 0)
 		return copy_failed(e, name, "open");
 	*ret_from = from;
 	if (fstatat(todir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    (!S_ISDIR(st.st_mode) || fgetxattr(from, "trusted.overlay.opaque", &mark, 1) == 1 ||
-	     fgetxattr(from, "user.overlay.opaque", &mark, 1) == 1)) {
+	    (!S_ISDIR(st.st_mode) || mark_is_opaque(from))) {
 		int r = folder_remove(todir, name, e);
 
 		if (r < 0)
@@ -151,7 +173,7 @@ static int copy_one(struct copy *c, int fromdir, int todir, const char *name, co
 		return r < 0 ? r : copy_folder(c, from, to, path, depth + 1, e);
 	}
 	r = folder_remove(todir, name, e);
-	if (r < 0 || (S_ISCHR(st.st_mode) && st.st_rdev == 0))
+	if (r < 0 || mark_is_whiteout(fromdir, name, &st))
 		return r;
 	snprintf(key, sizeof(key), "%llx", (unsigned long long)st.st_ino);
 	if (st.st_nlink > 1)

@@ -9,7 +9,7 @@
  * together; it is dropped whenever something is removed, so that a name swapped under it cannot be
  * used.
  *
- * Layers: ".wh.NAME" becomes a 0:0 character device, ".wh..wh..opq" the overlay's opaque mark.
+ * Layers: ".wh.NAME" becomes a whiteout, ".wh..wh..opq" marks its folder opaque (mark.h).
  * Marks that an archive brings by itself (overlay xattrs, 0:0 devices) are not let through: they
  * would let one layer forge another's meaning. A folder's time is set at the end, since filling it
  * changes it.
@@ -31,6 +31,7 @@
 #include "ground/base/own.h"
 #include "ground/store/folder.h"
 #include "ground/store/tar.h"
+#include "virt/image/mark.h"
 #include "virt/image/unpack.h"
 
 #define NAME_BYTES_MAX	255
@@ -235,19 +236,9 @@ static int find_place(struct extract *x, const char *name, struct place *pl, str
 
 /* ---- What stands in the way ---- */
 
-static bool is_whiteout(const struct stat *st)
+static int hide_below(struct extract *x, const char *name, int dirfd, struct err *e)
 {
-	return S_ISCHR(st->st_mode) && st->st_rdev == 0;
-}
-
-static const char *opaque_name(const struct extract *x)
-{
-	return x->policy->user_xattr ? "user.overlay.opaque" : "trusted.overlay.opaque";
-}
-
-static int mark_opaque(struct extract *x, const char *name, int dirfd, struct err *e)
-{
-	if (fsetxattr(dirfd, opaque_name(x), "y", 1, 0) < 0)
+	if (mark_opaque(dirfd, x->policy->user_xattr) < 0)
 		return failed(e, name, "mark its folder opaque");
 	return 0;
 }
@@ -275,7 +266,7 @@ static int make_way(struct extract *x, const char *name, const struct place *pl,
 	if (x->policy->no_overwrite && is_dir)
 		return err_set(e, ERR_INVALID,
 			       "cannot overwrite non-directory '/%s' with directory", pl->path);
-	*ret_hides = is_whiteout(&st);
+	*ret_hides = mark_is_whiteout(pl->fd, pl->base, &st);
 	/* Removing may change what a name means: the kept parent serves this member only. No clean
 	 * name is "/". */
 	memcpy(x->parent, "/", 2);
@@ -435,7 +426,7 @@ static int make_dir(struct extract *x, const struct place *pl, const struct tar_
 		return failed(e, item->name, "open the folder");
 	r = set_by_fd(x, fd, item, e);
 	if (r == 0 && hides && x->policy->layer)
-		r = mark_opaque(x, item->name, fd, e);
+		r = hide_below(x, item->name, fd, e);
 	if (r < 0)
 		return r;
 	mem_grow(x->times, x->times_n + 1, x->times_room);
@@ -489,7 +480,7 @@ static int make_hard_link(struct extract *x, const struct place *pl, const struc
 		return refuse(e, item->name,
 			      "it is a hard link to '%s', which this archive does not have",
 			      extract_quote(item->hard_link, quoted));
-	if (S_ISDIR(st.st_mode) || is_whiteout(&st))
+	if (S_ISDIR(st.st_mode) || mark_is_whiteout(parent, slash ? slash + 1 : path, &st))
 		return refuse(e, item->name, "it is a hard link to '%s', which is no file",
 			      extract_quote(item->hard_link, quoted));
 	if (linkat(parent, slash ? slash + 1 : path, pl->fd, pl->base, 0) < 0)
@@ -501,7 +492,7 @@ static int make_hard_link(struct extract *x, const struct place *pl, const struc
 
 static int make_opaque(struct extract *x, const char *name, const struct place *pl, struct err *e)
 {
-	return mark_opaque(x, name, pl->fd, e);
+	return hide_below(x, name, pl->fd, e);
 }
 
 static int make_whiteout(struct extract *x, const char *name, const struct place *pl, struct err *e)
@@ -511,14 +502,14 @@ static int make_whiteout(struct extract *x, const char *name, const struct place
 
 	if (!hidden[0] || strcmp(hidden, ".") == 0 || strcmp(hidden, "..") == 0)
 		return refuse(e, name, "it removes '%s', which is no name", hidden);
-	if (mknodat(pl->fd, hidden, S_IFCHR, 0) == 0)
+	if (mark_whiteout(pl->fd, hidden) == 0)
 		return 0;
 	if (errno != EEXIST)
 		return failed(e, name, "make the whiteout");
 	/* This layer has the name too: then only what lies below in a folder of that name is
 	 * hidden. */
 	fd = openat(pl->fd, hidden, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return fd >= 0 ? mark_opaque(x, name, fd, e) : 0;
+	return fd >= 0 ? hide_below(x, name, fd, e) : 0;
 }
 
 /* ---- A member ---- */

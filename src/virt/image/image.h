@@ -322,6 +322,7 @@ struct image_pack { /* tree → tar on fd */
 	const char *rename; /* first component in the archive; NULL: the path's last; "" : none
 			       (export) */
 	int fd;
+	bool one_mount; /* what is mounted in the tree is left out, but for an empty place */
 };
 /* ERR_NOT_FOUND when the path is not there (before any byte is written). */
 int image_pack_start(struct image_store *s, const struct image_pack *p, const struct image_watch *w,

@@ -193,6 +193,7 @@ struct layer_options {
 	const char *diff_id; /* expected; NULL: whatever it is (needs a present blob) */
 	const char *blob;    /* digest of the blob */
 	int64_t size_bytes;  /* of the blob */
+	const char *name;    /* in messages, static; NULL: "layer" and the digest */
 	const struct layer_source *source; /* NULL: the blob is there */
 };
 

@@ -37,6 +37,7 @@ struct layer_work {
 	struct list link; /* in waiting or finishing */
 	struct list waiters;
 	enum layer_state state;
+	const char *name; /* in messages, or NULL */
 	char key[DIGEST_ROOM], diff_id[DIGEST_ROOM], blob[DIGEST_ROOM];
 	int64_t size;
 	struct layer_source source;
@@ -231,7 +232,10 @@ static void explain(struct layer_work *w, struct err *e)
 		errno = e->sys;
 		(void)blob_write_err(e, w->store->layer_fd, path);
 	}
-	(void)err_wrap(e, "layer %s", w->blob);
+	if (w->name)
+		(void)err_wrap(e, "%s", w->name);
+	else
+		(void)err_wrap(e, "layer %s", w->blob);
 }
 
 static void fail_explained(struct layer_work *w, struct err *e)
@@ -705,6 +709,7 @@ static struct layer_work *work_new(struct image_store *s, const struct layer_opt
 	snprintf(w->diff_id, sizeof(w->diff_id), "%s", o->diff_id ? o->diff_id : "");
 	snprintf(w->key, sizeof(w->key), "%s", o->diff_id ? o->diff_id : o->blob);
 	w->size = o->size_bytes;
+	w->name = o->name;
 	if (o->source)
 		w->source = *o->source;
 	index_pin_blob(s, w->blob, 1);

@@ -204,7 +204,11 @@ static void publish_done(void *arg)
 {
 	struct make *m = task_live(arg);
 	struct layer_events ev = {NULL, on_layer_done, m};
-	struct layer_options o = {.blob = m->blob, .size_bytes = m->size};
+	struct layer_options o = {
+		.blob = m->blob,
+		.size_bytes = m->size,
+		.name = m->base ? NULL : "the archive to import",
+	};
 	struct err e = {0};
 
 	m->publishing = false;

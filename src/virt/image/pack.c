@@ -19,6 +19,7 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/store/tar.h"
+#include "virt/image/mark.h"
 #include "virt/image/unpack.h"
 
 #define COPY_STEP	(256u << 10)
@@ -31,7 +32,7 @@ struct pack {
 	struct map links; /* "dev:ino" → the name it was first written under */
 	unsigned char *step;
 	char xattr_names[XATTR_NAMES_MAX];
-	uint64_t entries;
+	uint64_t entries, mount; /* the mount that the tree's top lies on */
 };
 
 static int pack_failed(struct err *e, const char *name, const char *doing)
@@ -161,14 +162,6 @@ static int pack_children(struct pack *p, int fd, const char *name, int depth, st
 	return r;
 }
 
-static bool is_opaque(int fd)
-{
-	char mark = 0;
-
-	return (fgetxattr(fd, "trusted.overlay.opaque", &mark, 1) == 1 && mark == 'y') ||
-	       (fgetxattr(fd, "user.overlay.opaque", &mark, 1) == 1 && mark == 'y');
-}
-
 /* Takes fd. `name` is "" for a top that has no member of its own. */
 static int pack_dir(struct pack *p, int fd_taken, const char *name, const struct stat *st,
 		    int depth, struct err *e)
@@ -183,7 +176,7 @@ static int pack_dir(struct pack *p, int fd_taken, const char *name, const struct
 		read_xattrs(p, fd, item, &a);
 		r = tar_put(p->out, item, e);
 	}
-	if (r == 0 && p->orders->whiteouts && is_opaque(fd))
+	if (r == 0 && p->orders->whiteouts && mark_is_opaque(fd))
 		r = put_plain(p, arena_printf(&a, "%s%s.wh..wh..opq", name, name[0] ? "/" : ""), st,
 			      e);
 	return r < 0 ? r : pack_children(p, fd, name, depth, e);
@@ -236,20 +229,12 @@ static int pack_whiteout(struct pack *p, const char *base, const char *name, con
 	return put_plain(p, marked, st, e);
 }
 
-static int pack_any(struct pack *p, int dirfd, const char *base, const char *name, int depth,
-		    struct err *e)
+static int pack_content(struct pack *p, int dirfd, const char *base, const char *name, bool is_dir,
+			int depth, struct err *e)
 {
+	int flags = is_dir ? O_DIRECTORY : O_NONBLOCK, fd;
 	struct stat st;
-	int fd, flags;
 
-	if (fstatat(dirfd, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : pack_failed(e, name, "look at");
-	p->entries++;
-	if (p->orders->whiteouts && S_ISCHR(st.st_mode) && st.st_rdev == 0)
-		return pack_whiteout(p, base, name, &st, e);
-	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
-		return pack_special(p, dirfd, base, name, &st, e);
-	flags = S_ISDIR(st.st_mode) ? O_DIRECTORY : O_NONBLOCK;
 	fd = openat(dirfd, base, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | flags);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : pack_failed(e, name, "open");
@@ -260,6 +245,47 @@ static int pack_any(struct pack *p, int dirfd, const char *base, const char *nam
 	}
 	return S_ISDIR(st.st_mode) ? pack_dir(p, fd, name, &st, depth, e)
 				   : pack_file(p, fd, name, &st, e);
+}
+
+/* 0 before Linux 5.8, where the question is unknown: then all is one mount. */
+static uint64_t mount_of(int dirfd, const char *base)
+{
+	struct statx s = {0};
+
+	if (statx(dirfd, base, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH, STATX_MNT_ID, &s) < 0 ||
+	    !(s.stx_mask & STATX_MNT_ID))
+		return 0;
+	return s.stx_mnt_id;
+}
+
+/* An empty place where something else is mounted. */
+static int pack_place(struct pack *p, const char *name, const struct stat *st, struct err *e)
+{
+	auto_free struct tar_item *item = mem_new(struct tar_item);
+	auto_free char *folder = mem_printf("%s/", name);
+
+	item_of(item, S_ISDIR(st->st_mode) ? folder : name, st);
+	if (!S_ISDIR(st->st_mode))
+		item->mode = S_IFREG | (st->st_mode & 0777);
+	item->size_bytes = 0;
+	return tar_put(p->out, item, e);
+}
+
+static int pack_any(struct pack *p, int dirfd, const char *base, const char *name, int depth,
+		    struct err *e)
+{
+	struct stat st;
+
+	if (fstatat(dirfd, base, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : pack_failed(e, name, "look at");
+	p->entries++;
+	if (p->orders->one_mount && mount_of(dirfd, base) != p->mount)
+		return pack_place(p, name, &st, e);
+	if (p->orders->whiteouts && mark_is_whiteout(dirfd, base, &st))
+		return pack_whiteout(p, base, name, &st, e);
+	if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		return pack_special(p, dirfd, base, name, &st, e);
+	return pack_content(p, dirfd, base, name, S_ISDIR(st.st_mode), depth, e);
 }
 
 /* ---- Finding the start ---- */
@@ -357,6 +383,7 @@ int pack_tree(int topfd, const struct unpack_orders *o, int fd, struct unpack_an
 	int r = tar_writer_new(fd, &p->out, e);
 
 	assert(o->path);
+	p->mount = mount_of(topfd, "");
 	if (r == 0)
 		r = pack_start(p, topfd, e);
 	if (r == 0)

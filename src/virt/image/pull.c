@@ -306,9 +306,9 @@ static void on_config(void *arg, const struct registry_reply *reply, const struc
 	else if (manifest_config(reply->body, "image config", &p->image, &e) == 0 &&
 		 p->image->layers_n != p->manifest.parts_n)
 		(void)err_set(&e, ERR_INVALID,
-			      "image config: rootfs.diff_ids has %zu entries, the manifest has %zu "
-			      "layers",
-			      p->image->layers_n, p->manifest.parts_n);
+			      "image config %s: rootfs.diff_ids has %zu entries, the manifest has "
+			      "%zu layers",
+			      what, p->image->layers_n, p->manifest.parts_n);
 	if (e.kind != ERR_NONE) {
 		p->image = image_unref(p->image);
 		fail(p, &e);
@@ -399,9 +399,9 @@ static void on_manifest(void *arg, const struct registry_reply *reply, const str
 		return;
 	}
 	r = take_manifest(p, reply, expect, &e);
-	if (r == 0 && p->manifest.index && !first)
-		r = err_set(&e, ERR_INVALID, "an index inside an index is not an image");
 	manifest_name(p, what, sizeof(what));
+	if (r == 0 && p->manifest.index && !first)
+		r = err_set(&e, ERR_INVALID, "%s: an index inside an index is not an image", what);
 	if (r == 0 && p->manifest.index)
 		r = manifest_choose(&p->manifest, &p->platform, what, &part, &e);
 	if (r < 0) {

@@ -466,7 +466,8 @@ static void no_reply(struct registry_call *c, const struct err *failure)
 {
 	struct err e = {0};
 
-	if (c->status == 0 && failure->sys != ECONNREFUSED &&
+	/* An invalid one was a reply (a redirect without end, or to what is no http). */
+	if (c->status == 0 && failure->sys != ECONNREFUSED && failure->kind != ERR_INVALID &&
 	    (scheme_moved(c) || other_scheme(c))) {
 		loop_defer(c->registry->store->loop, resend, c);
 		return;

@@ -84,7 +84,8 @@ int image_pack_start(struct image_store *s, const struct image_pack *p, const st
 	struct unpack_orders orders = {.verb = "pack",
 				       .limits = s->limits,
 				       .path = (char *)p->path,
-				       .rename = (char *)p->rename};
+				       .rename = (char *)p->rename,
+				       .one_mount = p->one_mount};
 	struct tree_task *t;
 	int r;
 

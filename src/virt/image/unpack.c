@@ -54,6 +54,7 @@ static const struct json_field orders_fields[] = {
 	{"limits", JSON_STRUCT, offsetof(struct unpack_orders, limits), .shape = &limits_shape},
 	{"devices", JSON_FLAG, offsetof(struct unpack_orders, devices)},
 	{"user_xattr", JSON_FLAG, offsetof(struct unpack_orders, user_xattr)},
+	{"one_mount", JSON_FLAG, offsetof(struct unpack_orders, one_mount)},
 	{"whiteouts", JSON_FLAG, offsetof(struct unpack_orders, whiteouts)},
 	{"path", JSON_TEXT, offsetof(struct unpack_orders, path), .omit_empty = true},
 	{"rename", JSON_TEXT, offsetof(struct unpack_orders, rename)},

@@ -53,6 +53,7 @@ struct unpack_orders {
 	struct unpack_limits limits;
 	bool devices;	 /* device nodes are allowed */
 	bool user_xattr; /* mark opaque folders by user.overlay.* */
+	bool one_mount;	 /* pack: empty places where others are mounted */
 	bool whiteouts;	 /* pack: the directory is an overlay's upper */
 	char *path;
 	char *rename;

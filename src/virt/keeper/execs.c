@@ -12,6 +12,7 @@
 
 #include "ground/base/mem.h"
 #include "ground/linux/process.h"
+#include "virt/keeper/machine.h"
 #include "virt/keeper/message.h"
 #include "virt/keeper/stdio.h"
 #include "virt/keeper/supervisor_priv.h"
@@ -175,6 +176,8 @@ static int exec_work(const void *job, struct container *ret, struct err *e)
 	const struct supervisor *s = x->owner;
 	struct container_exec_order o = CONTAINER_EXEC_INIT;
 
+	if (s->orders.run_args)
+		return machine_exec(&s->orders, &x->order, s->cgroup, x->child_ends, ret, e);
 	o.pid = s->init_pid;
 	o.start_time = s->init_start_time;
 	o.config = s->orders.config_path;

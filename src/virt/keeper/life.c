@@ -13,6 +13,7 @@
 #include "ground/base/mem.h"
 #include "ground/linux/process.h"
 #include "virt/container/spec.h"
+#include "virt/keeper/machine.h"
 #include "virt/keeper/record.h"
 #include "virt/keeper/stdio.h"
 #include "virt/keeper/supervisor_priv.h"
@@ -47,6 +48,8 @@ static int create_work(const void *job, struct container *ret, struct err *e)
 		.fd = -1, .source = o->init_path, .target = INIT_INSIDE, .readonly = true};
 	char *prefix[] = {INIT_INSIDE, "--", NULL};
 
+	if (o->run_args)
+		return machine_create(o, s->child_ends, ret, e);
 	order.id = o->id;
 	/* The root is mounted over the bundle: not over what the spec binds from the container
 	 * directory. */

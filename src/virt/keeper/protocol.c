@@ -56,6 +56,8 @@ static const struct message_field orders_fields[] = {
 	F(28, MESSAGE_TEXT, struct keeper_orders, init_path),
 	F(29, MESSAGE_TEXT, struct keeper_orders, cgroup_path),
 	F(30, MESSAGE_TEXT, struct keeper_orders, seccomp_dir),
+	F(31, MESSAGE_TEXTS, struct keeper_orders, run_args),
+	F(32, MESSAGE_TEXTS, struct keeper_orders, exec_args),
 };
 
 static const struct message_field started_fields[] = {

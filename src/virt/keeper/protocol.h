@@ -141,6 +141,13 @@ struct keeper_orders {
 			  */
 	char *cgroup_path; /* as in the spec's cgroupsPath; recorded, for burying */
 	char *seccomp_dir; /* where compiled filters are cached; NULL: no cache */
+
+	/*
+	 * A machine in a container's place: this program of the host (argument list, [0] is its
+	 * path) is run with the streams instead, and execs are `exec_args` with options and the
+	 * command behind (hull-mate; machine.c). NULL: a container.
+	 */
+	char **run_args, **exec_args;
 };
 
 struct keeper_started {

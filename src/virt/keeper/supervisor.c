@@ -128,9 +128,10 @@ static int check_orders(const struct supervisor *s, struct err *e)
 {
 	const struct keeper_orders *o = &s->orders;
 
-	if (!o->id || !o->container_dir || !o->run_dir || !o->config_path)
+	if (!o->id || !o->container_dir || !o->run_dir || (!o->config_path && !o->run_args))
 		return err_set(e, ERR_INVALID, "orders lack the id, a directory or the config");
-	if (o->container_dir[0] != '/' || o->run_dir[0] != '/' || o->config_path[0] != '/')
+	if (o->container_dir[0] != '/' || o->run_dir[0] != '/' ||
+	    (o->config_path && o->config_path[0] != '/'))
 		return err_set(e, ERR_INVALID, "orders for '%s' hold a relative path", o->id);
 	if (o->net == KEEPER_NET_JOIN && s->netns_fd < 0)
 		return err_set(e, ERR_INVALID, "orders for '%s' lack the network to join", o->id);

@@ -30,3 +30,9 @@ struct server_options {
 
 int server_new(const struct server_options *o, struct server **ret, struct err *e) must_use;
 struct server *server_free(struct server *s);
+
+/*
+ * Gives up whatever serving does not need: user, capabilities, new privileges, system calls. For a
+ * process that is hull-net and nothing else, after everything is opened; there is no way back.
+ */
+int server_confine(struct err *e) must_use;

@@ -106,6 +106,8 @@ static int put_initrd(struct boot_plan *p, uint64_t last, struct err *e)
 static int choose(const struct boot_config *c, const struct elf *f, enum boot_protocol *ret,
 		  struct err *e)
 {
+	uint64_t entry;
+
 	*ret = c->protocol;
 	if (c->protocol == BOOT_AUTO)
 		*ret = f->has_pvh ? BOOT_PVH : BOOT_LINUX64;
@@ -113,6 +115,11 @@ static int choose(const struct boot_config *c, const struct elf *f, enum boot_pr
 		return err_set(e, ERR_UNSUPPORTED,
 			       "'%s' has no PVH entry: boot it by Linux's 64-bit protocol",
 			       c->kernel_name);
+	entry = *ret == BOOT_PVH ? f->pvh_entry : f->entry;
+	if (!elf_loads(f, entry))
+		return err_set(e, ERR_INVALID,
+			       "'%s' starts at 0x%llx, where it loads nothing: it is no kernel",
+			       c->kernel_name, (unsigned long long)entry);
 	return 0;
 }
 

@@ -1,7 +1,8 @@
 /*
  * Puts a kernel into a machine's memory and a vCPU into the state that the kernel expects: an ELF
- * vmlinux, or a bzImage that is unpacked first; entered by PVH or by Linux's 64-bit protocol, with a
- * command line, an initrd, the memory map and the address of the ACPI tables. There is no firmware.
+ * vmlinux, or a bzImage that is unpacked first; entered by PVH or by Linux's 64-bit protocol, with
+ * a command line, an initrd, the memory map and the address of the ACPI tables. There is no
+ * firmware.
  *
  * Called before vCPU 0 runs and again at each reset: files are read anew. Memory below
  * MAP_LOW_USED_BYTES is used as map.h says; the initrd lies as high as it may below 2 GiB.

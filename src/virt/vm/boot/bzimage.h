@@ -1,7 +1,7 @@
 /*
- * A compressed Linux kernel (bzImage) and the ELF file inside it, which is unpacked here on the host:
- * the guest's own decompressor would be the slowest part of a boot on a software CPU.
- * Linux Documentation/arch/x86/boot.rst.
+ * A compressed Linux kernel (bzImage) and the ELF file inside it, which is unpacked here on the
+ * host: the guest's own decompressor would be the slowest part of a boot on a software CPU. Linux
+ * Documentation/arch/x86/boot.rst.
  */
 #pragma once
 

@@ -165,7 +165,7 @@ static int parse_program(const struct image *i, struct elf *f, uint64_t at, stru
 	return type == SEGMENT_NOTE ? find_pvh(i, f, &s, e) : 0;
 }
 
-static bool loaded(const struct elf *f, uint64_t address)
+bool elf_loads(const struct elf *f, uint64_t address)
 {
 	for (size_t k = 0; k < f->segments; k++)
 		if (address - f->segment[k].address < f->segment[k].memory_bytes)
@@ -190,10 +190,6 @@ int elf_parse(const struct image *i, struct elf *ret, struct err *e)
 		return r;
 	if (f.segments == 0)
 		return err_set(e, ERR_INVALID, "'%s' loads nothing: it is no kernel", i->name);
-	if (!loaded(&f, f.has_pvh ? f.pvh_entry : f.entry))
-		return err_set(e, ERR_INVALID,
-			       "'%s' starts at 0x%llx, where it loads nothing: it is no kernel",
-			       i->name, (unsigned long long)(f.has_pvh ? f.pvh_entry : f.entry));
 	*ret = f;
 	return 0;
 }

@@ -1,7 +1,7 @@
 /*
- * A kernel as a 64-bit ELF file: what it loads where, and where it is entered: by its PVH note, or at
- * its entry point by Linux's 64-bit protocol. Only program headers are read; sections mean nothing
- * to a loader.
+ * A kernel as a 64-bit ELF file: what it loads where, and where it is entered: by its PVH note, or
+ * at its entry point by Linux's 64-bit protocol. Only program headers are read; sections mean
+ * nothing to a loader.
  */
 #pragma once
 
@@ -29,5 +29,7 @@ struct elf {
 
 bool elf_is(const struct image *i);
 int elf_parse(const struct image *i, struct elf *ret, struct err *e) must_use;
+/* Does a segment hold that physical address? */
+bool elf_loads(const struct elf *f, uint64_t address);
 /* Copies the segments into guest memory and makes the rest of each zero. */
 int elf_load(const struct image *i, const struct elf *f, struct ram *ram, struct err *e) must_use;

@@ -1,6 +1,6 @@
 /*
- * The bytes of a kernel or an initrd: a file, or memory that a compressed one was unpacked to. Read by
- * offset, never past the end; a file that shrinks while it is read is an error, not a fault.
+ * The bytes of a kernel or an initrd: a file, or memory that a compressed one was unpacked to. Read
+ * by offset, never past the end; a file that shrinks while it is read is an error, not a fault.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
- * Linux's 64-bit boot protocol: long mode with the first 4 GiB mapped to themselves, RSI pointing to
- * the zero page, which is the bzImage's own setup header (or one of ours for a bare vmlinux) plus the
- * memory map. boot.rst "64-bit boot protocol", zero-page.rst.
+ * Linux's 64-bit boot protocol: long mode with the first 4 GiB mapped to themselves, RSI pointing
+ * to the zero page, which is the bzImage's own setup header (or one of ours for a bare vmlinux)
+ * plus the memory map. boot.rst "64-bit boot protocol", zero-page.rst.
  */
 #include <assert.h>
 #include <string.h>
@@ -86,7 +86,7 @@ static bool put_seed(const struct boot_plan *p)
 static void own_header(uint8_t *page)
 {
 	put(page, ZERO_BOOT_FLAG, 0xaa55, 2);
-	memcpy(page + ZERO_MAGIC, "HdrS", 4);
+	put(page, ZERO_MAGIC, 0x53726448, 4); /* "HdrS" */
 	put(page, ZERO_VERSION, 0x020f, 2);
 	put(page, ZERO_LOAD_FLAGS, LOADED_HIGH, 1);
 	put(page, ZERO_INITRD_LAST, 0x7fffffff, 4);

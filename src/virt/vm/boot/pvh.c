@@ -1,6 +1,7 @@
 /*
- * The PVH entry: 32-bit protected mode without paging, EBX pointing to a start_info with the command
- * line, one module (the initrd) and the memory map. Xen docs/misc/pvh and public/arch-x86/hvm.
+ * The PVH entry: 32-bit protected mode without paging, EBX pointing to a start_info with the
+ * command line, one module (the initrd) and the memory map. Xen docs/misc/pvh and
+ * public/arch-x86/hvm.
  */
 #include <assert.h>
 
@@ -18,7 +19,7 @@
 static void add(struct strbuf *b, uint64_t value, unsigned bytes)
 {
 	for (unsigned i = 0; i < bytes; i++)
-		strbuf_add_char(b, (char)(value >> (8 * i)));
+		strbuf_add_char(b, i < 8 ? (char)(value >> (8 * i)) : 0);
 }
 
 static void start_info(const struct boot_plan *p, size_t ranges, struct strbuf *b)

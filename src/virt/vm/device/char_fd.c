@@ -1,6 +1,6 @@
 /*
- * Descriptors as a char back: see char_fd.h. Whatever cannot be polled (a regular file, /dev/null) is
- * read a piece per loop turn and written at once.
+ * Descriptors as a char back: see char_fd.h. Whatever cannot be polled (a regular file, /dev/null)
+ * is read a piece per loop turn and written at once.
  */
 #include <assert.h>
 #include <errno.h>

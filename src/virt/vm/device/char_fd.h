@@ -1,6 +1,7 @@
 /*
- * A char back over descriptors: what a guest writes goes to one, what comes from the other goes to the
- * guest. A terminal, a pipe, a socket, a file or /dev/null will do. The descriptors are the caller's.
+ * A char back over descriptors: what a guest writes goes to one, what comes from the other goes to
+ * the guest. A terminal, a pipe, a socket, a file or /dev/null will do. The descriptors are the
+ * caller's.
  *
  * With an `escape` byte (Ctrl-] is 0x1d) the host keeps a way out: that byte is not handed to the
  * guest, `escaped` is called instead.

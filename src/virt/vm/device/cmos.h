@@ -1,7 +1,7 @@
 /*
- * The battery-backed clock and its 128 bytes (MC146818 as on a PC): tells the host's time in UTC, is
- * set by moving away from it, and raises its alarm, update and periodic interrupts no oftener than
- * once a second.
+ * The battery-backed clock and its 128 bytes (MC146818 as on a PC): tells the host's time in UTC,
+ * is set by moving away from it, and raises its alarm, update and periodic interrupts no oftener
+ * than once a second.
  *
  * Threads: registers on vCPU threads under the bus lock, the second's tick on the loop's. The tick
  * runs only while an interrupt is enabled, so that an idle guest costs nothing.

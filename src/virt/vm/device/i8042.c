@@ -1,7 +1,7 @@
 /*
  * The keyboard controller's two ports and its keyboard: see i8042.h. Commands are those of the IBM
- * PC/AT reference; the keyboard answers as an MF2 keyboard that sends scan code set 2, translated by
- * the controller when the guest asked for it.
+ * PC/AT reference; the keyboard answers as an MF2 keyboard that sends scan code set 2, translated
+ * by the controller when the guest asked for it.
  */
 #include <assert.h>
 
@@ -158,7 +158,8 @@ static const struct bus_ops port_ops = {"i8042", port_read, port_write};
 
 int i8042_ctrl_alt_del(struct i8042 *k, struct err *e)
 {
-	/* Press, then release, in order of pressing. Set 1, and set 2 for who does not translate. */
+	/* Press, then release, in order of pressing. Set 1, and set 2 for who does not
+	 * translate. */
 	static const uint8_t set1[] = {0x1d, 0x38, 0x53, 0x9d, 0xb8, 0xd3};
 	static const uint8_t set2[] = {0x14, 0x11, 0x71, 0xf0, 0x14, 0xf0, 0x11, 0xf0, 0x71};
 	bool translate, scanning;

@@ -1,6 +1,6 @@
 /*
- * The I/O APIC's registers and its inputs: see ioapic.h. Delivery status is never pending here, since
- * a message is sent at once; arbitration does not exist on a bus of messages.
+ * The I/O APIC's registers and its inputs: see ioapic.h. Delivery status is never pending here,
+ * since a message is sent at once; arbitration does not exist on a bus of messages.
  */
 #include <assert.h>
 

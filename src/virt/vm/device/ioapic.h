@@ -1,7 +1,7 @@
 /*
  * The I/O APIC (82093AA with the EOI register of later ones): 24 inputs, each of which sends the
- * message of its redirection entry. Edge inputs send on the way up; level inputs send while they are
- * high, again after each EOI.
+ * message of its redirection entry. Edge inputs send on the way up; level inputs send while they
+ * are high, again after each EOI.
  *
  * Whoever executes the guest may have to know the messages beforehand (KVM tells the EOI of those
  * vectors only that its routing table calls level-triggered): `route` hears every change.

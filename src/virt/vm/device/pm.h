@@ -1,7 +1,7 @@
 /*
  * Power: the ACPI fixed hardware (PM1 event and control blocks, PM timer) and the small ports that
- * belong to it, reset control (0xcf9) and pvpanic. Writes of SLP_EN switch the machine off, the host
- * presses the power button, and the button's status raises SCI, a level interrupt.
+ * belong to it, reset control (0xcf9) and pvpanic. Writes of SLP_EN switch the machine off, the
+ * host presses the power button, and the button's status raises SCI, a level interrupt.
  *
  * Threads: registers on vCPU threads under the bus lock, pm_press_button() from any thread.
  */
@@ -28,5 +28,6 @@ struct pm *pm_free(struct pm *p);
 void pm_reset(struct pm *p);
 void pm_press_button(struct pm *p);
 
-/* Port 0xcf9 as one byte; it lies inside PCI's range, which hands accesses on. `device` is the pm. */
+/* Port 0xcf9 as one byte; it lies inside PCI's range, which hands accesses on. `device` is the
+ * pm. */
 extern const struct bus_ops pm_reset_ops;

@@ -1,7 +1,7 @@
 /*
- * What a device can ask of the whole machine: to be reset, to be switched off; and what it can tell:
- * that the guest's kernel panicked. Told with the bus lock held, from any thread: the sink notes it
- * and returns.
+ * What a device can ask of the whole machine: to be reset, to be switched off; and what it can
+ * tell: that the guest's kernel panicked. Told with the bus lock held, from any thread: the sink
+ * notes it and returns.
  */
 #pragma once
 

@@ -1,7 +1,7 @@
 /*
  * A serial port, 16550A: the console of a guest before it has anything better. Registers are
- * answered on vCPU threads; bytes travel to and from a char back on the loop's thread, through a ring
- * each way. A back that takes nothing fills the ring, and then the port says that it is busy.
+ * answered on vCPU threads; bytes travel to and from a char back on the loop's thread, through a
+ * ring each way. A back that takes nothing fills the ring, and then the port says that it is busy.
  *
  * What a guest writes is handed on within a millisecond, in one piece: a wake-up of the loop per
  * byte would cost more than the guest's own work. serial_flush() hands on at once.

@@ -1,6 +1,6 @@
 /*
- * The accelerator `kvm`: the host's kernel executes the guest, local APICs included; the I/O APIC and
- * all devices are ours (a split irqchip). One descriptor for the machine, one per vCPU.
+ * The accelerator `kvm`: the host's kernel executes the guest, local APICs included; the I/O APIC
+ * and all devices are ours (a split irqchip). One descriptor for the machine, one per vCPU.
  *
  * A kick sets immediate_exit and sends a signal: the flag ends the next KVM_RUN, the signal the one
  * under way, so that no moment is missed.

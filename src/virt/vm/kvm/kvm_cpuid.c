@@ -1,7 +1,7 @@
 /*
  * What CPUID says with KVM: all that this KVM can give, with the vCPU's own APIC id and count, the
- * hypervisor's signature, and without what this machine does not offer (performance counters, nested
- * virtualisation, memory and trace features that need state we do not keep).
+ * hypervisor's signature, and without what this machine does not offer (performance counters,
+ * nested virtualisation, memory and trace features that need state we do not keep).
  */
 #include <assert.h>
 #include <string.h>

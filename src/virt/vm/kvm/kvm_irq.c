@@ -1,8 +1,8 @@
 /*
  * Interrupts and doorbells with KVM: messages are signalled, or sent by the kernel itself when an
  * eventfd is written (irqfd); queue doorbells become ioeventfds. The routing table has the I/O
- * APIC's inputs first, as messages: KVM reads there which vectors are level-triggered and need their
- * EOI told.
+ * APIC's inputs first, as messages: KVM reads there which vectors are level-triggered and need
+ * their EOI told.
  */
 #include <assert.h>
 #include <errno.h>
@@ -15,6 +15,7 @@ int kvm_irq_open(struct accel *a, struct err *e)
 {
 	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {MAP_IRQ_PINS}};
 
+	assert(a->vm >= 0);
 	for (unsigned i = 0; i < KVM_MSI_FDS; i++)
 		a->msi_fd[i].fd = -1;
 	if (kvm_ioctl(a->vm, KVM_ENABLE_CAP, &split) < 0)

@@ -48,6 +48,7 @@ int kvm_msrs_open(struct accel *a, struct err *e)
 	list->nmsrs = MSR_LIST_MAX;
 	if (kvm_ioctl(a->kvm, KVM_GET_MSR_INDEX_LIST, list) < 0)
 		return err_sys(e, "cannot ask KVM for its MSRs");
+	assert(list->nmsrs <= MSR_LIST_MAX);
 	a->msrs = list->nmsrs;
 	a->msr_index = mem_new_array(uint32_t, a->msrs + 1);
 	memcpy(a->msr_index, list->indices, a->msrs * sizeof(uint32_t));
@@ -313,6 +314,7 @@ static int set_events(struct vcpu *v, const struct vcpu_state *s, struct err *e)
 	};
 	bool exception = s->event_pending && s->event_vector < 32;
 
+	assert((size_t)s->activity < array_len(activity));
 	mp.mp_state = activity[s->activity];
 	memcpy(apic.regs, s->apic, sizeof(apic.regs));
 	memcpy(debug.db, s->dr, sizeof(debug.db));
@@ -338,8 +340,8 @@ static int set_events(struct vcpu *v, const struct vcpu_state *s, struct err *e)
 	return 0;
 }
 
-/* APIC_BASE is among the system registers and must come before the APIC's page; MSRs after it, since
- * a deadline is armed only in a timer that is in that mode. */
+/* APIC_BASE is among the system registers and must come before the APIC's page; MSRs after it,
+ * since a deadline is armed only in a timer that is in that mode. */
 int kvm_state_set(struct vcpu *v, const struct vcpu_state *s, struct err *e)
 {
 	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = s->xcr0}}};

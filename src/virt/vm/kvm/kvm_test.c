@@ -1,6 +1,6 @@
 /*
- * The accelerator on this host's KVM, with guests of a few instructions: see the test's names. Skipped
- * where there is no /dev/kvm.
+ * The accelerator on this host's KVM, with guests of a few instructions: see the test's names.
+ * Skipped where there is no /dev/kvm.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /*
- * The probe: see probe.h. Guest memory is one piece of 64 KiB: page tables at 0x1000, code at 0x8000.
- * The guest starts in kernel mode, leaves by SYSRET, comes back by SYSCALL and tells its code
- * selector through a port. On a KVM that breaks this it faults instead, and without an IDT a fault
- * ends the machine.
+ * The probe: see probe.h. Guest memory is one piece of 64 KiB: page tables at 0x1000, code at
+ * 0x8000. The guest starts in kernel mode, leaves by SYSRET, comes back by SYSCALL and tells its
+ * code selector through a port. On a KVM that breaks this it faults instead, and without an IDT a
+ * fault ends the machine.
  */
 #include <assert.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /*
- * Does this host's KVM deserve its name? An open /dev/kvm proves nothing: a KVM that emulates kernel
- * code or breaks SYSCALL runs no Linux. The probe makes a machine of 64 KiB, goes to user mode and
- * back by SYSCALL, and times a loop in kernel mode; it takes well under a millisecond.
+ * Does this host's KVM deserve its name? An open /dev/kvm proves nothing: a KVM that emulates
+ * kernel code or breaks SYSCALL runs no Linux. The probe makes a machine of 64 KiB, goes to user
+ * mode and back by SYSCALL, and times a loop in kernel mode; it takes well under a millisecond.
  *
  *	struct kvm_verdict v;
  *	kvm_probe(&v);

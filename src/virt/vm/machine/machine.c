@@ -18,6 +18,7 @@
 #include "virt/vm/device/virtio_console.h"
 #include "virt/vm/device/virtio_net.h"
 #include "virt/vm/device/virtio_rng.h"
+#include "virt/vm/device/virtio_vsock.h"
 #include "virt/vm/disk/disk.h"
 #include "virt/vm/kvm/probe.h"
 #include "virt/vm/machine/machine_priv.h"
@@ -253,7 +254,8 @@ static int make_disks(struct machine *m, struct err *e)
 	return r;
 }
 
-/* After PCI, their front, has gone: parts are dropped backwards, so this is pci's neighbour above. */
+/* After PCI, their front, has gone: parts are dropped backwards, so this is pci's neighbour
+ * above. */
 static void drop_disks(struct machine *m)
 {
 	for (size_t i = 0; i < MACHINE_DISKS_MAX; i++)
@@ -278,6 +280,11 @@ static int make_console(struct machine *m, struct err *e)
 static int make_rng(struct machine *m, struct err *e)
 {
 	return virtio_rng_new(m->pci, m->c.world, e);
+}
+
+static int make_vsock(struct machine *m, struct err *e)
+{
+	return m->c.vsock ? virtio_vsock_new(m->pci, VSOCK_CID_GUEST_MIN, m->c.vsock, e) : 0;
 }
 
 /* ---- the kernel ---- */
@@ -352,6 +359,7 @@ static const struct part {
 	{"disks", make_disks, NULL, NULL},
 	{"nics", make_nics, NULL, NULL},
 	{"console", make_console, NULL, NULL},
+	{"vsock", make_vsock, NULL, NULL},
 	{"kernel", make_kernel, NULL, drop_kernel},
 };
 

@@ -1,17 +1,17 @@
 /*
- * A machine: memory, a bus, an accelerator with its vCPUs, devices, and a kernel to start. It is made
- * from one configuration, filled by command-line options or by an API, and assembled in the order of
- * one table (machine.c).
+ * A machine: memory, a bus, an accelerator with its vCPUs, devices, and a kernel to start. It is
+ * made from one configuration, filled by command-line options or by an API, and assembled in the
+ * order of one table (machine.c).
  *
- *	          machine_new          machine_start           machine_resume
- *	(nothing) ──────────▶ MADE ────────────────▶ PAUSED ◀──────────────▶ RUNNING
- *	                                                     machine_pause      │ power-off, panic,
- *	                                                                        ▼ failure, machine_end
+ *	          machine_new        machine_start          machine_resume
+ *	(nothing) -----------> MADE --------------> PAUSED <---------------> RUNNING
+ *	                                                    machine_pause       |
+ *	         power-off, panic, failure, machine_end                         v
  *	                                                                      ENDED
  *
  * A reset that the guest asks for happens in place: RUNNING again, from the same files. machine_new
- * opens all that has a path; machine_start makes every thread there will be. Between the two nothing
- * runs yet, and the process can confine itself; after it, it needs no right but to run.
+ * opens all that has a path; machine_start makes every thread there will be. Between the two
+ * nothing runs yet, and the process can confine itself; after it, it needs no right but to run.
  *
  * Threads: everything here belongs to the loop's thread, callbacks too. vCPUs run on threads of the
  * machine. Owner: the caller; freed before its backs and its loop, after it ended or while it runs.
@@ -64,13 +64,15 @@ struct machine_config {
 	size_t disks;
 	struct machine_nic nic[MACHINE_NICS_MAX];
 	size_t nics;
-	bool no_reboot; /* a reset ends the machine, as MACHINE_OFF */
+	const char *vsock; /* path of its unix socket (virtio_vsock.h); NULL: no such device */
+	bool no_reboot;	   /* a reset ends the machine, as MACHINE_OFF */
 	/* Called once, when the machine has ended. */
 	void (*ended)(void *arg, enum machine_end how, const struct err *e);
 	void *arg;
 };
 
-/* Opens and assembles; ERR_INVALID and its kin say in one sentence what is wrong with which file. */
+/* Opens and assembles; ERR_INVALID and its kin say in one sentence what is wrong with which
+ * file. */
 int machine_new(const struct machine_config *c, struct machine **ret, struct err *e) must_use;
 struct machine *machine_free(struct machine *m);
 

@@ -53,7 +53,8 @@ struct bus_doorbell {
 
 struct bus;
 
-/* Told of every doorbell that comes or goes, from now on: KVM registers ioeventfds. NULL: nobody. */
+/* Told of every doorbell that comes or goes, from now on: KVM registers ioeventfds. NULL:
+ * nobody. */
 struct bus_watch {
 	int (*doorbell)(void *ctx, const struct bus_doorbell *d, bool add, struct err *e);
 	void *ctx;
