@@ -45,6 +45,6 @@ bool storage_write_now(const struct storage *s, const struct iovec *v, size_t n,
 /* On stable storage: everything that was written before. */
 int storage_sync(const struct storage *s);
 /* Gives space back: what is read there afterwards is zero on files, anything on devices. */
-int storage_discard(const struct storage *s, uint64_t at, uint64_t n) must_use;
+int storage_discard(const struct storage *s, uint64_t at, uint64_t n);
 /* Reads as zero afterwards; may give space back where `unmap`. */
 int storage_zero(const struct storage *s, uint64_t at, uint64_t n, bool unmap) must_use;

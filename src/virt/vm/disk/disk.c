@@ -14,6 +14,7 @@ static const struct {
 		    struct err *e);
 } formats[] = {
 	{"raw", raw_open},
+	{"qcow2", qcow2_open},
 };
 
 int disk_open(struct loop *l, const struct disk_options *o, struct block_back **ret, struct err *e)

@@ -36,3 +36,13 @@ struct disk_options {
 /* ERR_BUSY: in use by another process; ERR_UNSUPPORTED: a format or feature, named. */
 int disk_open(struct loop *l, const struct disk_options *o, struct block_back **ret,
 	      struct err *e) must_use;
+
+struct disk_new {
+	const char *path; /* must not exist */
+	const char *format;
+	uint64_t size_bytes;
+	const char *backing, *backing_format; /* qcow2 only; NULL: none */
+};
+
+/* Makes an empty disk. Nothing is left behind when it fails. */
+int disk_create(const struct disk_new *o, struct err *e) must_use;

@@ -7,3 +7,5 @@
 
 int raw_open(struct loop *l, const struct disk_options *o, struct block_back **ret,
 	     struct err *e) must_use;
+int qcow2_open(struct loop *l, const struct disk_options *o, struct block_back **ret,
+	       struct err *e) must_use;
