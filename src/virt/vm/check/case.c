@@ -244,18 +244,22 @@ static bool wants_66(const struct kind *f)
 	return is_string(f) || f->map >= FORM_0F38 || (f->map == FORM_0F && f->opcode == 0xb8);
 }
 
-/* LOCK is for these; elsewhere it is #UD, which is soon known. */
+/* LOCK is for these, first and last opcode; elsewhere it is #UD, which is soon known. */
 static bool may_lock(const struct kind *f)
 {
-	uint8_t op = f->opcode;
+	static const uint8_t rows[][3] = {
+		{FORM_ONE, 0x80, 0x83}, {FORM_ONE, 0x86, 0x87}, {FORM_ONE, 0xf6, 0xf7},
+		{FORM_ONE, 0xfe, 0xff}, {FORM_0F, 0xab, 0xab},	{FORM_0F, 0xb0, 0xb1},
+		{FORM_0F, 0xb3, 0xb3},	{FORM_0F, 0xba, 0xbb},	{FORM_0F, 0xc0, 0xc1},
+		{FORM_0F, 0xc7, 0xc7},
+	};
 
 	if (!f->memory)
 		return false;
-	if (f->map == FORM_0F)
-		return op == 0xab || op == 0xb3 || (op >= 0xba && op <= 0xbb) ||
-		       (op >= 0xb0 && op <= 0xb1) || (op >= 0xc0 && op <= 0xc1) || op == 0xc7;
-	return f->map == FORM_ONE && ((op < 0x40 && (op & 7) < 2) || (op >= 0x80 && op <= 0x83) ||
-				      (op >= 0x86 && op <= 0x87) || (op & 0xf6) == 0xf6);
+	for (size_t i = 0; i < array_len(rows); i++)
+		if (f->map == rows[i][0] && f->opcode >= rows[i][1] && f->opcode <= rows[i][2])
+			return true;
+	return f->map == FORM_ONE && f->opcode < 0x40 && (f->opcode & 7) < 2;
 }
 
 /* Beside the form's own: a segment, a short address, LOCK, and 66 with F2 and F3. */

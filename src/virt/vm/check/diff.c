@@ -13,7 +13,7 @@
 
 #define STATES_FIRST 8
 #define STATES_MORE  32 /* at once, for a handler that ran too rarely */
-#define ROUNDS_MAX   64
+#define ROUNDS_MAX   256
 #define FORM_SLOTS   12
 #define VECTOR_UD    6
 #define VECTOR_PF    14
@@ -326,7 +326,7 @@ static int run_hungry(struct diff *d, struct err *e)
 			if (!wanted(d, i) || !d->totals.seen[i] || !hungry(d, i))
 				continue;
 			any = true;
-			if (run_form(d, i, STATES_MORE + d->o->states / ROUNDS_MAX, e) < 0)
+			if (run_form(d, i, STATES_MORE + d->o->states / 64, e) < 0)
 				return -ERR_SYSTEM;
 		}
 	}

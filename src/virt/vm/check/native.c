@@ -370,6 +370,7 @@ static int reap(pid_t pid, int *ret_status, struct err *e)
 int native_run(struct native *n, uint32_t count, struct err *e)
 {
 	struct native_batch *b = n->batch;
+	uint32_t again = UINT32_MAX; /* a case that was lost once: a busy host is no result */
 	int status = 0;
 
 	assert(n->magic == MAGIC);
@@ -387,10 +388,9 @@ int native_run(struct native *n, uint32_t count, struct err *e)
 		if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
 			return err_set(e, ERR_UNSUPPORTED,
 				       "the oracle's child cannot set itself up on this host");
-		if (b->at < count) {
-			b->cases[b->at].after.verdict = NATIVE_LOST;
-			b->at++;
-		}
+		if (b->at == again && b->at < count)
+			b->cases[b->at++].after.verdict = NATIVE_LOST;
+		again = b->at;
 	}
 	return 0;
 }

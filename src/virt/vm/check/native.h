@@ -22,7 +22,7 @@
 
 #include "ground/base/err.h"
 
-#define NATIVE_CASES_MAX  512
+#define NATIVE_CASES_MAX  2048
 #define NATIVE_CODE_BYTES 15 /* the longest instruction */
 #define NATIVE_PATCH_MAX  576
 #define NATIVE_WORDS_MAX  96

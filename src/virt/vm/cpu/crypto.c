@@ -4,6 +4,7 @@
  */
 #include "virt/vm/cpu/crypto.h"
 
+#include <assert.h>
 #include <cpuid.h>
 #include <stddef.h>
 
@@ -95,6 +96,7 @@ const struct crypto crypto_host = {
 };
 
 struct crypto crypto;
+static_assert(sizeof(struct crypto) == 14 * sizeof(void *), "crypto_choose() knows them all");
 
 struct crypto_host_has crypto_host_has(void)
 {
@@ -134,5 +136,6 @@ void crypto_choose(void)
 		chosen.sha256msg1 = crypto_plain.sha256msg1;
 		chosen.sha256msg2 = crypto_plain.sha256msg2;
 	}
+	assert(chosen.aesenc && chosen.pclmulqdq && chosen.sha256rnds2);
 	crypto = chosen;
 }

@@ -437,8 +437,7 @@ static enum decode_result foreign(struct decoder *d, struct op *o, const struct 
 				  struct choice *ch)
 {
 	bool ends = false;
-	bool ok =
-		r->enc == ENC_SYSTEM ? system_decode(d, o, &ends) : vector_decode(d, o);
+	bool ok = r->enc == ENC_SYSTEM ? system_decode(d, o, &ends) : vector_decode(d, o);
 
 	if (d->shrt)
 		return DECODE_SHORT;

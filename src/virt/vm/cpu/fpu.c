@@ -6,10 +6,14 @@
 #include "virt/vm/cpu/fpu.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 #define STUB_BYTES 16
 
+static_assert(FPU_ST + 8 * 16 == FPU_XMM, "registers follow each other in the image");
+static_assert(FPU_SAVE_BYTES == FPU_ENV_BYTES + 8 * 10, "FNSAVE adds eight registers");
+static_assert(offsetof(struct fpu, image) == 0, "FXSAVE wants it aligned");
 static_assert(sizeof(struct fpu) % 64 == 0, "the image stays aligned in arrays");
 
 extern const uint8_t x87_register_stub[], x87_memory_stub[];
@@ -187,6 +191,7 @@ void fpu_env_store(struct fpu *f, enum fpu_layout l, bool save, uint8_t *ret)
 	uint8_t host[FPU_SAVE_BYTES];
 
 	fpu_to_host(f);
+	assert(f->home == FPU_HOST);
 	/* FNSAVE empties the unit and FNSTENV masks exceptions, as the guest's own would. */
 	if (save)
 		__asm__ volatile("fnsave %0" : "=m"(host));
@@ -238,6 +243,7 @@ void fpu_env_load(struct fpu *f, enum fpu_layout l, bool save, const uint8_t *fr
 	bool wide = fpu_env_bytes(l) == FPU_ENV_BYTES;
 
 	fpu_to_host(f);
+	assert(f->home == FPU_HOST);
 	for (unsigned i = 0; i < 3; i++)
 		put16(host + (size_t)4 * i, get16(from + (size_t)(wide ? 4 : 2) * i));
 	env_pointers(f, l, from);

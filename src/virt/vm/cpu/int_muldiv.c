@@ -143,7 +143,7 @@ static inline bool div_8(struct cpu *c, uint8_t by)
 
 static inline bool idiv_8(struct cpu *c, uint8_t by)
 {
-	int n = (int16_t)R16(0), d = (int8_t)by;
+	int n = (int16_t)R16(0), d = by - ((by & 0x80) << 1);
 
 	if (d == 0 || n / d != (int8_t)(n / d))
 		return false;

@@ -130,10 +130,8 @@ static void enter(struct cpu *c, const struct trace *t)
 }
 
 /* Runs the op at rip by itself; it may write its own page then. */
-static void run_lone(struct cpu *c)
+static void run_lone(struct cpu *c, const struct trace *t)
 {
-	const struct trace *t = trace_lone(c);
-
 	if (!t) {
 		c->stop = CPU_STOP_FAULT;
 		return;
@@ -162,11 +160,11 @@ void cpu_execute(struct cpu *c)
 		if (!t)
 			c->stop = CPU_STOP_FAULT;
 		else if (t == c->lone)
-			run_lone(c);
+			run_lone(c, t);
 		else
 			enter(c, t);
 		if (c->stop == CPU_STOP_RETRY)
-			run_lone(c);
+			run_lone(c, trace_lone(c));
 		if (c->stop == CPU_STOP_NONE && (c->mode & MODE_ONE) != 0)
 			c->stop = CPU_STOP_ONE;
 	}
@@ -190,7 +188,7 @@ struct cpu *cpu_new(struct cpu_world *w, struct ram *ram, struct bus *bus, unsig
 	c->mmu = mmu_new();
 	c->jumps = mem_new_array(struct jump, CPU_JUMPS);
 	memset(c->jumps, 0xff, CPU_JUMPS * sizeof(*c->jumps));
-	c->lone = mem_new_bytes(1, sizeof(struct trace) + DECODE_OPS_MAX * sizeof(struct op));
+	c->lones = lone_new();
 	c->mxcsr = MXCSR_INIT;
 	c->arith = arith_of(2);
 	w->cpu[w->cpus++] = c;
@@ -203,7 +201,7 @@ struct cpu *cpu_free(struct cpu *c)
 		return NULL;
 	assert(c->magic == CPU_MAGIC);
 	c->world->cpu[c->sys.index] = NULL;
-	free(c->lone);
+	c->lones = lone_free(c->lones);
 	free(c->jumps);
 	free(c->mmu);
 	c->magic = 0;

@@ -19,22 +19,33 @@
 #define DO_SS(name, r, k, d, s)	 ARITHMETIC(name, SSE_SS, r, k, d, s)
 #define DO_SD(name, r, k, d, s)	 ARITHMETIC(name, SSE_SD, r, k, d, s)
 
-#define ARITHMETIC(name, kind_, r, k, d_, s_)       \
-	do {                                        \
-		if (likely(!(c->mode & MODE_XM))) { \
-			(r) = (k)((d_), (s_));      \
-			break;                      \
-		}                                   \
-		struct sse_work work = {            \
-			.kernel = (k),              \
-			.kind = kind_,              \
-			.arith = SSE_ARITH_##name,  \
-			.d = (d_),                  \
-			.s = (s_),                  \
-			.imm = IMM8,                \
-		};                                  \
-		if (!vec_unmasked(c, &work, &(r)))  \
-			return vec_exception(c, o); \
+/* With an exception unmasked; the result is in c->wide. Apart, so that handlers have no frame. */
+static __attribute__((noinline)) bool unmasked(struct cpu *c, const struct op *o,
+					       struct sse_work work)
+{
+	vec r;
+
+	work.imm = IMM8;
+	if (!vec_unmasked(c, &work, &r))
+		return false;
+	c->wide.x = r;
+	return true;
+}
+
+#define ARITHMETIC(name, kind_, r, k, d_, s_)                              \
+	do {                                                               \
+		if (likely(!(c->mode & MODE_XM))) {                        \
+			(r) = (k)((d_), (s_));                             \
+			break;                                             \
+		}                                                          \
+		if (!unmasked(c, o,                                        \
+			      (struct sse_work){.kernel = (k),             \
+						.kind = kind_,             \
+						.arith = SSE_ARITH_##name, \
+						.d = (d_),                 \
+						.s = (s_)}))               \
+			return vec_exception(c, o);                        \
+		(r) = c->wide.x;                                           \
 	} while (0)
 
 /* What each arithmetic row does with the elements. */

@@ -14,6 +14,7 @@
  */
 #include "virt/vm/cpu/sse_except.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "virt/vm/cpu/vec.h"
@@ -95,6 +96,8 @@ static bool inexact_one(enum sse_arith op, uint16_t control, long double a, long
 	return (status & PE) != 0;
 }
 
+static_assert(sizeof(union elements) == 16, "a vector");
+
 struct lane {
 	enum sse_arith op;
 	long double a, b;
@@ -144,6 +147,7 @@ static bool inexact(const struct sse_work *w, uint32_t mxcsr)
 	uint16_t control = (uint16_t)(0x7f | (wide ? 0x200 : 0) | (mxcsr >> 3 & 0xc00));
 	bool any = false;
 
+	assert(w->kind != SSE_NUM && n <= 4);
 	for (unsigned i = 0; i < n; i++) {
 		struct lane l = lane(w, mxcsr, i, n);
 

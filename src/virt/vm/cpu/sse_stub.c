@@ -4,6 +4,12 @@
  */
 #include "virt/vm/cpu/vec.h"
 
+#include <assert.h>
+
+static_assert(offsetof(struct sse_string, of_and_ah) == 16, "the stubs' end knows it");
+static_assert(offsetof(struct sse_string, index) == 24, "the stubs' end knows it");
+static_assert(offsetof(struct sse_string, mask) == 32, "the stubs' end knows it");
+
 #define STRING_STUB_BYTES 32
 
 #define SSE_OP(...)
@@ -72,5 +78,6 @@ void sse_string(enum sse_string_op op, vec a, vec b, unsigned imm, struct sse_st
 	void (*run)(vec, vec, struct sse_string *) =
 		(void (*)(vec, vec, struct sse_string *))(uintptr_t)at;
 
+	assert(op <= SSE_ISTRI);
 	run(a, b, io);
 }

@@ -82,6 +82,7 @@ union cpu_vector { /* sized for YMM; the translator will want them so */
 } __attribute__((aligned(32)));
 
 struct trace;
+struct lone;
 struct cpu_world;
 
 /* A translation: compare and add. A tag has bits below the page size when it is not to be used. */
@@ -146,7 +147,8 @@ struct cpu {
 	struct bus *bus;
 	struct cpu_world *world;
 	struct mmu *mmu;
-	struct trace *lone; /* a trace for one use: straddling or uncached code */
+	struct trace *lone; /* of straddling or uncached code: trace_lone()'s last */
+	struct lone *lones;
 };
 
 /* The hot part is reached with an 8-bit displacement from the middle of it. */

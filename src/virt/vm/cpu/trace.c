@@ -227,28 +227,82 @@ static uint64_t linear_rip(const struct cpu *c)
 					    : (c->rip + c->segment[VCPU_CS].base) & 0xffffffff;
 }
 
+struct lone *lone_new(void)
+{
+	struct lone *slots = mem_new_array(struct lone, LONE_SLOTS);
+
+	for (unsigned i = 0; i < LONE_SLOTS; i++)
+		slots[i].trace =
+			mem_new_bytes(1, sizeof(struct trace) + LONE_OPS * sizeof(struct op));
+	return slots;
+}
+
+struct lone *lone_free(struct lone *slots)
+{
+	for (unsigned i = 0; slots && i < LONE_SLOTS; i++)
+		free(slots[i].trace);
+	free(slots);
+	return NULL;
+}
+
+static struct lone *lone_of(const struct cpu *c)
+{
+	return &c->lones[(c->rip ^ c->rip >> 12) % LONE_SLOTS];
+}
+
+static bool lone_known(const struct cpu *c, const struct lone *l, uint64_t linear)
+{
+	return l->length != 0 && l->rip == c->rip && l->linear == linear && l->mode == c->mode;
+}
+
+/* The bytes behind the page's end. False: a fault. */
+static bool fetch_rest(struct cpu *c, uint64_t linear, uint8_t *bytes, unsigned *n)
+{
+	uint64_t next = (linear | 0xfff) + 1, physical;
+
+	if (!mmu_code(c, sys_long(c) ? next : next & 0xffffffff, &physical))
+		return false;
+	*n += fetch(c, next, physical, bytes + *n);
+	return true;
+}
+
 struct trace *trace_lone(struct cpu *c)
 {
-	uint64_t linear = linear_rip(c), physical, second;
+	uint64_t linear = linear_rip(c), physical;
 	uint8_t bytes[2 * DECODE_LENGTH_MAX];
+	struct lone *l = lone_of(c);
 	struct decoded d;
-	unsigned n;
+	unsigned n, first;
 
 	if (!mmu_code(c, linear, &physical))
 		return NULL;
-	n = fetch(c, linear, physical, bytes);
-	if (!decode_trace(bytes, n, linear & 0xfff, c->mode, 1, &d)) {
-		uint64_t next = (linear | 0xfff) + 1;
-
-		assert(n < DECODE_LENGTH_MAX);
-		if (!mmu_code(c, sys_long(c) ? next : next & 0xffffffff, &second))
+	n = first = fetch(c, linear, physical, bytes);
+	c->gpr[REG_PAGE] = c->rip - (linear & 0xfff);
+	c->lone = l->trace;
+	if (lone_known(c, l, linear) &&
+	    memcmp(l->bytes, bytes, l->length < n ? l->length : n) == 0) {
+		if (l->straddles && !fetch_rest(c, linear, bytes, &n))
 			return NULL;
-		n += fetch(c, next, second, bytes + n);
+		if (memcmp(l->bytes, bytes, l->length) == 0)
+			return c->lone;
+		n = first;
+	}
+	if (!decode_trace(bytes, n, linear & 0xfff, c->mode, 1, &d)) {
+		assert(n < DECODE_LENGTH_MAX);
+		if (!fetch_rest(c, linear, bytes, &n))
+			return NULL;
 		if (!decode_trace(bytes, n, linear & 0xfff, c->mode, 1, &d))
 			abort(); /* 15 bytes are enough for any answer */
 	}
-	place(c->lone, &d, physical, c->mode);
-	c->gpr[REG_PAGE] = c->rip - (linear & 0xfff);
+	assert(d.ops <= LONE_OPS && d.bytes <= sizeof(l->bytes));
+	place(l->trace, &d, physical, c->mode);
+	*l = (struct lone){.rip = c->rip,
+			   .linear = linear,
+			   .mode = c->mode,
+			   .straddles = d.bytes > first,
+			   .length = d.bytes,
+			   .trace = l->trace};
+	memcpy(l->bytes, bytes, d.bytes);
 	return c->lone;
 }
 
@@ -336,7 +390,7 @@ static struct trace *find_slowly(struct cpu *c, uint64_t linear)
 	if (!mmu_code(c, linear, &physical))
 		return NULL;
 	offset = ram_offset(c->ram, (struct gpa){physical & PAGE_TAG}, RAM_PAGE_BYTES);
-	if (offset == NO_RAM)
+	if (offset == NO_RAM || (lone_known(c, lone_of(c), linear) && lone_of(c)->straddles))
 		return trace_lone(c);
 	offset += physical & 0xfff;
 	do {
@@ -392,7 +446,7 @@ void op_exit_jump(struct cpu *c)
 	LEAVE(CPU_STOP_NONE);
 }
 
-OP(link)
+static OP(link_first)
 {
 	const struct trace *from = trace_of_link(o);
 	uint64_t epoch = code_epoch(c->world), page = c->gpr[REG_PAGE];
@@ -419,4 +473,15 @@ OP(link)
 		__atomic_store_n(&((struct op *)(uintptr_t)o)->imm, (uint64_t)(uintptr_t)t->op,
 				 __ATOMIC_RELAXED);
 	GO(t->op);
+}
+
+/* Behind a branch only the first time; at the end of a trace that was cut, each time. */
+OP(link)
+{
+	const struct op *next =
+		(const struct op *)(uintptr_t)__atomic_load_n(&o->imm, __ATOMIC_RELAXED);
+
+	if (likely(next != o))
+		GO(next);
+	return op_link_first(c, o);
 }

@@ -44,7 +44,25 @@ struct code *code_free(struct code *k);
  */
 struct trace *trace_find(struct cpu *c);
 
-/* The op at c->rip decoded for one use, into c->lone. NULL: a fault of fetching it. */
+/*
+ * The op at c->rip by itself, as c->lone: for code that no trace may hold. Each vCPU remembers a
+ * few, by address and mode, and believes them when the bytes are still the same. NULL: a fault of
+ * fetching it.
+ */
+#define LONE_SLOTS 64u
+#define LONE_OPS   8u /* op_enter, the op, its link, a link behind */
+
+struct lone {
+	uint64_t rip, linear;
+	uint32_t mode;
+	bool straddles; /* the page's end */
+	unsigned length;
+	uint8_t bytes[15];
+	struct trace *trace;
+};
+
+struct lone *lone_new(void);
+struct lone *lone_free(struct lone *slots);
 struct trace *trace_lone(struct cpu *c);
 
 /* Changes when everything was thrown away: links and traces known before are gone then. */

@@ -128,6 +128,7 @@ bool vec_probe_ends(struct cpu *c, uint64_t at, unsigned n, bool write)
 {
 	unsigned first = n % 8 == 4 ? 4 : 2; /* the control word: of 28 and 108, or of 14 and 94 */
 
+	assert(n == 28 || n == 108 || n == 14 || n == 94);
 	if (write)
 		return mmu_probe_write(c, at, first) && mmu_probe_write(c, at + n - 1, 1);
 	return mmu_load(c, at, first) && mmu_load(c, at + n - 1, 1);
@@ -137,6 +138,7 @@ bool vec_load_bytes(struct cpu *c, uint64_t at, void *to, unsigned n)
 {
 	uint8_t *p = to;
 
+	assert(n > 0 && n % 2 == 0 && n <= 512);
 	for (unsigned done = 0, step; done < n; done += step) {
 		step = n - done >= 8 ? 8 : n - done >= 4 ? 4 : 2;
 		if (!mmu_load(c, at + done, step))
@@ -150,6 +152,7 @@ bool vec_store_bytes(struct cpu *c, uint64_t at, const void *from, unsigned n)
 {
 	const uint8_t *p = from;
 
+	assert(n > 0 && n % 2 == 0 && n <= 512);
 	for (unsigned done = 0, step; done < n; done += step) {
 		uint64_t v = 0;
 
@@ -163,6 +166,8 @@ bool vec_store_bytes(struct cpu *c, uint64_t at, const void *from, unsigned n)
 
 bool vec_store_masked(struct cpu *c, uint64_t at, const uint8_t *from, unsigned mask, unsigned n)
 {
+	assert(n == 8 || n == 16);
+	assert(mask < 1u << n);
 	for (unsigned half = n; half > 0; half -= 8)
 		if (!mmu_probe_write(c, at + half - 8, 8))
 			return false;

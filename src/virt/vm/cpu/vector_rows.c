@@ -109,6 +109,9 @@ static const struct row rows[] = {
 
 #define ROWS ((unsigned)(sizeof(rows) / sizeof(rows[0])))
 
+static_assert(VECTOR_ID_ROWS + 2 * ROWS <= VECTOR_ID_X87, "ids of rows and of x87 differ");
+static_assert(VECTOR_ID_X87 + 0x800 <= VECTOR_ID_EMMS, "ids of x87 and EMMS differ");
+
 /* Rows by map and opcode: chains, because several prefixes and digits share one. */
 static struct {
 	uint16_t first[MAP_COUNT][256]; /* row + 1 */
@@ -138,10 +141,11 @@ static const struct row *row_of(const struct decoder *d)
 	uint8_t prefix = decode_mandatory(d);
 	uint8_t digit = d->at < d->n ? d->bytes[d->at] >> 3 & 7 : 0;
 
+	assert(d->map < MAP_COUNT);
 	(void)pthread_once(&chained, make_chains);
 	for (unsigned i = chain.first[d->map][d->opcode]; i; i = chain.next[i - 1])
 		if (matches(&rows[i - 1], d, prefix) &&
-		    (rows[i - 1].digit < 0 || rows[i - 1].digit == digit))
+		    (rows[i - 1].digit < 0 || rows[i - 1].digit == (int8_t)digit))
 			return &rows[i - 1];
 	return NULL;
 }
