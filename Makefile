@@ -5,6 +5,7 @@ BUILD  ?= build
 PREFIX ?= /usr/local
 J      ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+DIFF_STATES  ?= 10000
 
 .PHONY: all demo check soak bench fuzz lint install clean help setup-% $(BUILD)
 
@@ -31,8 +32,9 @@ soak: $(BUILD) setup-test     ## the long fault loops
 bench: $(BUILD) setup-bench   ## the numbers of the house, measured beside its peers
 	@HULL_BUILD=$(BUILD) bench/run
 
-fuzz: setup-build setup-lint  ## every fuzzer, FUZZ_SECONDS each
+fuzz: $(BUILD) setup-lint     ## every fuzzer, FUZZ_SECONDS each; the software CPU beside the real one
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tool/fuzz
+	@HULL_DIFF_STATES=$(DIFF_STATES) HULL_DIFF_SEED=$$(date +%s) $(BUILD)/src/virt_vm_check_cpu_diff_test
 
 lint: $(BUILD) setup-lint     ## clang-format, clang-tidy, tool/tidy, shellcheck
 	@HULL_BUILD=$(BUILD) tool/lint

@@ -16,9 +16,9 @@ vm() {
 		options+=("$1")
 		shift
 	done
-	out=$(timeout "$limit" "$B/hull-vm" --accel cpu -q --kernel "$K/vmlinux" --initrd "$I" \
+	out=$(set -o pipefail; timeout "$limit" "$B/hull-vm" --accel cpu -q --kernel "$K/vmlinux" --initrd "$I" \
 		--append "console=ttyS0 quiet panic=-1 run=$2" "${options[@]}" 2>&1 </dev/null | tr -d '\r')
-	code=${PIPESTATUS[0]}
+	code=$?
 }
 
 # ends NAME REGEX: the last machine switched itself off and said that.

@@ -165,6 +165,7 @@ static char **vm_arguments(const struct mind *m)
 	append_pair(&argv, "--append", line);
 	append_pair(&argv, "--dir", s->dir);
 	mem_append_text(&argv, "--control");
+	append_pair(&argv, "--id", s->name ? s->name : "machine");
 	if (s->initrd)
 		append_pair(&argv, "--initrd", s->initrd);
 	if (s->image) {

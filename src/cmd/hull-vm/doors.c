@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
@@ -22,6 +23,7 @@
 struct vm_doors {
 	struct net_back *nets[MACHINE_NICS_MAX];
 	size_t nets_n;
+	struct control *control;
 };
 
 static int open_net(const char *text, struct loop *loop, struct net_back **ret, struct err *e)
@@ -44,16 +46,17 @@ static int open_net(const char *text, struct loop *loop, struct net_back **ret, 
 	return net_fd_new(loop, tap, "tap", ret, e);
 }
 
-static int open_nets(struct vm_doors *d, struct vm_options *o, struct loop *loop, struct err *e)
+int vm_doors_nets(struct vm_options *o, struct err *e)
 {
+	struct vm_doors *d = o->doors;
 	size_t n = mem_count_texts(o->nets);
 
 	if (n > MACHINE_NICS_MAX)
 		return err_set(e, ERR_INVALID, "a machine has at most %d network cards, not %zu",
 			       MACHINE_NICS_MAX, n);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = d->nets_n; i < n; i++) {
 		struct machine_nic *nic = &o->config.nic[i];
-		int r = open_net(o->nets[i], loop, &d->nets[i], e);
+		int r = open_net(o->nets[i], o->loop, &d->nets[i], e);
 
 		if (r < 0)
 			return r;
@@ -70,12 +73,16 @@ int vm_doors_open(struct vm_options *o, struct loop *loop, struct vm_doors **ret
 	struct vm_doors *d = mem_new(struct vm_doors);
 	int r = 0;
 
+	o->doors = d;
+	o->loop = loop;
 	if (o->dir && chdir(o->dir) < 0)
 		r = err_sys(e, "cannot enter '%s'", o->dir);
 	if (r == 0)
-		r = open_nets(d, o, loop, e);
+		r = vm_doors_nets(o, e);
 	if (r == 0 && o->vsock)
 		o->config.vsock = "vsock";
+	if (r == 0 && o->control)
+		r = control_open(o, loop, &d->control, e);
 	if (r < 0) {
 		(void)vm_doors_close(d);
 		return r;
@@ -84,18 +91,22 @@ int vm_doors_open(struct vm_options *o, struct loop *loop, struct vm_doors **ret
 	return 0;
 }
 
-int vm_doors_serve(struct vm_doors *d, struct machine *m, const struct vm_options *o, struct err *e)
+bool vm_doors_begun(const struct vm_doors *d, struct machine **ret)
 {
-	(void)d;
-	(void)m;
-	(void)o;
-	(void)e;
-	return 0;
+	return d->control && control_begun(d->control, ret);
+}
+
+int vm_doors_serve(struct vm_doors *d, struct machine *m, struct err *e)
+{
+	return d->control ? control_show(d->control, m, e) : 0;
 }
 
 struct vm_doors *vm_doors_close(struct vm_doors *d)
 {
-	for (size_t i = 0; d && i < d->nets_n; i++)
+	if (!d)
+		return NULL;
+	d->control = control_close(d->control);
+	for (size_t i = 0; i < d->nets_n; i++)
 		d->nets[i] = d->nets[i]->ops->free(d->nets[i]);
 	free(d);
 	return NULL;

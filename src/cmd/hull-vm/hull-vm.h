@@ -15,6 +15,9 @@ struct vm_options {
 	const char *accel, *kernel, *initrd, *append, *protocol, *console;
 	int64_t cpus, memory;
 	char **disks;
+	const char *id;
+	struct vm_doors *doors;
+	struct loop *loop;
 	const char *dir; /* of its sockets; the working directory from then on */
 	bool vsock, control;
 	char **nets;
@@ -35,7 +38,10 @@ struct vm_doors;
 /* Before machine_new(): fills the configuration's nic and vsock. */
 int vm_doors_open(struct vm_options *o, struct loop *loop, struct vm_doors **ret,
 		  struct err *e) must_use;
-/* The machine is there: its control socket answers. */
-int vm_doors_serve(struct vm_doors *d, struct machine *m, const struct vm_options *o,
-		   struct err *e) must_use;
+/* Opens what o->nets says beyond what is open: for a machine that calls described. */
+int vm_doors_nets(struct vm_options *o, struct err *e) must_use;
+/* Whether InstanceStart has made a machine, which is the caller's then. */
+bool vm_doors_begun(const struct vm_doors *d, struct machine **ret);
+/* The machine is there, made from options: its control socket shows it. */
+int vm_doors_serve(struct vm_doors *d, struct machine *m, struct err *e) must_use;
 struct vm_doors *vm_doors_close(struct vm_doors *d); /* after the machine was freed */

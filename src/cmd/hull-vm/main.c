@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -54,7 +55,10 @@ static void pull_plug(void *arg)
 	struct program *p = arg;
 
 	p->code = 128 + SIGTERM;
-	machine_end(p->machine);
+	if (p->machine)
+		machine_end(p->machine);
+	else
+		loop_stop(p->loop);
 }
 
 static void resized(void *arg)
@@ -69,23 +73,33 @@ static void press_button(void *arg)
 {
 	struct program *p = arg;
 
-	(void)!machine_power_button(p->machine, NULL);
+	if (p->machine)
+		(void)!machine_power_button(p->machine, NULL);
 }
 
 static void leave(void *arg)
 {
 	struct program *p = arg;
 
-	machine_end(p->machine);
+	if (p->machine)
+		machine_end(p->machine);
+	else
+		loop_stop(p->loop);
 }
 
 /* ---- the console ---- */
 
-/* A description of our own, so that making it non-blocking does not reach whoever shares ours. */
+/* A description of our own, so that making it non-blocking does not reach whoever shares ours. A
+ * file is never waited for, and its position is to stay shared. */
 static int reopen(int fd, int flags)
 {
 	auto_free char *path = mem_printf("/proc/self/fd/%d", fd);
-	int own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	int own = -1;
+
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+		return fd;
+	own = open(path, flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
 	return own >= 0 ? own : fd;
 }
@@ -156,6 +170,19 @@ static int start(struct program *p, const struct vm_options *o, struct err *e)
 	return r;
 }
 
+/* From options at once, or when calls have described it. 1: it was called off. */
+static int make(struct program *p, struct vm_options *o, struct err *e)
+{
+	int r;
+
+	if (!o->kernel) {
+		loop_run(p->loop);
+		return vm_doors_begun(p->doors, &p->machine) ? 0 : 1;
+	}
+	r = machine_new(&o->config, &p->machine, e);
+	return r == 0 ? vm_doors_serve(p->doors, p->machine, e) : r;
+}
+
 static int run(struct program *p, struct vm_options *o, struct err *e)
 {
 	struct machine_info i;
@@ -165,8 +192,6 @@ static int run(struct program *p, struct vm_options *o, struct err *e)
 		r = signals(p, e);
 	if (r == 0)
 		r = open_console(p, e);
-	if (r == 0)
-		r = vm_doors_open(o, p->loop, &p->doors, e);
 	if (r < 0)
 		return r;
 	o->config.loop = p->loop;
@@ -174,10 +199,10 @@ static int run(struct program *p, struct vm_options *o, struct err *e)
 	o->config.ended = ended;
 	o->config.arg = p;
 	*(o->serial ? &o->config.serial : &o->config.console) = p->terminal;
-	r = machine_new(&o->config, &p->machine, e);
+	r = vm_doors_open(o, p->loop, &p->doors, e);
 	if (r == 0)
-		r = vm_doors_serve(p->doors, p->machine, o, e);
-	if (r < 0)
+		r = make(p, o, e);
+	if (r != 0)
 		return r;
 	i = machine_info(p->machine);
 	if (i.accel_reason[0] && !o->quiet)

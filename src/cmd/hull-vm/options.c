@@ -29,6 +29,8 @@ static const struct option_row rows[] = {
 	 "PATH,format=F[,ro][,bus=B][,serial=S]", "a disk: raw or qcow2, virtio or nvme"},
 	{'n', "net", OPTION_TEXTS, offsetof(struct vm_options, nets), "fd=N|tap=NAME",
 	 "a network card: frames by a packet socket, or a tap interface"},
+	{0, "id", OPTION_TEXT, offsetof(struct vm_options, id), "NAME",
+	 "how the machine calls itself to its control socket"},
 	{0, "dir", OPTION_TEXT, offsetof(struct vm_options, dir), "DIR",
 	 "where its sockets are (other paths must be absolute then)"},
 	{0, "vsock", OPTION_FLAG, offsetof(struct vm_options, vsock), NULL,
@@ -139,8 +141,10 @@ static int fill(struct vm_options *o, struct err *e)
 	if (r == 0 && (o->cpus < 1 || o->cpus > VCPU_COUNT_MAX))
 		r = err_set(e, ERR_INVALID, "a machine has 1 to %d vCPUs, not %lld", VCPU_COUNT_MAX,
 			    (long long)o->cpus);
-	if (r == 0 && !o->kernel)
-		r = err_set(e, ERR_INVALID, "no kernel: name one with --kernel FILE");
+	if (r == 0 && !o->kernel && !o->control)
+		r = err_set(e, ERR_INVALID,
+			    "no kernel: name one with --kernel FILE, or describe the machine "
+			    "by calls with --control");
 	if (r < 0)
 		return r;
 	o->config.accel = o->accel;
@@ -164,6 +168,7 @@ int vm_options_parse(int argc, char **argv, struct vm_options *ret, struct err *
 	*ret = (struct vm_options){.accel = "auto",
 				   .cpus = 1,
 				   .memory = MEMORY_DEFAULT,
+				   .id = "machine",
 				   .append = "console=ttyS0",
 				   .protocol = "auto",
 				   .console = "serial"};

@@ -79,13 +79,13 @@ static int put_initrd(struct boot_plan *p, uint64_t last, struct err *e)
 {
 	struct ram *ram = p->c->ram;
 	uint64_t top = ram->low_bytes < last + 1 ? ram->low_bytes : last + 1;
-	struct image i;
+	struct boot_image i;
 	uint8_t *to;
 	int r;
 
 	if (p->c->initrd < 0)
 		return 0;
-	r = image_of_file(p->c->initrd, p->c->initrd_name, IMAGE_INITRD_BYTES_MAX, &i, e);
+	r = boot_image_of_file(p->c->initrd, p->c->initrd_name, IMAGE_INITRD_BYTES_MAX, &i, e);
 	if (r < 0)
 		return r;
 	if (i.bytes > top || ((top - i.bytes) & ~(uint64_t)(RAM_PAGE_BYTES - 1)) < p->elf->last)
@@ -98,7 +98,7 @@ static int put_initrd(struct boot_plan *p, uint64_t last, struct err *e)
 	p->initrd_bytes = i.bytes;
 	to = ram_at(ram, (struct gpa){p->initrd_at}, i.bytes);
 	assert(to);
-	r = image_read(&i, 0, to, i.bytes, e);
+	r = boot_image_read(&i, 0, to, i.bytes, e);
 	ram_wrote(ram, (struct gpa){p->initrd_at}, i.bytes);
 	return r;
 }
@@ -123,8 +123,9 @@ static int choose(const struct boot_config *c, const struct elf *f, enum boot_pr
 	return 0;
 }
 
-static int load(const struct boot_config *c, const struct image *kernel, const struct bzimage *z,
-		struct vcpu_state *s, struct boot_report *ret, struct err *e)
+static int load(const struct boot_config *c, const struct boot_image *kernel,
+		const struct bzimage *z, struct vcpu_state *s, struct boot_report *ret,
+		struct err *e)
 {
 	struct elf f;
 	struct boot_plan p = {.c = c, .elf = &f};
@@ -156,8 +157,8 @@ int boot_load(const struct boot_config *c, struct vcpu_state *s, struct boot_rep
 	      struct err *e)
 {
 	struct bzimage z = {0};
-	struct image file, inside;
-	int r = image_of_file(c->kernel, c->kernel_name, IMAGE_KERNEL_BYTES_MAX, &file, e);
+	struct boot_image file, inside;
+	int r = boot_image_of_file(c->kernel, c->kernel_name, IMAGE_KERNEL_BYTES_MAX, &file, e);
 
 	if (r < 0)
 		return r;
@@ -170,7 +171,7 @@ int boot_load(const struct boot_config *c, struct vcpu_state *s, struct boot_rep
 	r = bzimage_unpack(&file, &z, e);
 	if (r < 0)
 		return r;
-	inside = image_of_memory(z.kernel, z.kernel_bytes, c->kernel_name);
+	inside = boot_image_of_memory(z.kernel, z.kernel_bytes, c->kernel_name);
 	if (!elf_is(&inside))
 		r = err_set(e, ERR_INVALID, "what '%s' holds is no ELF kernel: it is damaged",
 			    c->kernel_name);

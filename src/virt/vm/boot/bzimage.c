@@ -54,19 +54,19 @@ static uint32_t at(const uint8_t *head, unsigned offset, unsigned bytes)
 	return v;
 }
 
-bool bzimage_is(const struct image *i)
+bool bzimage_is(const struct boot_image *i)
 {
 	uint8_t head[HEADER_END];
 
-	return image_read(i, 0, head, sizeof(head), NULL) == 0 &&
+	return boot_image_read(i, 0, head, sizeof(head), NULL) == 0 &&
 	       at(head, BOOT_FLAG, 2) == BOOT_FLAG_VALUE && memcmp(head + MAGIC, "HdrS", 4) == 0;
 }
 
-static int parse(const struct image *i, struct bzimage *z, struct err *e)
+static int parse(const struct boot_image *i, struct bzimage *z, struct err *e)
 {
 	uint8_t head[HEADER_END];
 	uint64_t setup;
-	int r = image_read(i, 0, head, sizeof(head), e);
+	int r = boot_image_read(i, 0, head, sizeof(head), e);
 
 	if (r < 0)
 		return r;
@@ -87,14 +87,14 @@ static int parse(const struct image *i, struct bzimage *z, struct err *e)
 	z->initrd_last = at(head, INITRD_LAST, 4);
 	if (z->payload_bytes <= SIZE_BYTES)
 		return err_set(e, ERR_INVALID, "'%s' has no kernel inside: it is damaged", i->name);
-	return image_read(i, BZIMAGE_HEADER_AT, z->header,
-			  i->bytes - BZIMAGE_HEADER_AT < BZIMAGE_HEADER_MAX
-				  ? i->bytes - BZIMAGE_HEADER_AT
-				  : BZIMAGE_HEADER_MAX,
-			  e);
+	return boot_image_read(i, BZIMAGE_HEADER_AT, z->header,
+			       i->bytes - BZIMAGE_HEADER_AT < BZIMAGE_HEADER_MAX
+				       ? i->bytes - BZIMAGE_HEADER_AT
+				       : BZIMAGE_HEADER_MAX,
+			       e);
 }
 
-static int refuse(const struct image *i, struct str in, struct err *e)
+static int refuse(const struct boot_image *i, struct str in, struct err *e)
 {
 	for (size_t k = 0; k < array_len(refused); k++)
 		if (in.n >= 3 && memcmp(in.p, refused[k].magic, 3) == 0)
@@ -106,7 +106,8 @@ static int refuse(const struct image *i, struct str in, struct err *e)
 		       "'%s' has no kernel inside that can be unpacked: it is damaged", i->name);
 }
 
-static int unpack(const struct image *i, struct bzimage *z, const uint8_t *payload, struct err *e)
+static int unpack(const struct boot_image *i, struct bzimage *z, const uint8_t *payload,
+		  struct err *e)
 {
 	struct str in = {(const char *)payload, z->payload_bytes};
 	struct cursor size = cursor_of(payload + z->payload_bytes - SIZE_BYTES, SIZE_BYTES);
@@ -129,7 +130,7 @@ static int unpack(const struct image *i, struct bzimage *z, const uint8_t *paylo
 	return r < 0 ? err_wrap(e, "cannot unpack '%s'", i->name) : 0;
 }
 
-int bzimage_unpack(const struct image *i, struct bzimage *ret, struct err *e)
+int bzimage_unpack(const struct boot_image *i, struct bzimage *ret, struct err *e)
 {
 	struct bzimage z = {0};
 	auto_free uint8_t *payload = NULL;
@@ -144,7 +145,8 @@ int bzimage_unpack(const struct image *i, struct bzimage *ret, struct err *e)
 			       i->name, (unsigned long long)(z.payload_at + z.payload_bytes),
 			       (unsigned long long)i->bytes);
 	payload = mem_try(z.payload_bytes, e);
-	r = payload ? image_read(i, z.payload_at, payload, z.payload_bytes, e) : -ERR_EXHAUSTED;
+	r = payload ? boot_image_read(i, z.payload_at, payload, z.payload_bytes, e)
+		    : -ERR_EXHAUSTED;
 	if (r == 0)
 		r = unpack(i, &z, payload, e);
 	if (r < 0) {

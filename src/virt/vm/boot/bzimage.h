@@ -22,7 +22,7 @@ struct bzimage {
 	uint64_t kernel_bytes;
 };
 
-bool bzimage_is(const struct image *i);
+bool bzimage_is(const struct boot_image *i);
 /* Reads the header and unpacks the payload. */
-int bzimage_unpack(const struct image *i, struct bzimage *ret, struct err *e) must_use;
+int bzimage_unpack(const struct boot_image *i, struct bzimage *ret, struct err *e) must_use;
 void bzimage_done(struct bzimage *z);

@@ -35,15 +35,15 @@ static uint16_t le16(struct cursor *c)
 	return p ? (uint16_t)(p[0] | p[1] << 8) : 0;
 }
 
-bool elf_is(const struct image *i)
+bool elf_is(const struct boot_image *i)
 {
 	uint8_t magic[4];
 
-	return image_read(i, 0, magic, sizeof(magic), NULL) == 0 &&
+	return boot_image_read(i, 0, magic, sizeof(magic), NULL) == 0 &&
 	       memcmp(magic, "\177ELF", 4) == 0;
 }
 
-static int wrong_machine(const struct image *i, uint16_t machine, struct err *e)
+static int wrong_machine(const struct boot_image *i, uint16_t machine, struct err *e)
 {
 	for (size_t k = 0; k < array_len(others); k++)
 		if (others[k].machine == machine)
@@ -61,12 +61,13 @@ struct programs {
 	uint16_t n;
 };
 
-static int parse_header(const struct image *i, struct elf *f, struct programs *ret, struct err *e)
+static int parse_header(const struct boot_image *i, struct elf *f, struct programs *ret,
+			struct err *e)
 {
 	uint8_t head[HEADER_BYTES];
 	struct cursor c = cursor_of(head, sizeof(head));
 	uint16_t machine, bytes;
-	int r = image_read(i, 0, head, sizeof(head), e);
+	int r = boot_image_read(i, 0, head, sizeof(head), e);
 
 	if (r < 0)
 		return r;
@@ -90,7 +91,7 @@ static int parse_header(const struct image *i, struct elf *f, struct programs *r
 	return 0;
 }
 
-static int add_segment(const struct image *i, struct elf *f, const struct elf_segment *s,
+static int add_segment(const struct boot_image *i, struct elf *f, const struct elf_segment *s,
 		       struct err *e)
 {
 	uint64_t end;
@@ -118,13 +119,13 @@ static int add_segment(const struct image *i, struct elf *f, const struct elf_se
 }
 
 /* Notes: name and description, each padded to four bytes. */
-static int find_pvh(const struct image *i, struct elf *f, const struct elf_segment *s,
+static int find_pvh(const struct boot_image *i, struct elf *f, const struct elf_segment *s,
 		    struct err *e)
 {
 	uint64_t n = s->file_bytes < ELF_NOTES_MAX ? s->file_bytes : ELF_NOTES_MAX;
 	auto_free uint8_t *notes = mem_new_bytes(1, n + 1);
 	struct cursor c = cursor_of(notes, n);
-	int r = image_read(i, s->offset, notes, n, e);
+	int r = boot_image_read(i, s->offset, notes, n, e);
 
 	while (r == 0 && c.n > 0 && !c.bad) {
 		uint32_t name_n = cursor_le32(&c), value_n = cursor_le32(&c);
@@ -142,13 +143,13 @@ static int find_pvh(const struct image *i, struct elf *f, const struct elf_segme
 	return r;
 }
 
-static int parse_program(const struct image *i, struct elf *f, uint64_t at, struct err *e)
+static int parse_program(const struct boot_image *i, struct elf *f, uint64_t at, struct err *e)
 {
 	uint8_t program[PROGRAM_BYTES];
 	struct cursor c = cursor_of(program, sizeof(program));
 	struct elf_segment s;
 	uint32_t type;
-	int r = image_read(i, at, program, sizeof(program), e);
+	int r = boot_image_read(i, at, program, sizeof(program), e);
 
 	if (r < 0)
 		return r;
@@ -173,7 +174,7 @@ bool elf_loads(const struct elf *f, uint64_t address)
 	return false;
 }
 
-int elf_parse(const struct image *i, struct elf *ret, struct err *e)
+int elf_parse(const struct boot_image *i, struct elf *ret, struct err *e)
 {
 	struct elf f = {.first = UINT64_MAX};
 	struct programs programs = {0};
@@ -194,7 +195,7 @@ int elf_parse(const struct image *i, struct elf *ret, struct err *e)
 	return 0;
 }
 
-int elf_load(const struct image *i, const struct elf *f, struct ram *ram, struct err *e)
+int elf_load(const struct boot_image *i, const struct elf *f, struct ram *ram, struct err *e)
 {
 	for (size_t k = 0; k < f->segments; k++) {
 		const struct elf_segment *s = &f->segment[k];
@@ -208,7 +209,7 @@ int elf_load(const struct image *i, const struct elf *f, struct ram *ram, struct
 				       "give it more",
 				       i->name, (unsigned long long)((f->last + 0xfffff) >> 20),
 				       (unsigned long long)(ram->size_bytes >> 20));
-		r = image_read(i, s->offset, to, s->file_bytes, e);
+		r = boot_image_read(i, s->offset, to, s->file_bytes, e);
 		ram_wrote(ram, at, s->file_bytes);
 		if (r < 0)
 			return r;

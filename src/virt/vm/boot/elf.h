@@ -27,9 +27,10 @@ struct elf {
 	uint64_t first, last; /* of physical memory used; last is one behind */
 };
 
-bool elf_is(const struct image *i);
-int elf_parse(const struct image *i, struct elf *ret, struct err *e) must_use;
+bool elf_is(const struct boot_image *i);
+int elf_parse(const struct boot_image *i, struct elf *ret, struct err *e) must_use;
 /* Does a segment hold that physical address? */
 bool elf_loads(const struct elf *f, uint64_t address);
 /* Copies the segments into guest memory and makes the rest of each zero. */
-int elf_load(const struct image *i, const struct elf *f, struct ram *ram, struct err *e) must_use;
+int elf_load(const struct boot_image *i, const struct elf *f, struct ram *ram,
+	     struct err *e) must_use;

@@ -9,7 +9,8 @@
 
 #include "virt/vm/boot/image.h"
 
-int image_of_file(int fd, const char *name, uint64_t max, struct image *ret, struct err *e)
+int boot_image_of_file(int fd, const char *name, uint64_t max, struct boot_image *ret,
+		       struct err *e)
 {
 	struct stat st;
 
@@ -23,16 +24,17 @@ int image_of_file(int fd, const char *name, uint64_t max, struct image *ret, str
 	if ((uint64_t)st.st_size > max)
 		return err_set(e, ERR_INVALID, "'%s' is larger than %llu MiB", name,
 			       (unsigned long long)(max >> 20));
-	*ret = (struct image){.name = name, .fd = fd, .bytes = (uint64_t)st.st_size};
+	*ret = (struct boot_image){.name = name, .fd = fd, .bytes = (uint64_t)st.st_size};
 	return 0;
 }
 
-struct image image_of_memory(const void *p, uint64_t n, const char *name)
+struct boot_image boot_image_of_memory(const void *p, uint64_t n, const char *name)
 {
-	return (struct image){.name = name, .fd = -1, .memory = p, .bytes = n};
+	return (struct boot_image){.name = name, .fd = -1, .memory = p, .bytes = n};
 }
 
-int image_read(const struct image *i, uint64_t offset, void *to, uint64_t n, struct err *e)
+int boot_image_read(const struct boot_image *i, uint64_t offset, void *to, uint64_t n,
+		    struct err *e)
 {
 	uint8_t *p = to;
 

@@ -11,7 +11,7 @@
 #define IMAGE_KERNEL_BYTES_MAX (512ull << 20)
 #define IMAGE_INITRD_BYTES_MAX (4ull << 30)
 
-struct image {
+struct boot_image {
 	const char *name;      /* for messages */
 	int fd;		       /* borrowed; -1: memory */
 	const uint8_t *memory; /* borrowed */
@@ -19,10 +19,10 @@ struct image {
 };
 
 /* ERR_INVALID: not a regular file, empty, or longer than max. */
-int image_of_file(int fd, const char *name, uint64_t max, struct image *ret,
-		  struct err *e) must_use;
-struct image image_of_memory(const void *p, uint64_t n, const char *name);
+int boot_image_of_file(int fd, const char *name, uint64_t max, struct boot_image *ret,
+		       struct err *e) must_use;
+struct boot_image boot_image_of_memory(const void *p, uint64_t n, const char *name);
 
 /* All n bytes at `offset`; ERR_INVALID "ends early" where the image has fewer. */
-int image_read(const struct image *i, uint64_t offset, void *to, uint64_t n,
-	       struct err *e) must_use;
+int boot_image_read(const struct boot_image *i, uint64_t offset, void *to, uint64_t n,
+		    struct err *e) must_use;

@@ -1,6 +1,6 @@
 /*
  * Drawing a case: the state before, the instruction's bytes, and memory under its operand
- * (form.h).
+ * (kind.h).
  *
  * Order of work: registers get numbers from a pool that likes extremes, the registers that
  * instructions use as pointers without saying so get addresses in the data pages, then ModRM and
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "ground/base/mem.h"
-#include "virt/vm/check/form.h"
+#include "virt/vm/check/kind.h"
 
 #define NOWHERE	  (NATIVE_DATA + 0x8000) /* nothing is mapped there */
 #define PATCH	  64u
@@ -199,7 +199,7 @@ static void draw_fx(struct chance *r, uint8_t fx[512])
 
 struct draft {
 	struct chance *r;
-	const struct form *f;
+	const struct kind *f;
 	struct native_case *c;
 	uint8_t n; /* bytes so far */
 	uint8_t rex;
@@ -220,7 +220,7 @@ static void disp32(struct draft *d, uint32_t v)
 		byte(d, v >> (8 * i) & 0xff);
 }
 
-static bool is_string(const struct form *f)
+static bool is_string(const struct kind *f)
 {
 	return f->map == FORM_ONE && ((f->opcode >= 0xa4 && f->opcode <= 0xa7) ||
 				      (f->opcode >= 0xaa && f->opcode <= 0xaf));
@@ -238,10 +238,30 @@ static void draw_rex(struct draft *d)
 		byte(d, d->rex);
 }
 
+/* Instructions whose operand size is chosen by 66 beside F2 or F3. */
+static bool wants_66(const struct kind *f)
+{
+	return is_string(f) || f->map >= FORM_0F38 || (f->map == FORM_0F && f->opcode == 0xb8);
+}
+
+/* LOCK is for these; elsewhere it is #UD, which is soon known. */
+static bool may_lock(const struct kind *f)
+{
+	uint8_t op = f->opcode;
+
+	if (!f->memory)
+		return false;
+	if (f->map == FORM_0F)
+		return op == 0xab || op == 0xb3 || (op >= 0xba && op <= 0xbb) ||
+		       (op >= 0xb0 && op <= 0xb1) || (op >= 0xc0 && op <= 0xc1) || op == 0xc7;
+	return f->map == FORM_ONE && ((op < 0x40 && (op & 7) < 2) || (op >= 0x80 && op <= 0x83) ||
+				      (op >= 0x86 && op <= 0x87) || (op & 0xf6) == 0xf6);
+}
+
 /* Beside the form's own: a segment, a short address, LOCK, and 66 with F2 and F3. */
 static void draw_prefixes(struct draft *d)
 {
-	const struct form *f = d->f;
+	const struct kind *f = d->f;
 
 	d->segment = -1;
 	if (f->mode == NATIVE_LONG && one_in(d->r, 16)) {
@@ -252,11 +272,11 @@ static void draw_prefixes(struct draft *d)
 		d->short_address = true;
 		byte(d, 0x67);
 	}
-	if (one_in(d->r, 24)) {
+	if (one_in(d->r, may_lock(f) ? 4 : 24)) {
 		d->locked = true;
 		byte(d, 0xf0);
 	}
-	if (f->prefix > 0x66 && (is_string(f) || f->map >= FORM_0F38) && one_in(d->r, 3)) {
+	if (f->prefix > 0x66 && wants_66(f) && one_in(d->r, 3)) {
 		d->short_operand = true;
 		byte(d, 0x66);
 	}
@@ -333,7 +353,8 @@ static void draw_sib(struct draft *d, unsigned mod, uint64_t disp)
 static void draw_memory(struct draft *d, unsigned reg)
 {
 	struct chance *r = d->r;
-	unsigned mod = (unsigned)chance_below(r, 3), rm = (unsigned)chance_below(r, 8);
+	unsigned mod = (unsigned)chance_below(r, 3);
+	unsigned rm = one_in(r, 4) ? 4 : (unsigned)chance_below(r, 8);
 	uint64_t disp = mod == 0   ? 0
 			: mod == 1 ? (uint64_t)(int64_t)(int8_t)chance_next(r)
 				   : sign32(number(r));
@@ -358,7 +379,7 @@ static void draw_memory(struct draft *d, unsigned reg)
 
 static void draw_modrm(struct draft *d)
 {
-	const struct form *f = d->f;
+	const struct kind *f = d->f;
 	unsigned reg = f->digit >= 0 ? (unsigned)f->digit : (unsigned)chance_below(d->r, 8);
 	unsigned rm = f->rm >= 0 ? (unsigned)f->rm : (unsigned)chance_below(d->r, 8);
 
@@ -371,12 +392,12 @@ static void draw_modrm(struct draft *d)
 }
 
 /*
- * Behind a third of the instructions that do not branch come others that overwrite all arithmetic
+ * Behind half of the instructions that do not branch come others that overwrite all arithmetic
  * flags, TEST AL, A8: the software CPU leaves out flags that nobody reads, by other handlers, and
- * those are to be compared, too. The bytes are A8 throughout, so that it does not matter how many of
- * them are an immediate.
+ * those are to be compared, too. The bytes are A8 throughout, so that it does not matter how many
+ * of them are an immediate.
  */
-static bool may_have_tail(const struct form *f)
+static bool may_have_tail(const struct kind *f)
 {
 	uint8_t op = f->opcode;
 
@@ -385,7 +406,8 @@ static bool may_have_tail(const struct form *f)
 	if (f->map != FORM_ONE)
 		return true;
 	return !(op >> 4 == 7 || (op >= 0xc2 && op <= 0xc3) || (op >= 0xc8 && op <= 0xcf) ||
-		 (op >= 0xe0 && op <= 0xeb) || op == 0x9a || op == 0x9d || op == 0xff);
+		 (op >= 0xe0 && op <= 0xeb) || op == 0x9a || op == 0x9d ||
+		 (op == 0xff && f->digit > 1 && f->digit < 6));
 }
 
 static void draw_tail(struct draft *d)
@@ -430,7 +452,7 @@ static void draw_registers(struct draft *d)
 /* REP of a small count; a bit offset near its base. */
 static void tame(struct draft *d)
 {
-	const struct form *f = d->f;
+	const struct kind *f = d->f;
 	uint64_t *gpr = d->c->before.gpr;
 
 	if (f->map == FORM_ONE && f->prefix > 0x66 && f->opcode >= 0x6c && f->opcode < 0xb0) {
@@ -442,7 +464,7 @@ static void tame(struct draft *d)
 		gpr[RCX] = chance_below(d->r, 3);
 }
 
-static bool is_bit_test(const struct form *f)
+static bool is_bit_test(const struct kind *f)
 {
 	return f->map == FORM_0F &&
 	       (f->opcode == 0xa3 || f->opcode == 0xab || f->opcode == 0xb3 || f->opcode == 0xbb);
@@ -465,7 +487,7 @@ static void tame_bit_test(struct draft *d, unsigned modrm_at)
 		d->c->before.gpr[reg] &= 0xffffffff;
 }
 
-static bool is_wide_operand(const struct form *f)
+static bool is_wide_operand(const struct kind *f)
 {
 	return (f->map == FORM_0F && f->opcode == 0xae && f->digit == 1) ||
 	       (f->map == FORM_ONE && (f->opcode == 0xdd || f->opcode == 0xd9) && f->digit == 4);
@@ -498,7 +520,7 @@ static void draw_patch(struct draft *d)
 static void finish(struct draft *d)
 {
 	struct native_case *c = d->c;
-	const struct form *f = d->f;
+	const struct kind *f = d->f;
 
 	c->end = NATIVE_STEP;
 	/* REP traps at every turn when it is stepped, PUSHF would store the flag. */
@@ -510,7 +532,7 @@ static void finish(struct draft *d)
 			c->before.gpr[i] &= i < 8 ? 0xffffffff : 0;
 }
 
-void case_make(struct chance *r, const struct form *f, struct native_case *ret)
+void case_make(struct chance *r, const struct kind *f, struct native_case *ret)
 {
 	struct draft d = {.r = r, .f = f, .c = ret};
 	uint8_t modrm_at;
@@ -541,7 +563,7 @@ void case_make(struct chance *r, const struct form *f, struct native_case *ret)
 	finish(&d);
 	if (ret->end == NATIVE_BREAK)
 		return;
-	if (may_have_tail(f) && one_in(r, 3))
+	if (may_have_tail(f) && one_in(r, 2))
 		draw_tail(&d);
 	else
 		draw_immediate(&d);

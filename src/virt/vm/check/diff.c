@@ -12,6 +12,9 @@
 #include "virt/vm/check/guest.h"
 
 #define STATES_FIRST 8
+#define STATES_MORE  32 /* at once, for a handler that ran too rarely */
+#define ROUNDS_MAX   64
+#define FORM_SLOTS   12
 #define VECTOR_UD    6
 #define VECTOR_PF    14
 #define KERNEL_HALF  0xffff800000000000ull
@@ -22,11 +25,12 @@ struct diff {
 	struct native *native;
 	struct guest *guest;
 	struct chance chance;
-	struct form *forms;
+	struct kind *forms;
 	size_t n;
 	size_t form_of[NATIVE_CASES_MAX]; /* of each case of the batch */
 	uint32_t pending;
-	unsigned *failed; /* differences of each form */
+	unsigned *failed;	       /* differences of each form */
+	uint16_t (*slots)[FORM_SLOTS]; /* coverage slots + 1 that a form has used */
 	struct strbuf *report;
 	struct diff_totals totals;
 };
@@ -83,7 +87,7 @@ static void tell(struct diff *d, uint32_t i, const struct place *p)
 	if (d->totals.differences > d->o->failures_max ||
 	    d->failed[d->form_of[i]] > d->o->per_form_max)
 		return;
-	form_name(&d->forms[d->form_of[i]], name);
+	kind_name(&d->forms[d->form_of[i]], name);
 	strbuf_printf(d->report, "%s: %s", name, p->what);
 	if (p->index != ~0u)
 		strbuf_printf(d->report, " %u", p->index);
@@ -200,7 +204,7 @@ static void compare(struct diff *d, uint32_t i, const struct native_result *g)
 {
 	const struct native_case *c = &d->native->batch->cases[i];
 	const struct native_result *n = &c->after;
-	const struct form *f = &d->forms[d->form_of[i]];
+	const struct kind *f = &d->forms[d->form_of[i]];
 	bool result = false;
 	uint64_t undefined = case_undefined(f, c, &result);
 
@@ -232,7 +236,7 @@ static int flush(struct diff *d, struct err *e)
 		if (guest_run(d->guest, b, &b->cases[i], &r, e) < 0) {
 			char name[64];
 
-			form_name(&d->forms[d->form_of[i]], name);
+			kind_name(&d->forms[d->form_of[i]], name);
 			tell_bytes(d->report, b->cases[i].code, b->cases[i].code_bytes, false);
 			return err_wrap(e, "%s", name);
 		}
@@ -244,13 +248,39 @@ static int flush(struct diff *d, struct err *e)
 	return 0;
 }
 
+/* Remembers which handlers the form's cases have. */
+static void note(struct diff *d, size_t form, const struct native_case *c)
+{
+	unsigned key = coverage_note(d->o->coverage, c);
+	uint16_t slot = (uint16_t)(key + 1);
+
+	if (coverage_undefined(d->o->coverage, key))
+		return;
+	for (unsigned i = 0; i < FORM_SLOTS; i++) {
+		if (d->slots[form][i] == 0)
+			d->slots[form][i] = slot;
+		if (d->slots[form][i] == slot)
+			return;
+	}
+}
+
+/* Has one of the form's handlers run less than it should? */
+static bool hungry(const struct diff *d, size_t form)
+{
+	for (unsigned i = 0; i < FORM_SLOTS && d->slots[form][i]; i++)
+		if (coverage_count(d->o->coverage, d->slots[form][i] - 1u) < d->o->states)
+			return true;
+	return false;
+}
+
 static int run_form(struct diff *d, size_t form, unsigned states, struct err *e)
 {
 	for (unsigned i = 0; i < states; i++) {
 		if (d->pending == NATIVE_CASES_MAX && flush(d, e) < 0)
 			return -ERR_SYSTEM;
 		d->form_of[d->pending] = form;
-		case_make(&d->chance, &d->forms[form], &d->native->batch->cases[d->pending++]);
+		case_make(&d->chance, &d->forms[form], &d->native->batch->cases[d->pending]);
+		note(d, form, &d->native->batch->cases[d->pending++]);
 	}
 	return 0;
 }
@@ -259,16 +289,15 @@ static bool wanted(const struct diff *d, size_t form)
 {
 	char name[64];
 
-	form_name(&d->forms[form], name);
+	kind_name(&d->forms[form], name);
 	return !d->o->only || text_starts(name, d->o->only);
 }
 
-static int run_all(struct diff *d, struct err *e)
+/* The first states of all; then the rest of those that are an instruction at all. */
+static int run_forms(struct diff *d, struct err *e)
 {
-	unsigned rest = d->o->states > STATES_FIRST ? d->o->states - STATES_FIRST : 0;
+	unsigned rest = d->o->states_form > STATES_FIRST ? d->o->states_form - STATES_FIRST : 0;
 
-	case_background(&d->chance, d->native->batch);
-	guest_background(d->guest, d->native->batch);
 	for (size_t i = 0; i < d->n; i++)
 		if (wanted(d, i) && run_form(d, i, STATES_FIRST, e) < 0)
 			return -ERR_SYSTEM;
@@ -286,16 +315,42 @@ static int run_all(struct diff *d, struct err *e)
 	return flush(d, e);
 }
 
+/* More for those whose handlers nobody else runs. */
+static int run_hungry(struct diff *d, struct err *e)
+{
+	bool any = true;
+
+	for (unsigned round = 0; any && round < ROUNDS_MAX; round++) {
+		any = false;
+		for (size_t i = 0; i < d->n; i++) {
+			if (!wanted(d, i) || !d->totals.seen[i] || !hungry(d, i))
+				continue;
+			any = true;
+			if (run_form(d, i, STATES_MORE + d->o->states / ROUNDS_MAX, e) < 0)
+				return -ERR_SYSTEM;
+		}
+	}
+	return flush(d, e);
+}
+
+static int run_all(struct diff *d, struct err *e)
+{
+	case_background(&d->chance, d->native->batch);
+	guest_background(d->guest, d->native->batch);
+	return run_forms(d, e) < 0 || run_hungry(d, e) < 0 ? -ERR_SYSTEM : 0;
+}
+
 int diff_run(const struct diff_options *o, struct diff_totals *ret, struct strbuf *report,
 	     struct err *e)
 {
 	struct diff d = {.o = o, .chance = {o->seed}, .report = report};
 	int r = -ERR_SYSTEM;
 
-	d.forms = mem_new_array(struct form, FORMS_MAX);
+	d.forms = mem_new_array(struct kind, FORMS_MAX);
 	d.failed = mem_new_array(unsigned, FORMS_MAX);
+	d.slots = mem_new_bytes(FORMS_MAX, sizeof(*d.slots));
 	d.totals.seen = mem_new_array(uint8_t, FORMS_MAX);
-	d.n = form_list(o->mode, d.forms);
+	d.n = kind_list(o->mode, d.forms);
 	d.native = native_new(e);
 	d.guest = d.native ? guest_new(e) : NULL;
 	if (d.guest)
@@ -304,6 +359,7 @@ int diff_run(const struct diff_options *o, struct diff_totals *ret, struct strbu
 	(void)guest_free(d.guest);
 	free(d.forms);
 	free(d.failed);
+	free(d.slots);
 	*ret = d.totals;
 	return r;
 }

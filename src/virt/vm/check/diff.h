@@ -1,5 +1,5 @@
 /*
- * The comparison of the software CPU with the real one: every form (form.h) in many states, native
+ * The comparison of the software CPU with the real one: every form (kind.h) in many states, native
  * beside guest. Not one difference is allowed in registers, defined flags, x87, SSE, memory,
  * exceptions, error codes and fault addresses.
  *
@@ -9,15 +9,18 @@
 #pragma once
 
 #include "ground/base/str.h"
-#include "virt/vm/check/form.h"
+#include "virt/vm/check/coverage.h"
+#include "virt/vm/check/kind.h"
 
 struct diff_options {
 	uint64_t seed;
 	enum native_mode mode;
-	unsigned states;       /* per form */
-	const char *only;      /* forms whose name begins so; NULL: all */
-	unsigned failures_max; /* told; the rest is counted */
-	unsigned per_form_max; /* told of one form */
+	unsigned states;	   /* per form that has a handler to itself, at least */
+	unsigned states_form;	   /* per form in any case */
+	struct coverage *coverage; /* counts what ran; not NULL */
+	const char *only;	   /* forms whose name begins so; NULL: all */
+	unsigned failures_max;	   /* told; the rest is counted */
+	unsigned per_form_max;	   /* told of one form */
 };
 
 struct diff_totals {

@@ -187,6 +187,7 @@ static void set_start(struct guest *g)
 	s->cr4 = 0x6a0;
 	s->efer = 0xd01;
 	s->activity = VCPU_RUNS;
+	s->msrs = 0; /* as they are: cases do not touch them */
 }
 
 struct guest *guest_free(struct guest *g)

@@ -44,8 +44,8 @@ enum native_mode {
 };
 
 /* How the case ends: by single-stepping, or by a breakpoint behind the code, where stepping shows
- * (REP traps at every turn, PUSHF stores the flag) or more than one instruction is wanted. The last
- * one may have taken the first breakpoint's byte for its own. */
+ * (REP traps at every turn, PUSHF stores the flag) or more than one instruction is wanted. The
+ * last one may have taken the first breakpoint's byte for its own. */
 enum native_end { NATIVE_STEP, NATIVE_BREAK };
 
 enum native_verdict {

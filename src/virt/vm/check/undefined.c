@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "ground/base/mem.h"
-#include "virt/vm/check/form.h"
+#include "virt/vm/check/kind.h"
 
 enum {
 	CF = 0x001,
@@ -49,7 +49,7 @@ static const struct row rows[] = {
 };
 
 /* Where the opcode lies, behind prefixes and escapes. */
-static unsigned opcode_at(const struct form *f, const struct native_case *c)
+static unsigned opcode_at(const struct kind *f, const struct native_case *c)
 {
 	static const uint8_t prefixes[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65,
 					   0x66, 0x67, 0xf0, 0xf2, 0xf3};
@@ -79,7 +79,7 @@ static unsigned modrm_bytes(const uint8_t *p)
 	return mod == 2 || base == 5 ? n + 4 : n;
 }
 
-static unsigned operand_bits(const struct form *f, const struct native_case *c, bool byte)
+static unsigned operand_bits(const struct kind *f, const struct native_case *c, bool byte)
 {
 	if (byte)
 		return 8;
@@ -89,7 +89,7 @@ static unsigned operand_bits(const struct form *f, const struct native_case *c, 
 }
 
 /* The count of a shift or rotation, masked as the instruction masks it. */
-static unsigned count_of(const struct form *f, const struct native_case *c, unsigned imm_or_cl)
+static unsigned count_of(const struct kind *f, const struct native_case *c, unsigned imm_or_cl)
 {
 	unsigned at = opcode_at(f, c) + 1, mask = f->rex_w ? 63 : 31;
 
@@ -101,7 +101,7 @@ static unsigned count_of(const struct form *f, const struct native_case *c, unsi
 }
 
 /* C0, C1: imm8; D0, D1: 1; D2, D3: CL. Digits 0–3 rotate. */
-static uint64_t shift_undefined(const struct form *f, const struct native_case *c)
+static uint64_t shift_undefined(const struct kind *f, const struct native_case *c)
 {
 	unsigned kind = f->opcode < 0xd0 ? 1 : f->opcode < 0xd2 ? 0 : 2;
 	unsigned count = count_of(f, c, kind), bits = operand_bits(f, c, !(f->opcode & 1));
@@ -118,7 +118,7 @@ static uint64_t shift_undefined(const struct form *f, const struct native_case *
 	return flags;
 }
 
-static uint64_t double_shift_undefined(const struct form *f, const struct native_case *c,
+static uint64_t double_shift_undefined(const struct kind *f, const struct native_case *c,
 				       bool *ret_result)
 {
 	unsigned count = count_of(f, c, f->opcode & 1 ? 2 : 1), bits = operand_bits(f, c, false);
@@ -129,13 +129,13 @@ static uint64_t double_shift_undefined(const struct form *f, const struct native
 	return *ret_result ? ALL : count > 1 ? AF | OF : AF;
 }
 
-static bool covers(const struct row *r, const struct form *f)
+static bool covers(const struct row *r, const struct kind *f)
 {
 	return r->map == f->map && f->opcode >= r->first && f->opcode <= r->last &&
 	       (f->digit < 0 || r->digits >> f->digit & 1);
 }
 
-uint64_t case_undefined(const struct form *f, const struct native_case *c, bool *ret_result)
+uint64_t case_undefined(const struct kind *f, const struct native_case *c, bool *ret_result)
 {
 	uint64_t flags = 0;
 

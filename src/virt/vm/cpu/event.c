@@ -281,8 +281,12 @@ bool event_deliver(struct cpu *c, const struct event *first)
 	for (;;) {
 		if (sys_real(c))
 			e.has_error = false;
-		if (e.kind == EVENT_EXCEPTION && e.vector == VECTOR_DB)
+		if (e.kind == EVENT_EXCEPTION && e.vector == VECTOR_DB) {
+			/* What MOV SS held back comes with it, not into its handler. */
+			c->dr[6] |= c->sys.debug;
+			c->sys.debug = 0;
 			c->dr[7] &= ~DR7_GD;
+		}
 		if (deliver(c, &e)) {
 			if (e.kind == EVENT_NMI)
 				c->sys.nmi_masked = true;

@@ -141,24 +141,29 @@ static void string(struct cpu *c, const struct op *o, enum sse_string_op op, vec
 	c->arith = (uint16_t)(io->of_and_ah & 0xd501u) | 0x200u;
 }
 
-#define STRING(name, op, result)                    \
-	VEC_OP(sse_##name##_reg)                    \
-	{                                           \
-		struct sse_string io;               \
-                                                    \
-		string(c, o, op, XMM(o->src), &io); \
-		result;                             \
-		NEXT;                               \
-	}                                           \
-	VEC_OP(sse_##name##_mem)                    \
-	{                                           \
-		struct sse_string io;               \
-		vec s;                              \
-                                                    \
-		VEC_LOAD(s);                        \
-		string(c, o, op, s, &io);           \
-		result;                             \
-		NEXT;                               \
+/* What lies on the stack has ended before NEXT: it stays a sibling call. */
+#define STRING(name, op, result)                            \
+	VEC_OP(sse_##name##_reg)                            \
+	{                                                   \
+		{                                           \
+			struct sse_string io;               \
+                                                            \
+			string(c, o, op, XMM(o->src), &io); \
+			result;                             \
+		}                                           \
+		NEXT;                                       \
+	}                                                   \
+	VEC_OP(sse_##name##_mem)                            \
+	{                                                   \
+		{                                           \
+			struct sse_string io;               \
+			vec s;                              \
+                                                            \
+			VEC_LOAD(s);                        \
+			string(c, o, op, s, &io);           \
+			result;                             \
+		}                                           \
+		NEXT;                                       \
 	}
 
 STRING(pcmpestrm, SSE_ESTRM, XMM(0) = io.mask)

@@ -94,59 +94,61 @@ static inline __attribute__((always_inline)) bool call(struct cpu *c, const stru
 	return false;
 }
 
-#define BRANCHES(bits)                                                   \
-	OP(call_##bits)                                                  \
-	{                                                                \
-		if (unlikely(!push(c, bits / 8, op_next_rip(c, o))))     \
-			FAULTED_STACK;                                   \
-		TAKE;                                                    \
-	}                                                                \
-	OP(jmp_r_##bits)                                                 \
-	{                                                                \
-		uint64_t rip = R##bits(o->dst);                          \
-                                                                         \
-		if (unlikely(!target(c, bits / 8, rip)))                 \
-			FAULTED;                                         \
-		c->rip = rip;                                            \
-		op_exit_jump(c);                                         \
-	}                                                                \
-	OP(jmp_m_##bits)                                                 \
-	{                                                                \
-		LOAD(bits, rip, ea_of(c, o));                            \
-		if (unlikely(!target(c, bits / 8, rip)))                 \
-			FAULTED;                                         \
-		c->rip = rip;                                            \
-		op_exit_jump(c);                                         \
-	}                                                                \
-	OP(call_r_##bits)                                                \
-	{                                                                \
-		uint64_t rip = R##bits(o->dst);                          \
-                                                                         \
-		if (unlikely(!call(c, o, bits / 8, rip)))                \
-			FAULTED_STACK;                                   \
-		c->rip = rip;                                            \
-		op_exit_jump(c);                                         \
-	}                                                                \
-	OP(call_m_##bits)                                                \
-	{                                                                \
-		LOAD(bits, rip, ea_of(c, o));                            \
-		if (unlikely(!call(c, o, bits / 8, rip)))                \
-			FAULTED_STACK;                                   \
-		c->rip = rip;                                            \
-		op_exit_jump(c);                                         \
-	}                                                                \
-	OP(ret_i_##bits)                                                 \
-	{                                                                \
-		uint64_t rsp = R64(VCPU_RSP), rip;                       \
-                                                                         \
-		if (unlikely(!pop(c, bits / 8, (unsigned)o->imm, &rip))) \
-			FAULTED_STACK;                                   \
-		if (unlikely(!target(c, bits / 8, rip))) {               \
-			R64(VCPU_RSP) = rsp;                             \
-			FAULTED;                                         \
-		}                                                        \
-		c->rip = rip;                                            \
-		op_exit_jump(c);                                         \
+#define BRANCHES(bits)                                                           \
+	OP(call_##bits)                                                          \
+	{                                                                        \
+		if (unlikely(!push(c, bits / 8, op_next_rip(c, o))))             \
+			FAULTED_STACK;                                           \
+		TAKE;                                                            \
+	}                                                                        \
+	OP(jmp_r_##bits)                                                         \
+	{                                                                        \
+		uint64_t rip = R##bits(o->dst);                                  \
+                                                                                 \
+		if (unlikely(!target(c, bits / 8, rip)))                         \
+			FAULTED;                                                 \
+		c->rip = rip;                                                    \
+		op_exit_jump(c);                                                 \
+	}                                                                        \
+	OP(jmp_m_##bits)                                                         \
+	{                                                                        \
+		LOAD(bits, rip, ea_of(c, o));                                    \
+		if (unlikely(!target(c, bits / 8, rip)))                         \
+			FAULTED;                                                 \
+		c->rip = rip;                                                    \
+		op_exit_jump(c);                                                 \
+	}                                                                        \
+	OP(call_r_##bits)                                                        \
+	{                                                                        \
+		uint64_t rip = R##bits(o->dst);                                  \
+                                                                                 \
+		if (unlikely(!call(c, o, bits / 8, rip)))                        \
+			FAULTED_STACK;                                           \
+		c->rip = rip;                                                    \
+		op_exit_jump(c);                                                 \
+	}                                                                        \
+	OP(call_m_##bits)                                                        \
+	{                                                                        \
+		LOAD(bits, rip, ea_of(c, o));                                    \
+		if (unlikely(!call(c, o, bits / 8, rip)))                        \
+			FAULTED_STACK;                                           \
+		c->rip = rip;                                                    \
+		op_exit_jump(c);                                                 \
+	}                                                                        \
+	OP(ret_i_##bits)                                                         \
+	{                                                                        \
+		{                                                                \
+			uint64_t rsp = R64(VCPU_RSP), rip;                       \
+                                                                                 \
+			if (unlikely(!pop(c, bits / 8, (unsigned)o->imm, &rip))) \
+				FAULTED_STACK;                                   \
+			if (unlikely(!target(c, bits / 8, rip))) {               \
+				R64(VCPU_RSP) = rsp;                             \
+				FAULTED;                                         \
+			}                                                        \
+			c->rip = rip;                                            \
+		}                                                                \
+		op_exit_jump(c);                                                 \
 	}
 
 BRANCHES(16)

@@ -106,83 +106,93 @@ OP(leave_64)
 
 /* ---- 16 and 32 bits ---- */
 
-#define NARROW(bits)                                                       \
-	OP(push_r_##bits)                                                  \
-	{                                                                  \
-		if (!push_slow(c, bits / 8, R##bits(o->dst)))              \
-			FAULTED_STACK;                                     \
-		NEXT;                                                      \
-	}                                                                  \
-	OP(push_i_##bits)                                                  \
-	{                                                                  \
-		if (!push_slow(c, bits / 8, (uint##bits##_t)o->imm))       \
-			FAULTED_STACK;                                     \
-		NEXT;                                                      \
-	}                                                                  \
-	OP(push_m_##bits)                                                  \
-	{                                                                  \
-		LOAD(bits, v, ea_of(c, o));                                \
-		if (!push_slow(c, bits / 8, v))                            \
-			FAULTED_STACK;                                     \
-		NEXT;                                                      \
-	}                                                                  \
-	OP(pop_r_##bits)                                                   \
-	{                                                                  \
-		uint64_t v;                                                \
-                                                                           \
-		if (!pop_slow(c, bits / 8, &v))                            \
-			FAULTED_STACK;                                     \
-		SET##bits(o->dst, v);                                      \
-		NEXT;                                                      \
-	}                                                                  \
-	OP(pop_m_##bits)                                                   \
-	{                                                                  \
-		uint64_t rsp = R64(VCPU_RSP), v;                           \
-                                                                           \
-		if (!pop_slow(c, bits / 8, &v))                            \
-			FAULTED_STACK;                                     \
-		if (!mmu_store(c, ea_of(c, o), v, bits / 8)) {             \
-			R64(VCPU_RSP) = rsp;                               \
-			FAULTED;                                           \
-		}                                                          \
-		NEXT;                                                      \
-	}                                                                  \
-	OP(leave_##bits)                                                   \
-	{                                                                  \
-		struct stack s = stack_of(c);                              \
-		uint64_t v;                                                \
-                                                                           \
-		s.sp = R64(VCPU_RBP);                                      \
-		if (!stack_pop(c, &s, bits / 8, &v))                       \
-			FAULTED_STACK;                                     \
-		R64(VCPU_RSP) = stack_rsp(c, &s);                          \
-		SET##bits(VCPU_RBP, v);                                    \
-		NEXT;                                                      \
-	}                                                                  \
-	OP(pusha_##bits)                                                   \
-	{                                                                  \
-		struct stack s = stack_of(c);                              \
-                                                                           \
-		for (unsigned i = 0; i < 8; i++)                           \
-			if (!stack_push(c, &s, bits / 8, R##bits(i)))      \
-				FAULTED_STACK;                             \
-		R64(VCPU_RSP) = stack_rsp(c, &s);                          \
-		NEXT;                                                      \
-	}                                                                  \
-	OP(popa_##bits)                                                    \
-	{                                                                  \
-		struct stack s = stack_of(c);                              \
-		uint64_t v;                                                \
-                                                                           \
-		/* A fault keeps what was popped; rSP moves at the end. */ \
-		for (unsigned i = 8; i > 0; i--) {                         \
-			if (!stack_pop(c, &s, bits / 8, &v))               \
-				FAULTED_STACK;                             \
-			if (i - 1 != VCPU_RSP)                             \
-				SET##bits(i - 1, v);                       \
-		}                                                          \
-		R64(VCPU_RSP) = stack_rsp(c, &s);                          \
-		NEXT;                                                      \
+#define NARROW(bits)                                                               \
+	OP(push_r_##bits)                                                          \
+	{                                                                          \
+		if (!push_slow(c, bits / 8, R##bits(o->dst)))                      \
+			FAULTED_STACK;                                             \
+		NEXT;                                                              \
+	}                                                                          \
+	OP(push_i_##bits)                                                          \
+	{                                                                          \
+		if (!push_slow(c, bits / 8, (uint##bits##_t)o->imm))               \
+			FAULTED_STACK;                                             \
+		NEXT;                                                              \
+	}                                                                          \
+	OP(push_m_##bits)                                                          \
+	{                                                                          \
+		LOAD(bits, v, ea_of(c, o));                                        \
+		if (!push_slow(c, bits / 8, v))                                    \
+			FAULTED_STACK;                                             \
+		NEXT;                                                              \
+	}                                                                          \
+	OP(pop_r_##bits)                                                           \
+	{                                                                          \
+		{                                                                  \
+			uint64_t v;                                                \
+                                                                                   \
+			if (!pop_slow(c, bits / 8, &v))                            \
+				FAULTED_STACK;                                     \
+			SET##bits(o->dst, v);                                      \
+		}                                                                  \
+		NEXT;                                                              \
+	}                                                                          \
+	OP(pop_m_##bits)                                                           \
+	{                                                                          \
+		{                                                                  \
+			uint64_t rsp = R64(VCPU_RSP), v;                           \
+                                                                                   \
+			if (!pop_slow(c, bits / 8, &v))                            \
+				FAULTED_STACK;                                     \
+			if (!mmu_store(c, ea_of(c, o), v, bits / 8)) {             \
+				R64(VCPU_RSP) = rsp;                               \
+				FAULTED;                                           \
+			}                                                          \
+		}                                                                  \
+		NEXT;                                                              \
+	}                                                                          \
+	OP(leave_##bits)                                                           \
+	{                                                                          \
+		{                                                                  \
+			struct stack s = stack_of(c);                              \
+			uint64_t v;                                                \
+                                                                                   \
+			s.sp = R64(VCPU_RBP);                                      \
+			if (!stack_pop(c, &s, bits / 8, &v))                       \
+				FAULTED_STACK;                                     \
+			R64(VCPU_RSP) = stack_rsp(c, &s);                          \
+			SET##bits(VCPU_RBP, v);                                    \
+		}                                                                  \
+		NEXT;                                                              \
+	}                                                                          \
+	OP(pusha_##bits)                                                           \
+	{                                                                          \
+		{                                                                  \
+			struct stack s = stack_of(c);                              \
+                                                                                   \
+			for (unsigned i = 0; i < 8; i++)                           \
+				if (!stack_push(c, &s, bits / 8, R##bits(i)))      \
+					FAULTED_STACK;                             \
+			R64(VCPU_RSP) = stack_rsp(c, &s);                          \
+		}                                                                  \
+		NEXT;                                                              \
+	}                                                                          \
+	OP(popa_##bits)                                                            \
+	{                                                                          \
+		{                                                                  \
+			struct stack s = stack_of(c);                              \
+			uint64_t v;                                                \
+                                                                                   \
+			/* A fault keeps what was popped; rSP moves at the end. */ \
+			for (unsigned i = 8; i > 0; i--) {                         \
+				if (!stack_pop(c, &s, bits / 8, &v))               \
+					FAULTED_STACK;                             \
+				if (i - 1 != VCPU_RSP)                             \
+					SET##bits(i - 1, v);                       \
+			}                                                          \
+			R64(VCPU_RSP) = stack_rsp(c, &s);                          \
+		}                                                                  \
+		NEXT;                                                              \
 	}
 
 NARROW(16)

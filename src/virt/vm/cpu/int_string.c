@@ -279,6 +279,15 @@ static enum outcome compare_fault(struct cpu *c, uint16_t before)
 	return STRING_FAULT;
 }
 
+/* ES:rDI's element first, as processors do; the other one is left in c->loaded. */
+static bool load_two(struct cpu *c, uint64_t a, uint64_t b, unsigned n, uint64_t *ret_b)
+{
+	if (!mmu_load(c, b, n))
+		return false;
+	*ret_b = c->loaded;
+	return mmu_load(c, a, n);
+}
+
 static inline __attribute__((always_inline)) enum outcome cmps(struct cpu *c, const struct op *o,
 							       unsigned n)
 {
@@ -317,10 +326,7 @@ static inline __attribute__((always_inline)) enum outcome cmps(struct cpu *c, co
 			b += skip * n;
 			count -= skip;
 		}
-		if (!mmu_load(c, b, n))
-			return compare_fault(c, before);
-		vb = c->loaded;
-		if (!mmu_load(c, a, n))
+		if (!load_two(c, a, b, n, &vb))
 			return compare_fault(c, before);
 		c->arith = compare(c, n, c->loaded, vb);
 		advance(c, o, VCPU_RSI, step_of(c, n));
@@ -333,6 +339,16 @@ static inline __attribute__((always_inline)) enum outcome cmps(struct cpu *c, co
 		if (pause_here(c))
 			return STRING_AGAIN;
 	}
+}
+
+/* The same for one operand and a value. */
+static uint64_t value_run(const uint8_t *p, uint64_t value, uint64_t most, unsigned n, bool equal)
+{
+	uint64_t i = 0;
+
+	while (i < most && (memcmp(p + i * n, &value, n) == 0) == equal)
+		i++;
+	return i;
 }
 
 static inline __attribute__((always_inline)) enum outcome scas(struct cpu *c, const struct op *o,
@@ -354,10 +370,8 @@ static inline __attribute__((always_inline)) enum outcome scas(struct cpu *c, co
 		chunk = at_most(chunk_of(c, o, count), room(at, n));
 		chunk = at_most(chunk, no_wrap(c, o, VCPU_RDI, n));
 		if (p && chunk > 1 && (c->mode & MODE_FLAT) != 0) {
-			uint64_t skip = 0;
+			uint64_t skip = value_run(p, value, chunk - 1, n, equal);
 
-			while (skip < chunk - 1 && (memcmp(p + skip * n, &value, n) == 0) == equal)
-				skip++;
 			advance(c, o, VCPU_RDI, skip * n);
 			advance(c, o, VCPU_RCX, 0 - skip);
 			at += skip * n;

@@ -195,14 +195,16 @@ VEC_OP(mmx_pmovmskb)
 /* Bytes of mm whose mask has its top bit set, to (R)DI. */
 VEC_OP(mmx_maskmovq)
 {
-	uint64_t v;
-	unsigned mask;
+	{
+		uint64_t v;
+		unsigned mask;
 
-	MMX_ENTER;
-	v = MM(o->dst);
-	mask = (unsigned)sse_k_pmovmskb(vec_low64(MM(o->src)));
-	if (!vec_store_masked(c, ea_of(c, o), (const uint8_t *)&v, mask, 8))
-		FAULTED;
+		MMX_ENTER;
+		v = MM(o->dst);
+		mask = (unsigned)sse_k_pmovmskb(vec_low64(MM(o->src)));
+		if (!vec_store_masked(c, ea_of(c, o), (const uint8_t *)&v, mask, 8))
+			FAULTED;
+	}
 	NEXT;
 }
 

@@ -8,6 +8,8 @@
  *	2. Give the decoder its row: integer ones in opcodes.c, system ones in system_decode.c,
  *	   vector and x87 ones behind vector_decode() (decode.h).
  *	3. If it can fault in other ways than by its memory operand, raise: FAULT(vector, error).
+ *	   A local whose address is taken lives in a block that ends before NEXT, or NEXT is no
+ *	   sibling call any more and the stack grows with every op (tool/siblings looks).
  *	4. If it changes what modes follow from, where the guest goes on, or what interrupts may
  *	   do, it ends its trace: LEAVE(stop) with c->rip set.
  *

@@ -349,7 +349,7 @@ static const struct row crc_v = {ENC_G_E, SIZE_V, 0, 0, 0, RM(crc32)};
 static const struct row *one_row(const struct decoder *d)
 {
 	if (d->opcode == 0x63 && decode_is64(d))
-		return &movsxd;
+		return d->log2 == 1 ? &one[0x8b] : &movsxd; /* of 16 bits it is a MOV */
 	if (d->opcode == 0x90 && (d->rep || (d->rex & 1) == 0)) /* REX.B makes no XCHG of PAUSE */
 		return d->rep ? &relax : &nop;
 	return &one[d->opcode];

@@ -261,8 +261,12 @@ void segment_drop_privileged(struct cpu *c, unsigned cpl)
 		const struct vcpu_segment *s = &c->segment[names[i]];
 		uint16_t access = s->access;
 
-		/* A null one is as it should be, and in long mode has a base worth keeping. */
-		if (s->unusable || null(s->selector) || segment_dpl(access) >= cpl ||
+		/* A null one loses its RPL; in long mode it has a base, which stays. */
+		if (null(s->selector)) {
+			c->segment[names[i]].selector = 0;
+			continue;
+		}
+		if (s->unusable || segment_dpl(access) >= cpl ||
 		    (segment_is_code(access) && conforming(access)))
 			continue;
 		segment_put(c, names[i], &(struct vcpu_segment){.unusable = true});

@@ -93,11 +93,13 @@ OP(sys_clts)
 
 OP(sys_mov_from_cr)
 {
-	uint64_t value;
+	{
+		uint64_t value;
 
-	if (!sys_cr_read(c, o->src, &value))
-		FAULTED;
-	system_put(c, o->dst, op_bytes(o), value);
+		if (!sys_cr_read(c, o->src, &value))
+			FAULTED;
+		system_put(c, o->dst, op_bytes(o), value);
+	}
 	NEXT;
 }
 
@@ -111,13 +113,15 @@ OP(sys_mov_to_cr)
 
 OP(sys_mov_from_dr)
 {
-	uint64_t value;
+	{
+		uint64_t value;
 
-	if ((o->src & 8) != 0)
-		FAULT(VECTOR_UD, -1);
-	if (!sys_dr_read(c, o->src, &value))
-		FAULTED;
-	system_put(c, o->dst, op_bytes(o), value);
+		if ((o->src & 8) != 0)
+			FAULT(VECTOR_UD, -1);
+		if (!sys_dr_read(c, o->src, &value))
+			FAULTED;
+		system_put(c, o->dst, op_bytes(o), value);
+	}
 	NEXT;
 }
 
@@ -271,11 +275,13 @@ OP(sys_wrmsr)
 
 OP(sys_read_base)
 {
-	uint64_t value;
+	{
+		uint64_t value;
 
-	if (!sys_base_read(c, o->src, op_bytes(o), &value))
-		FAULTED;
-	system_put(c, o->dst, op_bytes(o), value);
+		if (!sys_base_read(c, o->src, op_bytes(o), &value))
+			FAULTED;
+		system_put(c, o->dst, op_bytes(o), value);
+	}
 	NEXT;
 }
 

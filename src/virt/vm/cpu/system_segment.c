@@ -54,29 +54,33 @@ OP(sys_mov_from_sreg)
 
 OP(sys_push_sreg)
 {
-	struct stack s = stack_of(c);
-	unsigned bytes = op_bytes(o);
+	{
+		struct stack s = stack_of(c);
+		unsigned bytes = op_bytes(o);
 
-	if (bytes == 4) { /* makes room for four, but writes only two, as processors do */
-		s.sp = (s.sp - 2) & s.mask;
-		bytes = 2;
+		if (bytes == 4) { /* makes room for four, but writes only two, as processors do */
+			s.sp = (s.sp - 2) & s.mask;
+			bytes = 2;
+		}
+		if (!stack_push(c, &s, bytes, c->segment[o->src].selector))
+			FAULTED_STACK;
+		c->gpr[VCPU_RSP] = stack_rsp(c, &s);
 	}
-	if (!stack_push(c, &s, bytes, c->segment[o->src].selector))
-		FAULTED_STACK;
-	c->gpr[VCPU_RSP] = stack_rsp(c, &s);
 	NEXT;
 }
 
 OP(sys_pop_sreg)
 {
-	struct stack s = stack_of(c);
-	uint64_t selector;
+	{
+		struct stack s = stack_of(c);
+		uint64_t selector;
 
-	if (!stack_pop(c, &s, op_bytes(o), &selector))
-		FAULTED;
-	system_enter(c, o);
-	SYSTEM(segment_load(c, o->src, (uint16_t)selector));
-	c->gpr[VCPU_RSP] = stack_rsp(c, &s);
+		if (!stack_pop(c, &s, op_bytes(o), &selector))
+			FAULTED;
+		system_enter(c, o);
+		SYSTEM(segment_load(c, o->src, (uint16_t)selector));
+		c->gpr[VCPU_RSP] = stack_rsp(c, &s);
+	}
 	LOADED(o->src);
 }
 
@@ -111,24 +115,28 @@ OP(sys_load_far)
 
 OP(sys_far_direct)
 {
-	const struct far f = {.selector = (uint16_t)o->disp,
-			      .offset = o->imm,
-			      .bytes = op_bytes(o),
-			      .call = o->src != 0};
+	{
+		const struct far f = {.selector = (uint16_t)o->disp,
+				      .offset = o->imm,
+				      .bytes = op_bytes(o),
+				      .call = o->src != 0};
 
-	system_enter(c, o);
-	SYSTEM(sys_far(c, &f));
+		system_enter(c, o);
+		SYSTEM(sys_far(c, &f));
+	}
 	GO_ON;
 }
 
 OP(sys_far_indirect)
 {
-	struct far f = {.bytes = op_bytes(o), .call = o->src != 0};
+	{
+		struct far f = {.bytes = op_bytes(o), .call = o->src != 0};
 
-	if (!far_pointer(c, o, &f.offset, &f.selector))
-		FAULTED;
-	system_enter(c, o);
-	SYSTEM(sys_far(c, &f));
+		if (!far_pointer(c, o, &f.offset, &f.selector))
+			FAULTED;
+		system_enter(c, o);
+		SYSTEM(sys_far(c, &f));
+	}
 	GO_ON;
 }
 
@@ -152,30 +160,33 @@ OP(sys_iret)
 	GO_ON;
 }
 
-static void interrupt(struct cpu *c, const struct op *o, const struct event *e)
+static bool interrupt(struct cpu *c, enum event_kind kind, uint8_t vector)
 {
 	c->sys.no_step = true;
-	if (event_deliver(c, e))
-		GO_ON;
-	flags_unpack(c);
-	LEAVE(CPU_STOP_SHUTDOWN);
+	return event_deliver(
+		c, &(struct event){.kind = kind, .vector = vector, .rip = c->sys.next_rip});
 }
+
+#define INTERRUPT(kind, vector)                         \
+	do {                                            \
+		if (likely(interrupt(c, kind, vector))) \
+			GO_ON;                          \
+		flags_unpack(c);                        \
+		LEAVE(CPU_STOP_SHUTDOWN);               \
+	} while (0)
 
 OP(sys_int)
 {
 	system_enter(c, o);
 	if (sys_v86(c) && sys_iopl(c) < 3)
 		FAULT(VECTOR_GP, 0);
-	interrupt(c, o,
-		  &(struct event){
-			  .kind = EVENT_SOFT, .vector = (uint8_t)o->imm, .rip = c->sys.next_rip});
+	INTERRUPT(EVENT_SOFT, (uint8_t)o->imm);
 }
 
 OP(sys_int3)
 {
 	system_enter(c, o);
-	interrupt(c, o,
-		  &(struct event){.kind = EVENT_SOFT, .vector = VECTOR_BP, .rip = c->sys.next_rip});
+	INTERRUPT(EVENT_SOFT, VECTOR_BP);
 }
 
 OP(sys_into)
@@ -183,17 +194,14 @@ OP(sys_into)
 	system_enter(c, o);
 	if ((c->flags & FLAG_OF) == 0)
 		GO_BEHIND;
-	interrupt(c, o,
-		  &(struct event){.kind = EVENT_SOFT, .vector = VECTOR_OF, .rip = c->sys.next_rip});
+	INTERRUPT(EVENT_SOFT, VECTOR_OF);
 }
 
 /* As a debug exception, but for DR6: no gate's privilege is checked. */
 OP(sys_int1)
 {
 	system_enter(c, o);
-	interrupt(c, o,
-		  &(struct event){
-			  .kind = EVENT_EXCEPTION, .vector = VECTOR_DB, .rip = c->sys.next_rip});
+	INTERRUPT(EVENT_EXCEPTION, VECTOR_DB);
 }
 
 OP(sys_bound)
@@ -246,20 +254,25 @@ OP(sys_store_desc)
 /* LLDT, LTR, VERR, VERW. */
 OP(sys_group6)
 {
-	uint16_t selector;
-	bool ok;
-
 	system_enter(c, o);
 	if (o->src <= 3 && sys_cpl(c) != 0)
 		FAULT(VECTOR_GP, 0);
-	if (!system_word(c, o, &selector))
-		FAULTED;
-	if (o->src <= 3) {
-		SYSTEM(o->src == 2 ? segment_load_ldt(c, selector) : segment_load_tr(c, selector));
-		GO_BEHIND;
+	{
+		uint16_t selector;
+		bool ok;
+
+		if (!system_word(c, o, &selector))
+			FAULTED;
+		if (o->src > 3) {
+			SYSTEM(segment_verify(c, selector, o->src == 5, &ok));
+			system_zf(c, ok);
+		} else {
+			SYSTEM(o->src == 2 ? segment_load_ldt(c, selector)
+					   : segment_load_tr(c, selector));
+		}
 	}
-	SYSTEM(segment_verify(c, selector, o->src == 5, &ok));
-	system_zf(c, ok);
+	if (o->src <= 3)
+		GO_BEHIND;
 	NEXT;
 }
 
@@ -274,26 +287,30 @@ static bool look(struct cpu *c, const struct op *o, uint32_t *ret, bool *ret_ok,
 
 OP(sys_lar)
 {
-	uint32_t value;
-	bool ok;
+	{
+		uint32_t value;
+		bool ok;
 
-	system_enter(c, o);
-	SYSTEM(look(c, o, &value, &ok, true));
-	if (ok)
-		system_put(c, o->src, op_bytes(o), value);
-	system_zf(c, ok);
+		system_enter(c, o);
+		SYSTEM(look(c, o, &value, &ok, true));
+		if (ok)
+			system_put(c, o->src, op_bytes(o), value);
+		system_zf(c, ok);
+	}
 	NEXT;
 }
 
 OP(sys_lsl)
 {
-	uint32_t value;
-	bool ok;
+	{
+		uint32_t value;
+		bool ok;
 
-	system_enter(c, o);
-	SYSTEM(look(c, o, &value, &ok, false));
-	if (ok)
-		system_put(c, o->src, op_bytes(o), value);
-	system_zf(c, ok);
+		system_enter(c, o);
+		SYSTEM(look(c, o, &value, &ok, false));
+		if (ok)
+			system_put(c, o->src, op_bytes(o), value);
+		system_zf(c, ok);
+	}
 	NEXT;
 }

@@ -82,32 +82,33 @@ void vec_misaligned(struct cpu *c, const struct op *o);
 	} while (0)
 
 /* r = expr, an instruction that may raise #XM; FP_INT: results are not vectors. */
-#define VEC_FP(kind, r, expr)                        \
-	do {                                         \
-		if (likely(!(c->mode & MODE_XM))) {  \
-			(r) = (expr);                \
-			break;                       \
-		}                                    \
-		vec_unmasked_begin(c);               \
-		(r) = (expr);                        \
-		if (!vec_unmasked_end(c, kind, (r))) \
-			return vec_exception(c, o);  \
+#define VEC_FP(kind, r, expr)                       \
+	do {                                        \
+		if (likely(!(c->mode & MODE_XM))) { \
+			(r) = (expr);               \
+			break;                      \
+		}                                   \
+		vec_unmasked_begin(c);              \
+		(r) = (expr);                       \
+		if (!vec_unmasked_end(c))           \
+			return vec_exception(c, o); \
 	} while (0)
 
-#define VEC_FP_INT(r, expr)                                     \
-	do {                                                    \
-		if (likely(!(c->mode & MODE_XM))) {             \
-			(r) = (expr);                           \
-			break;                                  \
-		}                                               \
-		vec_unmasked_begin(c);                          \
-		(r) = (expr);                                   \
-		if (!vec_unmasked_end(c, SSE_NUM, (vec){0, 0})) \
-			return vec_exception(c, o);             \
+#define VEC_FP_INT(r, expr)                         \
+	do {                                        \
+		if (likely(!(c->mode & MODE_XM))) { \
+			(r) = (expr);               \
+			break;                      \
+		}                                   \
+		vec_unmasked_begin(c);              \
+		(r) = (expr);                       \
+		if (!vec_unmasked_end(c))           \
+			return vec_exception(c, o); \
 	} while (0)
 
 void vec_unmasked_begin(struct cpu *c);
-bool vec_unmasked_end(struct cpu *c, enum sse_result kind, vec r);
+bool vec_unmasked_end(struct cpu *c);
+bool vec_unmasked(struct cpu *c, const struct sse_work *w, vec *ret) must_use;
 /* #XM, or #UD where CR4.OSXMMEXCPT is clear. */
 void vec_exception(struct cpu *c, const struct op *o);
 

@@ -107,9 +107,16 @@ void vec_unmasked_begin(struct cpu *c)
 	sse_unmasked_begin(c->mxcsr);
 }
 
-bool vec_unmasked_end(struct cpu *c, enum sse_result kind, vec r)
+bool vec_unmasked_end(struct cpu *c)
 {
-	return sse_unmasked_end(c->mxcsr, kind, r);
+	return sse_unmasked_end(c->mxcsr);
+}
+
+bool vec_unmasked(struct cpu *c, const struct sse_work *w, vec *ret)
+{
+	fpu_to_memory(&c->fpu);
+	c->mxcsr = vector_mxcsr(c);
+	return sse_unmasked(c->mxcsr, w, ret);
 }
 
 void vec_exception(struct cpu *c, const struct op *o)

@@ -89,14 +89,16 @@ VEC_OP(x87_fcomi)
 
 /* ---- memory operands ---- */
 
-#define X87_LOAD(bits)                      \
-	VEC_OP(x87_load##bits)              \
-	{                                   \
-		X87_WAIT;                   \
-		LOAD(bits, v, ea_of(c, o)); \
-		x87_host_memory(CODE, &v);  \
-		done(c, o, true);           \
-		NEXT;                       \
+#define X87_LOAD(bits)                              \
+	VEC_OP(x87_load##bits)                      \
+	{                                           \
+		{                                   \
+			X87_WAIT;                   \
+			LOAD(bits, v, ea_of(c, o)); \
+			x87_host_memory(CODE, &v);  \
+			done(c, o, true);           \
+		}                                   \
+		NEXT;                               \
 	}
 
 X87_LOAD(16)
@@ -105,18 +107,20 @@ X87_LOAD(64)
 
 VEC_OP(x87_load80)
 {
-	struct {
-		uint64_t low;
-		uint16_t high;
-	} v;
+	{
+		struct {
+			uint64_t low;
+			uint16_t high;
+		} v;
 
-	X87_WAIT;
-	LOAD(64, low, ea_of(c, o));
-	LOAD(16, high, ea_of(c, o) + 8);
-	v.low = low;
-	v.high = high;
-	x87_host_memory(CODE, &v);
-	done(c, o, true);
+		X87_WAIT;
+		LOAD(64, low, ea_of(c, o));
+		LOAD(16, high, ea_of(c, o) + 8);
+		v.low = low;
+		v.high = high;
+		x87_host_memory(CODE, &v);
+		done(c, o, true);
+	}
 	NEXT;
 }
 
@@ -143,21 +147,24 @@ static void store_carefully(struct cpu *c, const struct op *o, unsigned bytes)
 	NEXT;
 }
 
-#define X87_STORE(bits)                                                                         \
-	VEC_OP(x87_store##bits)                                                                 \
-	{                                                                                       \
-		uint64_t at = ea_of(c, o);                                                      \
-		u##bits v = 0;                                                                  \
-                                                                                                \
-		X87_WAIT;                                                                       \
-		if (unlikely(!c->fpu.quiet))                                                    \
-			return store_carefully(c, o, bits / 8);                                 \
-		if (unlikely(!tlb_write(c, at, bits / 8)) && !mmu_probe_write(c, at, bits / 8)) \
-			FAULTED;                                                                \
-		x87_host_memory(CODE, &v);                                                      \
-		c->fpu.fip = op_rip(c, o);                                                      \
-		STORE(bits, at, v);                                                             \
-		NEXT;                                                                           \
+#define X87_STORE(bits)                                                 \
+	VEC_OP(x87_store##bits)                                         \
+	{                                                               \
+		{                                                       \
+			uint64_t at = ea_of(c, o);                      \
+			u##bits v = 0;                                  \
+                                                                        \
+			X87_WAIT;                                       \
+			if (unlikely(!c->fpu.quiet))                    \
+				return store_carefully(c, o, bits / 8); \
+			if (unlikely(!tlb_write(c, at, bits / 8)) &&    \
+			    !mmu_probe_write(c, at, bits / 8))          \
+				FAULTED;                                \
+			x87_host_memory(CODE, &v);                      \
+			c->fpu.fip = op_rip(c, o);                      \
+			STORE(bits, at, v);                             \
+		}                                                       \
+		NEXT;                                                   \
 	}
 
 X87_STORE(16)
@@ -167,14 +174,16 @@ X87_STORE(64)
 /* Ten bytes are two stores: the first has happened when the second faults. */
 VEC_OP(x87_store80)
 {
-	uint64_t at = ea_of(c, o);
-	uint8_t *p = tlb_write(c, at, 10);
+	{
+		uint64_t at = ea_of(c, o);
+		uint8_t *p = tlb_write(c, at, 10);
 
-	X87_WAIT;
-	if (unlikely(!c->fpu.quiet || !p))
-		return store_carefully(c, o, 10);
-	x87_host_memory(CODE, p);
-	c->fpu.fip = op_rip(c, o);
+		X87_WAIT;
+		if (unlikely(!c->fpu.quiet || !p))
+			return store_carefully(c, o, 10);
+		x87_host_memory(CODE, p);
+		c->fpu.fip = op_rip(c, o);
+	}
 	NEXT;
 }
 
@@ -195,10 +204,12 @@ VEC_OP(x87_control)
 
 VEC_OP(x87_fldcw)
 {
-	X87_WAIT;
-	LOAD(16, v, ea_of(c, o));
-	x87_host_memory(CODE, &v);
-	fpu_look(&c->fpu);
+	{
+		X87_WAIT;
+		LOAD(16, v, ea_of(c, o));
+		x87_host_memory(CODE, &v);
+		fpu_look(&c->fpu);
+	}
 	NEXT;
 }
 

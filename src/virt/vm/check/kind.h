@@ -18,7 +18,7 @@
 
 enum form_map { FORM_ONE, FORM_0F, FORM_0F38, FORM_0F3A };
 
-struct form {
+struct kind {
 	enum native_mode mode;
 	enum form_map map;
 	uint8_t opcode;
@@ -34,10 +34,10 @@ struct form {
 #define FORMS_MAX 32768
 
 /* All forms of a mode but those left out; the count. `ret` has room for FORMS_MAX. */
-size_t form_list(enum native_mode mode, struct form *ret);
+size_t kind_list(enum native_mode mode, struct kind *ret);
 
 /* "66 rex.w 0f 38 f1 /r mem": for messages. */
-void form_name(const struct form *f, char ret[64]);
+void kind_name(const struct kind *f, char ret[64]);
 
 /* Numbers from a seed: xorshift, the same on every host. */
 struct chance {
@@ -50,9 +50,9 @@ static inline uint64_t chance_below(struct chance *c, uint64_t n)
 }
 
 /* Draws a case of the form. The batch's background is drawn once by case_background(). */
-void case_make(struct chance *r, const struct form *f, struct native_case *ret);
+void case_make(struct chance *r, const struct kind *f, struct native_case *ret);
 void case_background(struct chance *r, struct native_batch *b);
 
 /* RFLAGS bits that the manual leaves undefined for this case; its destination, too, where
  * *ret_result says so. */
-uint64_t case_undefined(const struct form *f, const struct native_case *c, bool *ret_result);
+uint64_t case_undefined(const struct kind *f, const struct native_case *c, bool *ret_result);

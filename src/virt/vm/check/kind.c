@@ -1,8 +1,8 @@
 /*
- * Which forms there are, and which are left out (form.h). The enumeration knows only what has a
+ * Which forms there are, and which are left out (kind.h). The enumeration knows only what has a
  * ModRM byte and where its reg or rm field selects the instruction (SDM volume 2, appendix A).
  */
-#include "virt/vm/check/form.h"
+#include "virt/vm/check/kind.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -156,7 +156,7 @@ static bool is_group(enum form_map map, uint8_t op)
 }
 
 /* x87's register forms and a few others select by rm as well. */
-static bool is_rm_group(const struct form *f)
+static bool is_rm_group(const struct kind *f)
 {
 	if (f->memory)
 		return false;
@@ -165,7 +165,7 @@ static bool is_rm_group(const struct form *f)
 }
 
 /* Prefixes, REX and the escape are no opcodes. */
-static bool is_prefix(const struct form *f)
+static bool is_prefix(const struct kind *f)
 {
 	static const uint8_t prefixes[] = {0x0f, 0x26, 0x2e, 0x36, 0x3e, 0x64,
 					   0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
@@ -181,7 +181,7 @@ static uint8_t prefix_bit(uint8_t prefix)
 	return prefix == 0 ? NP : prefix == 0x66 ? P66 : prefix == 0xf2 ? PF2 : PF3;
 }
 
-static bool is_left_out(const struct form *f)
+static bool is_left_out(const struct kind *f)
 {
 	for (size_t i = 0; i < array_len(left_out); i++) {
 		const struct left_out *l = &left_out[i];
@@ -200,11 +200,11 @@ static bool is_left_out(const struct form *f)
 /* ---- the enumeration ---- */
 
 struct list {
-	struct form *forms;
+	struct kind *forms;
 	size_t n;
 };
 
-static void add(struct list *l, const struct form *f)
+static void add(struct list *l, const struct kind *f)
 {
 	if (is_left_out(f))
 		return;
@@ -212,7 +212,7 @@ static void add(struct list *l, const struct form *f)
 	l->forms[l->n++] = *f;
 }
 
-static void add_rms(struct list *l, struct form f)
+static void add_rms(struct list *l, struct kind f)
 {
 	if (!is_rm_group(&f)) {
 		add(l, &f);
@@ -222,7 +222,7 @@ static void add_rms(struct list *l, struct form f)
 		add(l, &f);
 }
 
-static void add_digits(struct list *l, struct form f)
+static void add_digits(struct list *l, struct kind f)
 {
 	f.digit = f.rm = -1;
 	if (!is_group(f.map, f.opcode)) {
@@ -271,7 +271,7 @@ static bool width_selects(enum form_map map, uint8_t op)
 	__builtin_unreachable();
 }
 
-static void add_opcode(struct list *l, struct form f)
+static void add_opcode(struct list *l, struct kind f)
 {
 	f.has_modrm = has_modrm(f.map, f.opcode);
 	f.width_selects = width_selects(f.map, f.opcode);
@@ -286,7 +286,7 @@ static void add_opcode(struct list *l, struct form f)
 	}
 }
 
-size_t form_list(enum native_mode mode, struct form *ret)
+size_t kind_list(enum native_mode mode, struct kind *ret)
 {
 	static const uint8_t prefixes[] = {0, 0x66, 0xf2, 0xf3};
 	struct list l = {.forms = ret};
@@ -294,7 +294,7 @@ size_t form_list(enum native_mode mode, struct form *ret)
 	for (unsigned map = FORM_ONE; map <= FORM_0F3A; map++)
 		for (unsigned p = 0; p < array_len(prefixes); p++)
 			for (unsigned i = 0; i < (mode == NATIVE_LONG ? 512 : 256); i++)
-				add_opcode(&l, (struct form){.mode = mode,
+				add_opcode(&l, (struct kind){.mode = mode,
 							     .map = map,
 							     .prefix = prefixes[p],
 							     .opcode = (uint8_t)i,
@@ -302,7 +302,7 @@ size_t form_list(enum native_mode mode, struct form *ret)
 	return l.n;
 }
 
-void form_name(const struct form *f, char ret[64])
+void kind_name(const struct kind *f, char ret[64])
 {
 	static const char *const maps[] = {"", "0f ", "0f 38 ", "0f 3a "};
 	char prefix[8] = "", digit[16] = "";
