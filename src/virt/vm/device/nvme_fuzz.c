@@ -1,6 +1,7 @@
 /*
  * Fuzzes the NVMe controller: the input is a program of a hostile guest, which writes registers,
- * doorbells and commands of any kind; guest memory is filled with page lists that partly make sense.
+ * doorbells and commands of any kind; guest memory is filled with page lists that partly make
+ * sense.
  */
 #include <assert.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /*
  * Fuzzes the virtio devices: the input is a program of a hostile guest, which writes registers and
- * memory, fills queues with any descriptors, rings and lets the loop turn, while backs complete and
- * bytes arrive. Whatever it does, the devices may only break themselves.
+ * memory, fills queues with any descriptors, rings and lets the loop turn, while backs complete
+ * and bytes arrive. Whatever it does, the devices may only break themselves.
  */
 #include <assert.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /*
- * Fuzzes qcow2: the input is an image, small and sparse, behind eight bytes that say which requests
- * are made of it. Whatever it says, requests end, with data or an error; nothing outside the file is
- * touched. Backing files are not followed: an image that names one is not opened.
+ * Fuzzes qcow2: the input is an image, small and sparse, behind eight bytes that say which
+ * requests are made of it. Whatever it says, requests end, with data or an error; nothing outside
+ * the file is touched. Backing files are not followed: an image that names one is not opened.
  */
 #include <assert.h>
 #include <fcntl.h>
