@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -240,6 +241,9 @@ int main(int argc, char **argv)
 	struct err e = {0};
 	int r;
 
+	/* One heap: a thread's own shrinks by looking into /proc (glibc, shrink_heap), which is out
+	 * of reach once we are confined; and less memory is kept. */
+	(void)mallopt(M_ARENA_MAX, 1);
 	log_setup("hull-vm", STDERR_FILENO, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	r = vm_options_parse(argc, argv, &o, &e);
 	if (r == 0 && o.help) {

@@ -1,7 +1,7 @@
 /*
  * Writes the tables of acpi.h. Each is built in a small buffer by appending fields in the order of
- * the specification (ACPI 6.4, chapter 5), then given its length and checksum. The DSDT is compiled
- * from dsdt.asl when Hull is built.
+ * the specification (ACPI 6.4, chapter 5), then given its length and checksum. The DSDT is
+ * compiled from dsdt.asl when Hull is built.
  */
 #include <assert.h>
 #include <string.h>

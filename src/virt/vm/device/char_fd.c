@@ -37,7 +37,8 @@ static struct char_fd *as_char_fd(struct char_back *b)
 
 static void read_piece(void *arg);
 
-/* What is waited for follows from what is wanted: input while there is room, output while stuck. */
+/* What is waited for follows from what is wanted: input while there is room, output while
+ * stuck. */
 static void update_wants(struct char_fd *f)
 {
 	unsigned in = f->n == 0 && !f->in_ended ? LOOP_READ : 0;

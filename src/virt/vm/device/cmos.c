@@ -1,7 +1,7 @@
 /*
- * The clock's registers over the host's wall clock: see cmos.h. Datasheet MC146818, and the century
- * byte of ACPI at 0x32. The periodic interrupt is the update interrupt's companion here (1 Hz): no
- * guest of this century takes its time from it.
+ * The clock's registers over the host's wall clock: see cmos.h. Datasheet MC146818, and the
+ * century byte of ACPI at 0x32. The periodic interrupt is the update interrupt's companion here (1
+ * Hz): no guest of this century takes its time from it.
  */
 #include <assert.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 /*
- * The keyboard controller, as little of it as Linux needs: reset of the machine (command 0xfe), and
- * a keyboard that presses Ctrl-Alt-Del when the host asks, which is how Firecracker's clients stop
- * a guest. It is not declared in ACPI: a guest that shall see it has `i8042.nopnp` on its command
- * line.
+ * The keyboard controller, as little of it as Linux needs: reset of the machine (command 0xfe),
+ * and a keyboard that presses Ctrl-Alt-Del when the host asks, which is how Firecracker's clients
+ * stop a guest. It is not declared in ACPI: a guest that shall see it has `i8042.nopnp` on its
+ * command line.
  *
  * Threads: registers on vCPU threads under the bus lock; i8042_ctrl_alt_del() from any thread.
  */

@@ -433,6 +433,22 @@ static void deletes_and_disables(void **state)
 	fixture_close(&g.f);
 }
 
+/* The machine ends while a read is under way: it comes back first. */
+static void ends_with_requests(void **state)
+{
+	struct guest g;
+
+	guest_open(&g);
+	io_queue(&g, 1);
+	disk.keep = true;
+	submit(&g, 1, transfer(2, 0, 1, 0x1000, 0));
+	fixture_turn(&g.f);
+	assert_int_equal(disk.kept_n, 1);
+	loop_post(g.f.loop, disk_complete, &disk);
+	fixture_close(&g.f);
+	assert_int_equal(disk.kept_n, 0);
+}
+
 static void cannot_be_enabled_wrongly(void **state)
 {
 	struct guest g;
@@ -482,7 +498,7 @@ int main(void)
 		cmocka_unit_test(deallocates),		cmocka_unit_test(refuses_bad_commands),
 		cmocka_unit_test(refuses_bad_queues),	cmocka_unit_test(waits_for_room),
 		cmocka_unit_test(deletes_and_disables), cmocka_unit_test(cannot_be_enabled_wrongly),
-		cmocka_unit_test(raises_a_line),
+		cmocka_unit_test(raises_a_line),	cmocka_unit_test(ends_with_requests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@
 
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
+#include "ground/wire/loop.h"
 #include "virt/vm/device/pci.h"
 #include "virt/vm/device/pci_priv.h"
 #include "virt/vm/memory/map.h"
@@ -22,6 +23,7 @@
 #define PCI_MAGIC      0x50434942u
 #define FUNCTION_MAGIC 0x50434946u
 
+#define DRAIN_LOOK_MS	1
 #define PORT_BYTES	8 /* 0xcf8 to 0xcff */
 #define ECAM_SHIFT	12
 #define COMMAND_BITS	(PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE)
@@ -371,11 +373,33 @@ int pci_new(const struct pci_config *c, struct pci **ret, struct err *e)
 	return 0;
 }
 
+static void stop_loop(void *arg)
+{
+	loop_stop(arg);
+}
+
+/* Requests that are at a back when the machine ends come back first: memory and backs outlive
+ * them. */
+static void drain(struct pci *p)
+{
+	struct loop_timer *t;
+
+	pci_reset(p);
+	if (!pci_busy(p))
+		return;
+	t = loop_timer_new(p->host.loop, stop_loop, p->host.loop);
+	loop_timer_set(t, DRAIN_LOOK_MS, DRAIN_LOOK_MS);
+	while (pci_busy(p))
+		loop_run(p->host.loop);
+	(void)loop_timer_free(t);
+}
+
 struct pci *pci_free(struct pci *p)
 {
 	if (!p)
 		return NULL;
 	assert(p->magic == PCI_MAGIC);
+	drain(p);
 	for (unsigned i = PCI_SLOTS; i-- > 0;)
 		if (p->slot[i])
 			pci_remove(p->slot[i]);

@@ -129,7 +129,9 @@ struct pci_identity {
 /* ---- the bus ---- */
 
 int pci_new(const struct pci_config *c, struct pci **ret, struct err *e) must_use;
-struct pci *pci_free(struct pci *p); /* frees the functions; NULL allowed; returns NULL */
+/* Frees the functions; runs the loop while requests are at their backs, so not from within one of
+ * its callbacks. NULL allowed; returns NULL. */
+struct pci *pci_free(struct pci *p);
 /* After a machine reset, once pci_busy() is false. */
 void pci_reset(struct pci *p);
 bool pci_busy(const struct pci *p);

@@ -1,6 +1,6 @@
 /*
- * ACPI's fixed registers over one status word: see pm.h. ACPI 6.4, 4.8.3. Only the power button can
- * be an event; the PM timer counts and does not interrupt, since nobody enables that.
+ * ACPI's fixed registers over one status word: see pm.h. ACPI 6.4, 4.8.3. Only the power button
+ * can be an event; the PM timer counts and does not interrupt, since nobody enables that.
  */
 #include <assert.h>
 

@@ -6,8 +6,8 @@
  * What a guest writes is handed on within a millisecond, in one piece: a wake-up of the loop per
  * byte would cost more than the guest's own work. serial_flush() hands on at once.
  *
- * Owner: the machine; freed before its bus, loop and back. Line speed and parity are remembered and
- * mean nothing.
+ * Owner: the machine; freed before its bus, loop and back. Line speed and parity are remembered
+ * and mean nothing.
  */
 #pragma once
 

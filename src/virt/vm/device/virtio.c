@@ -60,6 +60,27 @@ void virtio_interrupt(struct virtio *v, unsigned q)
 		interrupt(v, ring->vector, ISR_QUEUE);
 }
 
+static void interrupt_now(void *arg)
+{
+	struct virtio *v = arg;
+
+	virtio_lock(v);
+	for (unsigned q = 0; v->later; q++) {
+		if (v->later >> q & 1)
+			virtio_interrupt(v, q);
+		v->later &= ~(1u << q);
+	}
+	virtio_unlock(v);
+}
+
+void virtio_interrupt_later(struct virtio *v, unsigned q)
+{
+	assert(q < v->queues);
+	if (!v->later)
+		loop_defer(v->pci.pci->host.loop, interrupt_now, v);
+	v->later |= 1u << q;
+}
+
 void virtio_config_changed(struct virtio *v)
 {
 	v->generation++;
@@ -277,5 +298,6 @@ int virtio_init(struct virtio *v, const struct virtio_ops *ops, struct pci *p, u
 void virtio_done(struct virtio *v)
 {
 	assert(v->held == 0);
+	loop_defer_cancel(v->pci.pci->host.loop, interrupt_now, v);
 	queues_close(v);
 }

@@ -60,7 +60,8 @@ struct virtio {
 	uint8_t status, isr, generation;
 	uint16_t queue_select, config_vector;
 	bool draining;
-	unsigned held; /* requests at backs */
+	uint32_t later; /* queues whose interrupt is deferred, a bit each */
+	unsigned held;	/* requests at backs */
 	uint8_t *config;
 	unsigned config_bytes;
 	unsigned access; /* configuration offset of the PCI access capability */
@@ -88,6 +89,9 @@ bool virtio_next(struct virtio *v, unsigned q, struct virtqueue_chain *c) must_u
 void virtio_used(struct virtio *v, unsigned q, uint16_t head, uint32_t written);
 /* Interrupts where the driver wants one for what became used. */
 void virtio_interrupt(struct virtio *v, unsigned q);
+/* The same at the end of the loop's turn, once for all that became used in it; the loop's
+ * thread. */
+void virtio_interrupt_later(struct virtio *v, unsigned q);
 /* The configuration changed under the driver. */
 void virtio_config_changed(struct virtio *v);
 /* The driver is out of its mind: NEEDS_RESET. */

@@ -126,7 +126,7 @@ static void request_done(void *arg, int error)
 		r->written = (uint32_t)r->back.bytes;
 	}
 	request_finish(r, status_of(error));
-	virtio_interrupt(v, 0);
+	virtio_interrupt_later(v, 0);
 	virtio_release(v);
 	virtio_unlock(v);
 }

@@ -273,6 +273,8 @@ static int drop_freed(struct qcow2 *q)
 		if (failed && failed != ENOENT)
 			return failed;
 		q->freed_n--;
+		if (index == 0)
+			continue; /* the header's own: only a damaged image says so */
 		count = failed ? 0 : count_get(q, t->bytes, in_block(q, index));
 		if (count == 0)
 			continue; /* the image says that nobody used it: leave it alone */

@@ -81,7 +81,7 @@ static int file_read(const struct storage *s, uint64_t at, const struct iovec *v
 	return failed;
 }
 
-int image_read(struct image *i, uint64_t offset, const struct iovec *v, size_t n)
+int chain_read(struct image *i, uint64_t offset, const struct iovec *v, size_t n)
 {
 	uint64_t bytes = segments_bytes(v, n), there;
 	struct iovec part[QCOW2_SEGMENTS];
@@ -132,7 +132,7 @@ static int place_read(struct qcow2 *q, const struct qcow2_place *p, uint64_t off
 	switch (p->kind) {
 	case QCOW2_UNALLOCATED:
 		if (q->backing)
-			return image_read(q->backing, offset, v, n);
+			return chain_read(q->backing, offset, v, n);
 		segments_zero(v, n);
 		return 0;
 	case QCOW2_ZEROES:

@@ -151,7 +151,7 @@ int qcow2_sync(struct qcow2 *q) must_use;
 
 /* ---- qcow2_data.c ---- */
 
-int image_read(struct image *i, uint64_t offset, const struct iovec *v, size_t n) must_use;
+int chain_read(struct image *i, uint64_t offset, const struct iovec *v, size_t n) must_use;
 int qcow2_read(struct qcow2 *q, uint64_t offset, const struct iovec *v, size_t n,
 	       uint64_t bytes) must_use;
 int qcow2_write(struct qcow2 *q, uint64_t offset, const struct iovec *v, size_t n,
