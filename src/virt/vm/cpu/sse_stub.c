@@ -41,8 +41,7 @@ static_assert(offsetof(struct sse_string, mask) == 32, "the stubs' end knows it"
 		"	endbr64\n"                              \
 		"	mov (%rdi), %rax\n"                     \
 		"	mov 8(%rdi), %rdx\n"                    \
-		"	.byte 0x66\n"                           \
-		"	rex.w\n"                                \
+		"	.byte 0x66, 0x48\n"                     \
 		"	" bytes ", sse_i\n"               \
 		"	jmp sse_string_end\n"                   \
 		".set sse_i, sse_i + 1\n"                 \
@@ -50,7 +49,7 @@ static_assert(offsetof(struct sse_string, mask) == 32, "the stubs' end knows it"
 		".popsection\n");                         \
 	extern const uint8_t sse_string_##name[];
 
-/* On xmm0 and xmm1 (ModRM c1); REX.W makes the lengths 64 bits wide, where there are lengths. */
+/* On xmm0 and xmm1 (ModRM c1); REX.W (48) makes lengths 64 bits wide, where there are any. */
 STRING_STUBS(pcmpestrm, ".byte 0x0f, 0x3a, 0x60, 0xc1")
 STRING_STUBS(pcmpestri, ".byte 0x0f, 0x3a, 0x61, 0xc1")
 STRING_STUBS(pcmpistrm, ".byte 0x0f, 0x3a, 0x62, 0xc1")
