@@ -209,18 +209,17 @@ static void pruned(void *ctx, const struct err *e)
 	free(p);
 }
 
-/* Without all=1 only anonymous volumes go, as Docker does since API 1.42. */
-void engine_volume_prune(struct user *u, const struct filters *f, engine_pruned *done, void *ctx)
+void engine_volume_prune(struct user *u, const struct filters *f, bool all, engine_pruned *done,
+			 void *ctx)
 {
 	struct pruning *p = mem_new(struct pruning);
 	struct volume *v = NULL, *next;
-	bool all = false;
 
 	p->done = done;
 	p->ctx = ctx;
 	p->names = mem_new_array(char *, 1);
 	if (filters_check(f, known_prune, &p->error) >= 0 &&
-	    filter_flag(f, "all", false, &all, &p->error) >= 0)
+	    filter_flag(f, "all", all, &all, &p->error) >= 0)
 		v = volume_next(u->engine->volumes, NULL);
 	for (; v; v = next) {
 		const struct volume_spec *s = volume_spec(v);

@@ -26,8 +26,9 @@ void engine_volume_create(struct user *u, const struct volume_request *r, engine
 /* ERR_CONFLICT: in use, by which containers. */
 void engine_volume_remove(struct user *u, const char *name, bool force, engine_done *done,
 			  void *ctx);
-/* filters: all (named ones, too), label. */
-void engine_volume_prune(struct user *u, const struct filters *f, engine_pruned *done, void *ctx);
+/* filters: all (named ones, too; `all` is what a client means that does not say), label. */
+void engine_volume_prune(struct user *u, const struct filters *f, bool all, engine_pruned *done,
+			 void *ctx);
 int engine_volume_inspect(struct user *u, const char *name, struct arena *a,
 			  struct volume_view **ret, struct err *e) must_use;
 /* filters: dangling driver label name. */

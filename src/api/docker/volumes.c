@@ -64,6 +64,8 @@ void volumes_remove(struct call *c)
 	engine_volume_remove(c->user, c->params[0], param_flag(c, "force", false), call_done, c);
 }
 
+#define NAMED_STAY 42 /* since API 1.42 named volumes are pruned only when asked for */
+
 static void pruned(void *ctx, char *const *removed, int64_t freed_bytes, const struct err *e)
 {
 	struct call *c = call_of(ctx);
@@ -84,5 +86,5 @@ void volumes_prune(struct call *c)
 	struct filters f = {0};
 
 	if (param_filters(c, &f) == 0)
-		engine_volume_prune(c->user, &f, pruned, c);
+		engine_volume_prune(c->user, &f, c->minor < NAMED_STAY, pruned, c);
 }
