@@ -4,6 +4,7 @@
 # time: 120
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
+foreign '^file /var/lib/containers' # skopeo's
 up
 inside() {
 	dk run --rm "$@" 2>&1

@@ -7,12 +7,13 @@
 
 chmod 711 "$T"
 mkdir -p "$T/u/state" && chown -R 1000:1000 "$T/u"
+cp "$B/hull-oci" "$T/u/hull-oci" # the build may lie where nobody else may look
 as_user() {
 	env -i PATH="$PATH" XDG_RUNTIME_DIR="$T/u" setpriv --reuid 1000 --regid 1000 --clear-groups \
 		timeout 30 "$@"
 }
 user_oci() {
-	as_user "$B/hull-oci" --root "$T/u/state" "$@"
+	as_user "$T/u/hull-oci" --root "$T/u/state" "$@"
 }
 rootless='.linux.namespaces |= map(select(.type != "network")) + [{type: "user"}] |
 	.linux.uidMappings = [{containerID: 0, hostID: 1000, size: 1}] |

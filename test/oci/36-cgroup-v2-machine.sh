@@ -2,6 +2,7 @@
 # A whole machine whose only cgroup hierarchy is v2, with every controller: a Debian under QEMU runs
 # tests of limits on the same programs. This host shows v2 only in part.
 # time: 400
+# fixtures: debian_vm
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 scripts="oci/32-memory oci/33-cgroup-v2 oci/35-cgroup-v2-limits daemon/20-limits"
