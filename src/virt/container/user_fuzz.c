@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "virt/container/user.h"
 
@@ -16,8 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
 static int root_dir(void)
 {
-	static char dir[] = "/tmp/user-fuzz.XXXXXX";
 	static int root = -1;
+	const char *tmp = getenv("TMPDIR"); /* tool/fuzz gives one in memory */
+	auto_free char *dir = mem_printf("%s/user-fuzz.XXXXXX", tmp ? tmp : "/tmp");
 
 	if (root < 0 && mkdtemp(dir)) {
 		root = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);

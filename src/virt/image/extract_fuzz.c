@@ -34,7 +34,8 @@ static int64_t read_some(void *arg, void *p, size_t n, struct err *e)
 static int playground(void)
 {
 	static int fd = -1;
-	char path[] = "/tmp/hull-extract-fuzz-XXXXXX";
+	const char *tmp = getenv("TMPDIR"); /* tool/fuzz gives one in memory */
+	auto_free char *path = mem_printf("%s/hull-extract-fuzz-XXXXXX", tmp ? tmp : "/tmp");
 
 	if (fd >= 0)
 		return fd;
