@@ -2,9 +2,9 @@
  * The contract between a machine and what executes its guest: an accelerator, `kvm` or `cpu`. Both
  * offer the same vCPUs with the same local APICs and CPUID; the machine sees no difference.
  *
- * An accelerator reaches guest memory through `struct ram`, devices through `struct bus`, and is the
- * sink of every interrupt message. Port and memory accesses, HLT, APIC accesses and time are its own
- * affair: vcpu_run() returns only for what the machine decides.
+ * An accelerator reaches guest memory through `struct ram`, devices through `struct bus`, and is
+ * the sink of every interrupt message. Port and memory accesses, HLT, APIC accesses and time are
+ * its own affair: vcpu_run() returns only for what the machine decides.
  *
  * Threads: a vCPU is run, read and written by one thread, its own; vcpu_kick() and the message sink
  * may be called from any thread. A fresh vCPU 0 is runnable in the reset state, the others wait for
@@ -35,8 +35,8 @@ struct vcpu_segment {
 	uint64_t base;
 	uint32_t limit; /* in bytes, granularity applied */
 	uint16_t selector;
-	uint16_t
-		access; /* as in a descriptor: type, S, DPL, P in bits 0–7; AVL, L, D, G in 12–15 */
+	/* As in a descriptor: type, S, DPL, P in bits 0 to 7; AVL, L, D, G in 12 to 15. */
+	uint16_t access;
 	bool unusable;
 };
 
