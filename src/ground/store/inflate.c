@@ -28,6 +28,8 @@ struct inflate {
 	bool in_end; /* the source said it was over */
 	bool mid;    /* inside a member or frame: an end of input is a cut */
 	struct inflate_state igzip;
+	struct isal_gzip_header header; /* ours to keep: igzip's own forgets between two calls */
+	bool in_header;
 	ZSTD_DCtx *zstd;
 	unsigned char in[IN_BYTES];
 	unsigned char out[OUT_BYTES];
@@ -69,7 +71,9 @@ static int fill(struct inflate *i, size_t want, struct err *e)
 static void gzip_member(struct inflate *i)
 {
 	isal_inflate_reset(&i->igzip);
-	i->igzip.crc_flag = ISAL_GZIP;
+	isal_gzip_header_init(&i->header);
+	i->igzip.crc_flag = ISAL_GZIP_NO_HDR_VER;
+	i->in_header = true;
 }
 
 int inflate_new(const struct inflate_source *source, struct inflate **ret, struct err *e)
@@ -134,6 +138,23 @@ static bool gzip_more(struct inflate *i)
 	return false;
 }
 
+/*
+ * Left to itself igzip reads the header into a structure on its stack, and when the input ends in
+ * the middle of a file name, it goes on with what that place of the stack then holds.
+ */
+static int gzip_decode(struct inflate *i)
+{
+	int code;
+
+	if (i->in_header) {
+		code = isal_read_gzip_header(&i->igzip, &i->header);
+		if (code != ISAL_DECOMP_OK)
+			return code;
+		i->in_header = false;
+	}
+	return isal_inflate(&i->igzip);
+}
+
 static int64_t step_gzip(struct inflate *i, struct err *e)
 {
 	struct inflate_state *z = &i->igzip;
@@ -145,7 +166,7 @@ static int64_t step_gzip(struct inflate *i, struct err *e)
 	z->avail_in = (uint32_t)i->in_n;
 	z->next_out = i->out;
 	z->avail_out = OUT_BYTES;
-	code = isal_inflate(z);
+	code = gzip_decode(i);
 	i->in_at += i->in_n - z->avail_in;
 	i->in_n = z->avail_in;
 	if (code == ISAL_INCORRECT_CHECKSUM)
@@ -155,7 +176,7 @@ static int64_t step_gzip(struct inflate *i, struct err *e)
 	if (code < 0)
 		return err_set(e, ERR_INVALID, "damaged gzip stream after %llu bytes",
 			       (unsigned long long)i->total);
-	i->mid = z->block_state != ISAL_BLOCK_FINISH;
+	i->mid = i->in_header || z->block_state != ISAL_BLOCK_FINISH;
 	return OUT_BYTES - z->avail_out;
 }
 
