@@ -233,8 +233,6 @@ static int install_filter(const struct confine_rights *r, struct err *e)
 		n = add_only(code, n, &r->only[i]);
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
 	program.len = n;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return err_sys(e, "cannot set no_new_privs");
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
 		return err_sys(e, "cannot install the system call filter");
 	return 0;
@@ -247,6 +245,8 @@ int confine_rights(const struct confine_rights *r, struct err *e)
 	confined = 1;
 	if (failed == 0)
 		failed = drop_capabilities(r, e);
+	if (failed == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		failed = err_sys(e, "cannot forbid new privileges");
 	if (failed == 0 && r->syscalls_n > 0 && !SANITIZED)
 		failed = install_filter(r, e);
 	return failed;

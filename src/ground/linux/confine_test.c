@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -117,6 +118,8 @@ static void limits_and_rights_go(void **state)
 			_exit(2);
 		if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_max > 20)
 			_exit(3);
+		if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+			_exit(5);
 		/* without CAP_SETUID nobody becomes another; without root nobody could before */
 		_exit(setuid(12345) < 0 && errno == EPERM ? 0 : 4);
 	}
