@@ -4,7 +4,6 @@
  * way round.
  */
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "engine/engine_priv.h"
@@ -99,15 +98,20 @@ static int make_dirs(struct engine *g, struct err *e)
 	return 0;
 }
 
+/*
+ * A record lock is the process's own. An flock() would go on in a child that was forked and has not
+ * executed anything yet: after a kill in that moment, the next hulld would find the place taken.
+ */
 static int lock_dir(const char *dir, const char *what, int *ret, struct err *e)
 {
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	auto_free char *path = mem_printf("%s/hulld.lock", dir);
 	auto_close int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
 	if (fd < 0)
 		return err_sys(e, "cannot open the lock '%s'", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK)
+	if (fcntl(fd, F_SETLK, &lock) < 0) {
+		if (errno != EAGAIN && errno != EACCES)
 			return err_sys(e, "cannot lock '%s'", path);
 		return err_set(
 			e, ERR_BUSY,

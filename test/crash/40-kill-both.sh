@@ -7,6 +7,8 @@
 . "$HULL_TOP/test/lib.sh"
 kills=${KILLS:-6}
 up
+expect "a second hulld on the same root is refused" 1 'another hulld is already running on the root' \
+	"$B/hulld" --root "$T/hull/root" --run "$T/hull/other"
 dk run -d --name steady busybox sh -c 'i=0; while :; do i=$((i + 1)); echo tick $i; sleep 0.05; done' >/dev/null
 steady=$(dk inspect -f '{{.State.Pid}}' steady)
 spared=$(awk '/^PPid:/ { print $2 }' "/proc/$steady/status")
@@ -63,8 +65,9 @@ for c in $(dk ps -aq --filter status=exited); do
 	*' 128') ;; # what was killed was the child that made it
 	*)
 		why=$(dk inspect -f '{{.Name}} {{.State.ExitCode}} {{.State.Error}}' "$c")
-		# ... or the process that was to become the container, which bears its name, too
-		[[ $why =~ ' 125 '.*('was killed before it was done'|'ended without a word')$ ]] || odd="$odd $why"
+		# ... or the process that was to become the container, which bears its name, too, or its
+		# keeper before there was anything to end: the start has failed, and says so
+		[[ $why =~ ' 125 '.*('was killed before it was done'|'ended without a word'|'its supervisor ended: '.*'has ended')$ ]] || odd="$odd $why"
 		;;
 	esac
 done
