@@ -4,32 +4,8 @@
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 [ -d /sys/fs/cgroup/memory ] || { ok "skipped: this host has no cgroup v1 (33-cgroup-v2 looks at v2)"; exit 0; }
-n=0
-
-# group CONTROLLER ID: the directory of a container.
-group() {
-	echo "/sys/fs/cgroup/$1$(jq -r .linux.cgroupsPath "$T/c/config.json")"
-}
-
-# holds NAME RESOURCES CONTROLLER/FILE=VALUE...: with these resources the files hold these values.
-holds() {
-	local name=$1 found="" wanted="" pair c f
-	n=$((n + 1))
-	bundle "$T/c" ".linux.resources += $2"
-	shift 2
-	if ! oci create -b "$T/c" "x$n" >"$T/out" 2>&1 </dev/null; then
-		not_ok "$name" "$(cat "$T/out")"
-		return
-	fi
-	for pair in "$@"; do
-		c=${pair%%/*} f=${pair%%=*}
-		f=${f#*/}
-		wanted+="$f=${pair#*=} "
-		found+="$f=$(tr '\t\n' '  ' <"$(group "$c")/$f" | sed 's/ *$//') "
-	done
-	same "$name" "$wanted" "$found"
-	oci delete -f "x$n" >/dev/null 2>&1
-}
+# shellcheck source=test/oci/holds.sh
+. "$HULL_TOP/test/oci/holds.sh"
 
 # refused NAME RESOURCES REGEX: an error that matches, and no cgroup stays.
 refused() {

@@ -6,31 +6,8 @@
 . "$HULL_TOP/test/lib.sh"
 grep -qw memory /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null ||
 	{ ok "skipped: this host's memory controller is not on cgroup v2"; exit 0; }
-n=0
-
-group() {
-	echo "/sys/fs/cgroup$(jq -r .linux.cgroupsPath "$T/c/config.json")"
-}
-
-# holds NAME RESOURCES FILE=VALUE...: with these resources the files hold these values.
-holds() {
-	local name=$1 found="" wanted="" pair f
-	n=$((n + 1))
-	bundle "$T/c" ".linux.resources += $2"
-	shift 2
-	if ! oci create -b "$T/c" "x$n" >"$T/out" 2>&1 </dev/null; then
-		not_ok "$name" "$(cat "$T/out")"
-		return
-	fi
-	for pair in "$@"; do
-		f=${pair%%=*}
-		wanted+="$f=${pair#*=} "
-		found+="$f=$(tr '\t\n' '  ' <"$(group)/$f" | sed 's/ *$//') "
-	done
-	same "$name" "$wanted" "$found"
-	oci delete -f "x$n" >/dev/null 2>&1
-	same "... and the cgroup goes" no "$([ -d "$(group)" ] && echo yes || echo no)"
-}
+# shellcheck source=test/oci/holds.sh
+. "$HULL_TOP/test/oci/holds.sh"
 
 # refused NAME RESOURCES REGEX
 refused() {
@@ -68,6 +45,8 @@ holds "zeros mean not set" '{memory: {limit: 0}, cpu: {shares: 0}, pids: {limit:
 refused "swappiness is v1's" '{memory: {limit: 67108864, swappiness: 10}}' 'swappiness.*cgroup v2'
 refused "swap below memory" '{memory: {limit: 67108864, swap: 1048576}}' 'swap'
 refused "raw files that do not exist" '{unified: {"memory.nonsense": "1"}}' 'memory.nonsense'
+
+same "none of them leaves its cgroup" "" "$(find /sys/fs/cgroup -mindepth 1 -maxdepth 1 -type d -name 'b[0-9]*')"
 
 # The kernel enforces them.
 bundle "$T/c" '.linux.resources.pids = {limit: 3}' /bin/sh -c 'sleep 5 & sleep 5 & sleep 5 & sleep 5 & wait'

@@ -4,8 +4,7 @@
  *
  * All run in the confined child. Archives cannot bring marks of either kind (extract.c).
  */
-#ifndef VIRT_IMAGE_MARK_H
-#define VIRT_IMAGE_MARK_H
+#pragma once
 
 #include <stdbool.h>
 #include <sys/stat.h>
@@ -21,5 +20,3 @@ bool mark_is_opaque(int fd);
 
 /* An attribute that is one of the marks. */
 bool mark_is_xattr(const char *name);
-
-#endif
