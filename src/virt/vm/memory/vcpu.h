@@ -115,6 +115,9 @@ struct accel_ops {
 	struct accel *(*close)(struct accel *a);
 	/* vCPU `index`, owned by the accelerator; made before any runs. */
 	int (*vcpu)(struct accel *a, unsigned index, struct vcpu **ret, struct err *e);
+	/* Optional: makes every thread it needs, once, before any vCPU runs: afterwards a process
+	 * that confines itself may forbid new ones. */
+	int (*prepare)(struct accel *a, struct err *e);
 	int (*run)(struct vcpu *v, enum vcpu_exit *ret, struct err *e);
 	void (*kick)(struct vcpu *v); /* any thread: run() returns KICKED soon, once per kick */
 	int (*get)(struct vcpu *v, struct vcpu_state *ret, struct err *e);
@@ -122,6 +125,9 @@ struct accel_ops {
 	/* Back to the reset state (machine reset); no vCPU runs meanwhile. */
 	int (*reset)(struct vcpu *v, struct err *e);
 	void (*msi)(struct accel *a, struct msi m);
+	/* Optional: input `pin` of the I/O APIC would send `m` from now on, nothing while `masked`.
+	 * KVM must know which vectors are level-triggered to tell their EOI. Any thread. */
+	void (*route)(struct accel *a, unsigned pin, struct msi m, bool masked);
 	/* Guest instructions executed so far, 0 where it is not known. Any thread. */
 	uint64_t (*instructions)(struct vcpu *v);
 	/* Optional: an eventfd whose signal sends `m` (KVM's irqfd). NULL: the loop sends it. */
