@@ -86,21 +86,16 @@ static inline void system_look(struct cpu *c)
 }
 
 /* What the decoder needs of the handlers' files. */
-#define SYSTEM_OPS(X)                                                                              \
-	X(mov_to_sreg)                                                                             \
-	X(mov_from_sreg)                                                                           \
-	X(push_sreg)                                                                               \
-	X(pop_sreg)                                                                                \
-	X(load_far)                                                                                \
-	X(far_direct) X(far_indirect) X(far_return) X(iret) X(int) X(int3) X(into) X(int1)         \
-		X(bound) X(arpl) X(pushf) X(popf) X(cli) X(sti) X(hlt) X(in) X(out) X(ins) X(outs) \
-			X(group6) X(store_desc) X(lar) X(lsl) X(store_table) X(load_table) X(smsw) \
-				X(lmsw) X(invlpg) X(vmcall) X(swapgs) X(rdtscp) X(syscall)         \
-					X(sysret) X(sysenter) X(sysexit) X(clts) X(wbinvd)         \
-						X(mov_from_cr) X(mov_to_cr) X(mov_from_dr)         \
-							X(mov_to_dr) X(wrmsr) X(rdmsr) X(rdtsc)    \
-								X(rdpmc) X(cpuid) X(read_base)     \
-									X(write_base)
+/* clang-format off */
+#define SYSTEM_OPS(X) \
+	X(mov_to_sreg) X(mov_from_sreg) X(push_sreg) X(pop_sreg) X(load_far) X(far_direct) \
+	X(far_indirect) X(far_return) X(iret) X(int) X(int3) X(into) X(int1) X(bound) \
+	X(arpl) X(pushf) X(popf) X(cli) X(sti) X(hlt) X(in) X(out) X(ins) X(outs) X(group6) \
+	X(store_desc) X(lar) X(lsl) X(store_table) X(load_table) X(smsw) X(lmsw) X(invlpg) \
+	X(vmcall) X(swapgs) X(rdtscp) X(syscall) X(sysret) X(sysenter) X(sysexit) X(clts) \
+	X(wbinvd) X(mov_from_cr) X(mov_to_cr) X(mov_from_dr) X(mov_to_dr) X(wrmsr) X(rdmsr) \
+	X(rdtsc) X(rdpmc) X(cpuid) X(read_base) X(write_base)
+/* clang-format on */
 
 #define SYSTEM_DECLARE(name) void op_sys_##name(struct cpu *c, const struct op *o);
 SYSTEM_OPS(SYSTEM_DECLARE)
