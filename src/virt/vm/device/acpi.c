@@ -41,7 +41,7 @@ struct tables {
 static void add(struct strbuf *b, uint64_t value, unsigned bytes)
 {
 	for (unsigned i = 0; i < bytes; i++)
-		strbuf_add_char(b, i < 8 ? (char)(value >> (8 * i)) : 0);
+		strbuf_add_char(b, (char)(i < 8 ? value >> (8 * i) : 0));
 }
 
 static uint8_t sum(const void *p, size_t n)

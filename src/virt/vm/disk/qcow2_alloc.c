@@ -30,7 +30,7 @@ static uint64_t count_get(const struct qcow2 *q, const uint8_t *block, uint64_t 
 	uint64_t v = 0;
 
 	if (bits < 8)
-		return block[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
+		return (uint64_t)block[i * bits / 8] >> (i * bits % 8) & ((1u << bits) - 1);
 	for (unsigned b = 0; b < bits / 8; b++)
 		v = v << 8 | block[i * (bits / 8) + b];
 	return v;
