@@ -30,7 +30,7 @@ static inline __attribute__((always_inline)) bool push(struct cpu *c, unsigned b
 
 	if (bytes == 8) {
 		uint64_t at = R64(VCPU_RSP) - 8;
-		uint64_t *p = tlb_write(c, at, 8);
+		u64 *p = tlb_write(c, at, 8);
 
 		if (likely(p != NULL))
 			*p = value;
@@ -53,7 +53,7 @@ static inline __attribute__((always_inline)) bool pop(struct cpu *c, unsigned by
 
 	if (bytes == 8) {
 		uint64_t at = R64(VCPU_RSP);
-		const uint64_t *p = tlb_read(c, at, 8);
+		const u64 *p = tlb_read(c, at, 8);
 
 		if (likely(p != NULL))
 			*ret = *p;

@@ -27,16 +27,16 @@ static bool pop_slow(struct cpu *c, unsigned bytes, uint64_t *ret)
 
 /* ---- 64 bits ---- */
 
-#define PUSH64(value)                                        \
-	do {                                                 \
-		uint64_t push_v = (value);                   \
-		uint64_t push_at = R64(VCPU_RSP) - 8;        \
-		uint64_t *push_p = tlb_write(c, push_at, 8); \
-		if (likely(push_p != NULL))                  \
-			*push_p = push_v;                    \
-		else if (!mmu_store(c, push_at, push_v, 8))  \
-			FAULTED_STACK;                       \
-		R64(VCPU_RSP) = push_at;                     \
+#define PUSH64(value)                                       \
+	do {                                                \
+		uint64_t push_v = (value);                  \
+		uint64_t push_at = R64(VCPU_RSP) - 8;       \
+		u64 *push_p = tlb_write(c, push_at, 8);     \
+		if (likely(push_p != NULL))                 \
+			*push_p = push_v;                   \
+		else if (!mmu_store(c, push_at, push_v, 8)) \
+			FAULTED_STACK;                      \
+		R64(VCPU_RSP) = push_at;                    \
 	} while (0)
 
 OP(push_r_64)
@@ -58,17 +58,17 @@ OP(push_m_64)
 	NEXT;
 }
 
-#define POP64(name, at_)                                        \
-	uint64_t name;                                          \
-	do {                                                    \
-		uint64_t pop_at = (at_);                        \
-		const uint64_t *pop_p = tlb_read(c, pop_at, 8); \
-		if (likely(pop_p != NULL))                      \
-			name = *pop_p;                          \
-		else if (mmu_load(c, pop_at, 8))                \
-			name = c->loaded;                       \
-		else                                            \
-			FAULTED_STACK;                          \
+#define POP64(name, at_)                                   \
+	uint64_t name;                                     \
+	do {                                               \
+		uint64_t pop_at = (at_);                   \
+		const u64 *pop_p = tlb_read(c, pop_at, 8); \
+		if (likely(pop_p != NULL))                 \
+			name = *pop_p;                     \
+		else if (mmu_load(c, pop_at, 8))           \
+			name = c->loaded;                  \
+		else                                       \
+			FAULTED_STACK;                     \
 	} while (0)
 
 OP(pop_r_64)
@@ -85,7 +85,7 @@ OP(pop_m_64)
 	POP64(v, R64(VCPU_RSP));
 	R64(VCPU_RSP) += 8;
 	uint64_t at = ea_of(c, o);
-	uint64_t *p = tlb_write(c, at, 8);
+	u64 *p = tlb_write(c, at, 8);
 
 	if (likely(p != NULL)) {
 		*p = v;
