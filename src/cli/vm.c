@@ -114,10 +114,10 @@ static int add_lists(const struct vm_options *o, struct json *m, struct err *e)
 	struct json *disks = json_new_array(), *ports = json_new_array();
 
 	json_set(m, "Disks", disks);
+	json_set(m, "Publish", ports);
 	for (char **d = o->disk; d && *d; d++)
 		if (add_disk(*d, disks, e) < 0)
 			return -ERR_INVALID;
-	json_set(m, "Publish", ports);
 	for (char **p = o->publish; p && *p; p++)
 		if (add_port(*p, ports, e) < 0)
 			return -ERR_INVALID;
