@@ -110,7 +110,7 @@ same "what the guest wrote is on the disk" written "$(debugfs -R 'cat /note2' "$
 pid=$!
 within 90 grep -q "^ready" "$T/sleeping"
 same "a running machine has no capability" 0000000000000000 "$(sed -n 's/^CapEff:\t//p' "/proc/$pid/status")"
-same "... all its threads are filtered" 2 "$(sed -n 's/^Seccomp:\t//p' /proc/$pid/task/*/status | sort -u)"
+same "... all its threads are filtered" "$filter" "$(sed -n 's/^Seccomp:\t//p' /proc/$pid/task/*/status | sort -u)"
 for ns in user mnt net ipc uts; do
 	if [ "$(readlink "/proc/$pid/ns/$ns")" != "$(readlink /proc/self/ns/$ns)" ]; then
 		ok "... it has a $ns namespace of its own"

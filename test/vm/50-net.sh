@@ -36,7 +36,7 @@ matches "ps counts its packets" '[1-9][0-9.]*k?B / [1-9][0-9.]*k?B *$' "$(h vm p
 expect "a port that is taken is told in one sentence" 125 '^hull: cannot listen on 127.0.0.1 port 8081' \
 	h vm run --rm -p 127.0.0.1:8081:80 "${run[@]}" busybox true
 slirp=$(pgrep -f -- 'hull-slirp --publish tcp:127.0.0.1:8081' | head -n 1)
-matches "hull-slirp is nobody, without rights, filtered" 'Uid:.1212501582.*CapEff:.0000000000000000.*Seccomp:.2' \
+matches "hull-slirp is nobody, without rights, filtered" 'Uid:.1212501582.*CapEff:.0000000000000000.*Seccomp:.'"$filter" \
 	"$(tr '\n' ' ' <"/proc/$slirp/status")"
 same "... and sees one file" "/etc /etc/resolv.conf" "$(cd "/proc/$slirp/root" && find . -mindepth 1 | sed 's/^\.//' | sort | xargs)"
 kill -9 "$slirp"
