@@ -10,6 +10,7 @@ COMMAND runs on a pseudo terminal; all it prints goes to LOG. STEPS are lines:
   sh NAME: COMMAND    type a shell command, wait for its end, `ok - NAME` if it succeeded
   want NAME: REGEX: COMMAND
                       the same, and its output must match
+  host NAME: COMMAND  run a shell command on this side; `ok - NAME` if it succeeded
   kill                kill COMMAND with SIGKILL
   ends NAME: CODE     COMMAND ends by itself with that exit code
 SECONDS bound each step; HULL_SLOW multiplies them. A step that fails prints `not ok` and the last of
@@ -20,6 +21,7 @@ import pty
 import re
 import select
 import signal
+import subprocess
 import sys
 import time
 
@@ -104,6 +106,11 @@ def step(c, line):
         return c.type(rest.encode() + b"\n"), None
     if verb == "key":
         return c.type(rest.encode().decode("unicode_escape").encode("latin1")), None
+    if verb == "host":
+        name, command = fields(rest, 2)
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        return name, None if done.returncode == 0 else "exit code %d\n%s" % (
+            done.returncode, done.stdout + done.stderr)
     if verb == "kill":
         return c.kill(), None
     if verb == "ends":
@@ -135,7 +142,7 @@ def main():
             print("not ok - %s\n    %s\n    the console said last:\n%s" % (name, wrong, tail))
             c.kill()
             return 1
-        if line.split()[0] in ("sh", "want", "ends", "expect"):
+        if line.split()[0] in ("sh", "want", "ends", "expect", "host"):
             print("ok - %s" % name, flush=True)
     c.kill()
     return 0
