@@ -2,6 +2,7 @@
 # Debian's own kernel on the software CPU: from the first instruction to a shell and to power-off; with
 # each way in, on small and large machines, with one and several processors, from memory and from disks.
 # time: 900
+# fixtures: kernel initramfs
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 "$HULL_TOP/test/fixtures" kernel initramfs || give_up "the kernel and its initramfs are there"

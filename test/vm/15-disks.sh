@@ -2,6 +2,7 @@
 # A qcow2 disk under a real kernel's NVMe driver: a root over a backing file, what is flushed survives a
 # kill, qemu-img and e2fsck agree, a disk in use is refused; and give-back of space.
 # time: 300
+# fixtures: busybox kernel
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 "$HULL_TOP/test/fixtures" busybox kernel || give_up "the kernel and a root are there"

@@ -2,6 +2,7 @@
 # What a machine cannot be made of: each is refused with one sentence that names it, a non-zero exit, and
 # nothing left behind.
 # time: 300
+# fixtures: kernel initramfs
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 "$HULL_TOP/test/fixtures" kernel initramfs || give_up "the kernel and its initramfs are there"

@@ -2,6 +2,7 @@
 # `hull vm` on machines of a kernel and an initramfs: the console, the life of a machine, kernels, and
 # what is told when something is wrong.
 # time: 400
+# fixtures: kernel initramfs
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 "$HULL_TOP/test/fixtures" kernel initramfs || give_up "the kernel and its initramfs are there"

@@ -2,6 +2,7 @@
 # An OCI image behind its own kernel: `hull vm run IMAGE`. Streams, environment, directory, user,
 # signals and exit codes are as for a container; what is written stays; exec; stop.
 # time: 400
+# fixtures: kernel busybox
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 "$HULL_TOP/test/fixtures" kernel busybox || give_up "the kernel and the image are there"

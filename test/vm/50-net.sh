@@ -2,6 +2,7 @@
 # The user-mode network of a machine: its address, published ports, the host's loopback only when that
 # was asked for, and what hull-slirp has given up.
 # time: 300
+# fixtures: kernel busybox
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 "$HULL_TOP/test/fixtures" kernel busybox || give_up "the kernel and the image are there"

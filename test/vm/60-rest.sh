@@ -2,6 +2,7 @@
 # hull-vm's control socket: a machine described, started, paused and asked by REST calls alone, in
 # Firecracker's shapes.
 # time: 200
+# fixtures: kernel initramfs
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 "$HULL_TOP/test/fixtures" kernel initramfs || give_up "the kernel and its initramfs are there"
