@@ -1,6 +1,7 @@
 #!/bin/bash
 # A kernel of ours (test/guest/own) on each accelerator: every queue of every device, interrupts, many
-# processors; and on the software CPU the races that the manual forbids.
+# processors; and on the software CPU the races that the manual forbids, and a walk through exceptions,
+# paging and debug registers, compared with QEMU.
 # time: 240
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
@@ -81,3 +82,21 @@ matches "the vsock's peer heard the guest" '^over vsock' "$(cat "$T/heard")"
 
 own cpu --cpus 4 --append litmus
 tells "litmus" 13
+
+# The walk: whole, as the manual has it (test/guest/own/walk.txt); and what QEMU's translator checks, as
+# QEMU prints it.
+own cpu --append walk
+same "the walk is the manual's" "" "$(diff "$HULL_TOP/test/guest/own/walk.txt" <(sed 1d <<<"$out"))"
+own cpu --append 'walk tcg'
+if command -v qemu-system-x86_64 >/dev/null; then
+	timeout $((60 * slow)) qemu-system-x86_64 -M q35 -accel tcg -cpu max -m 256 -kernel "$T/kernel" -append 'walk tcg' \
+		-serial stdio -display none -no-reboot -monitor none </dev/null 2>&1 | tr -d '\r' >"$T/qemu"
+	check "QEMU walked to the end" grep -q '^our kernel is done' "$T/qemu"
+	same "the walk is QEMU's ($(wc -l <"$T/qemu") lines)" "" "$(diff "$T/qemu" <(echo "$out"))"
+else
+	not_ok "QEMU is there to compare with"
+fi
+for accel in "${usable[@]}"; do
+	own "$accel" --boot pvh --append devices
+	tells "$accel, entered by PVH" 4
+done

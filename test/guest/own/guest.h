@@ -82,12 +82,25 @@ void *memcpy(void *to, const void *from, size_t n);
 void *memset(void *to, int c, size_t n);
 void say(const char *format, ...); /* %s %u %x, nothing else */
 void check(bool good, const char *format, ...);
-bool words_have(const char *word); /* in the command line */
-void *fresh_pages(size_t n);	   /* zeroed, never given back */
-unsigned processors(void);	   /* that the ACPI tables name */
+bool words_have(const char *word);	  /* in the command line */
+uint64_t *map_page_table(unsigned index); /* of 2 MiB from MAPPED on, for ring 3 too */
+void forget_all(void);
+void gate_own_stack(unsigned vector); /* the task's first IST */
+void *fresh_pages(size_t n);	      /* zeroed, never given back */
+unsigned processors(void);	      /* that the ACPI tables name */
 /* Starts the others; each calls run(its number, from 1) once and halts then. */
 void start_others(unsigned others, void (*run)(unsigned number));
 __attribute__((noreturn)) void power_off(void);
+
+/* start.S: what the last exception left */
+struct fault {
+	uint64_t vector, error, rip, cs, flags, rsp, ss, rcx, r11;
+};
+
+extern volatile struct fault fault;
+
+bool attempt(void (*run)(void *), void *arg); /* whether an exception came of it */
+bool attempt_user(uint64_t rip, uint64_t rdi, uint64_t flags, uint64_t rsp);
 
 /* pci.c */
 struct pci_device {
@@ -103,7 +116,8 @@ unsigned pci_capability(const struct pci_device *d, uint8_t id, unsigned after);
 /* Vector `entry` of its MSI-X table raises our interrupt `number`. */
 void pci_msix(const struct pci_device *d, unsigned entry, unsigned number);
 
-/* virtio.c, nvme.c, litmus.c */
+/* virtio.c, nvme.c, litmus.c, walk.c */
 void drive_virtio(const struct pci_device *d);
 void drive_nvme(const struct pci_device *d);
 void litmus(void);
+void walk(void);

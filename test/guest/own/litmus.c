@@ -215,25 +215,6 @@ static void race(unsigned cpu, size_t i)
 
 /* ---- page tables ---- */
 
-/* MAPPED, in the directory-pointer table that the boot left us. */
-static void map_pages(void)
-{
-	uint64_t cr3, *level3, *level2 = fresh_pages(1);
-
-	__asm__("mov %%cr3, %0" : "=r"(cr3));
-	level3 = (uint64_t *)(*(uint64_t *)(cr3 & ~0xfffull) & ~0xfffull);
-	entries = fresh_pages(1);
-	level2[0] = (uint64_t)entries | PRESENT | WRITABLE;
-	level3[MAPPED >> 30] = (uint64_t)level2 | PRESENT | WRITABLE;
-}
-
-static void forget_all(void)
-{
-	uint64_t cr3;
-
-	__asm__ volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(cr3)::"memory");
-}
-
 static volatile uint8_t *page_at(unsigned i)
 {
 	return (volatile uint8_t *)(MAPPED + (uint64_t)i * PAGE);
@@ -409,7 +390,7 @@ static void run_all(unsigned cpu)
 	static volatile uint64_t *frames[2];
 
 	if (cpu == 0) {
-		map_pages();
+		entries = map_page_table(0);
 		frames[0] = fresh_pages(1);
 		frames[1] = fresh_pages(1);
 	}

@@ -1,39 +1,43 @@
 /*
  * The start, the printing, the processors (guest.h). The command line chooses: `devices` drives
- * every device there is, `others` starts all processors, `litmus` lets them race, `panic` tells
- * pvpanic, `idle` halts.
+ * every device there is, `others` starts all processors, `litmus` lets them race, `walk` goes
+ * through exceptions, `panic` tells pvpanic, `idle` halts.
  */
 #include <stdarg.h>
 
 #include "guest.h"
 
-#define COM1	      0x3f8
-#define COM1_IRQ      4
-#define IOAPIC	      0xfec00000ul
-#define PVPANIC	      0x505
-#define PM1_CONTROL   0x604
-#define SLEEP_S5      (5u << 10 | 1u << 13)
-#define COMMAND_AT    0x228 /* in the zero page: boot.rst, cmd_line_ptr */
-#define RSDP_AT	      0x70  /* acpi_rsdp_addr */
-#define DEVICES_MAX   32
-#define EXCEPTIONS    32
-#define INIT_TO_ALL   0xc4500u
-#define SIPI_TO_ALL   (0xc4600u | TRAMPOLINE >> 12)
-#define VECTOR_SERIAL 15
+#define COM1	       0x3f8
+#define COM1_IRQ       4
+#define IOAPIC	       0xfec00000ul
+#define PVPANIC	       0x505
+#define PM1_CONTROL    0x604
+#define SLEEP_S5       (5u << 10 | 1u << 13)
+#define COMMAND_AT     0x228 /* in the zero page: boot.rst, cmd_line_ptr */
+#define RSDP_AT	       0x70  /* acpi_rsdp_addr */
+#define PVH_MAGIC      0x336ec578
+#define PVH_COMMAND_AT 24 /* in hvm_start_info: PVH boot ABI */
+#define PVH_RSDP_AT    32
+#define DEVICES_MAX    32
+#define EXCEPTIONS     32
+#define INIT_TO_ALL    0xc4500u
+#define SIPI_TO_ALL    (0xc4600u | TRAMPOLINE >> 12)
+#define VECTOR_SERIAL  15
 
 volatile uint64_t interrupts[VECTORS];
 
 static struct gate {
 	uint16_t low, selector, kind, middle;
 	uint32_t high, zero;
-} idt[VECTOR_FIRST + VECTORS] __attribute__((aligned(16)));
+} idt[VECTOR_USER + 1] __attribute__((aligned(16)));
 
 struct {
 	uint16_t limit;
 	uint64_t base;
 } __attribute__((packed)) idt_pointer;
 
-extern const char stubs[], fault_stub[], page_fault_stub[], start_other[], start_other_end[];
+extern const char stubs[], exceptions[], page_fault_stub[], user_done[];
+extern const char start_other[], start_other_end[];
 
 static const char *command;
 static uint64_t rsdp;
@@ -137,16 +141,41 @@ void *fresh_pages(size_t n)
 	return p;
 }
 
+uint64_t *map_page_table(unsigned index)
+{
+	static uint64_t *level2;
+	uint64_t cr3, *level3, *table = fresh_pages(1);
+
+	__asm__("mov %%cr3, %0" : "=r"(cr3));
+	level3 = (uint64_t *)(*(uint64_t *)(cr3 & ~0xfffull) & ~0xfffull);
+	*(uint64_t *)(cr3 & ~0xfffull) |= 4;
+	if (!level2)
+		level2 = fresh_pages(1);
+	level3[MAPPED >> 30] = (uint64_t)level2 | 7;
+	level2[index] = (uint64_t)table | 7;
+	return table;
+}
+
+void forget_all(void)
+{
+	uint64_t cr3;
+
+	__asm__ volatile("mov %%cr3, %0; mov %0, %%cr3" : "=r"(cr3)::"memory");
+}
+
 void power_off(void)
 {
 	out16(PM1_CONTROL, SLEEP_S5);
+	/* Another monitor's power button is elsewhere: a triple fault ends it, too. */
+	idt_pointer.limit = 0;
 	for (;;)
-		__asm__ volatile("cli; hlt");
+		__asm__ volatile("lidt %0; ud2" ::"m"(idt_pointer));
 }
 
-__attribute__((used)) void fault(uint64_t a, uint64_t b, uint64_t address)
+__attribute__((used)) void fatal(void)
 {
-	say("\nnot ok - a fault at %x or %x, address %x\n", a, b, address);
+	say("\nnot ok - exception %u, error code %x, at %x\n", fault.vector, fault.error,
+	    fault.rip);
 	power_off();
 }
 
@@ -160,17 +189,34 @@ static void gate(unsigned vector, const char *to)
 				    (uint32_t)(at >> 32), 0};
 }
 
+void gate_own_stack(unsigned vector)
+{
+	idt[vector].kind |= 1;
+}
+
+static bool has_x2apic(void)
+{
+	uint32_t a = 1, b, c = 0, d;
+
+	__asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	return c >> 21 & 1;
+}
+
 static void take_interrupts(void)
 {
 	for (unsigned i = 0; i < EXCEPTIONS; i++)
-		gate(i, fault_stub);
+		gate(i, exceptions + 16 * (size_t)i);
 	gate(14, page_fault_stub);
 	for (unsigned i = 0; i < VECTORS; i++)
 		gate(VECTOR_FIRST + i, stubs + 16 * (size_t)i);
+	gate(VECTOR_USER, user_done);
+	idt[VECTOR_USER].kind |= 0x6000; /* for ring 3 */
 	idt_pointer.limit = sizeof(idt) - 1;
 	idt_pointer.base = (uint64_t)idt;
 	__asm__ volatile("lidt %0" ::"m"(idt_pointer));
-	wrmsr(MSR_APIC, rdmsr(MSR_APIC) | 0xc00); /* x2APIC */
+	if (!has_x2apic()) /* QEMU's translator: no device is driven there */
+		return;
+	wrmsr(MSR_APIC, rdmsr(MSR_APIC) | 0xc00);
 	wrmsr(MSR_SVR, 0x1ff);
 	__asm__ volatile("sti");
 }
@@ -179,9 +225,12 @@ static void take_interrupts(void)
 unsigned processors(void)
 {
 	const uint8_t *xsdt = (const uint8_t *)*(const uint64_t *)(rsdp + 24);
-	uint32_t bytes = *(const uint32_t *)(xsdt + 4);
 	unsigned n = 0;
+	uint32_t bytes;
 
+	if (*(const uint8_t *)(rsdp + 15) < 2) /* ACPI 1.0 has no XSDT: another monitor */
+		return 1;
+	bytes = *(const uint32_t *)(xsdt + 4);
 	for (uint32_t i = 36; i + 8 <= bytes; i += 8) {
 		uint64_t at;
 
@@ -259,11 +308,12 @@ static void do_nothing(unsigned number)
 
 __attribute__((used)) void guest_main(const uint8_t *zero)
 {
-	uint32_t at;
+	uint32_t magic, at;
 
-	memcpy(&at, zero + COMMAND_AT, 4);
-	memcpy(&rsdp, zero + RSDP_AT, 8);
-	command = (const char *)(uint64_t)at;
+	memcpy(&magic, zero, 4);
+	memcpy(&at, zero + (magic == PVH_MAGIC ? PVH_COMMAND_AT : COMMAND_AT), 4);
+	memcpy(&rsdp, zero + (magic == PVH_MAGIC ? PVH_RSDP_AT : RSDP_AT), 8);
+	command = at ? (const char *)(uint64_t)at : "";
 	take_interrupts();
 	say("our kernel, %u processors: %s\n", (uint64_t)processors(), command);
 	if (words_have("others"))
@@ -272,6 +322,8 @@ __attribute__((used)) void guest_main(const uint8_t *zero)
 		devices();
 	if (words_have("litmus"))
 		litmus();
+	if (words_have("walk"))
+		walk();
 	if (words_have("panic"))
 		out8(PVPANIC, 1);
 	if (words_have("idle"))
