@@ -84,6 +84,11 @@ refused "a disk on an unknown bus" "unknown bus 'ide': there are 'virtio', 'nvme
 	--disk "$T/disk,format=raw,bus=ide"
 refused "raw noise as qcow2" "disk|qcow2" --accel cpu --kernel "$K/vmlinux" --disk "$T/noise,format=qcow2"
 
+# A kernel whose configuration lies beside it, as the package has it, and says what it cannot reach.
+package=("$K"/package/boot/vmlinuz-*)
+refused "a kernel without the driver of its disk" "has no driver of its own for a virtio disk .CONFIG_VIRTIO_PCI=m" \
+	--accel cpu --kernel "${package[0]}" --disk "$T/disk,format=raw,bus=virtio"
+
 # A disk that a running machine writes.
 "$B/hull-vm" --accel cpu -q --kernel "$K/vmlinux" --initrd "$I" --disk "$T/disk,format=raw" \
 	--append "console=ttyS0 quiet run=sleep,1000" >"$T/running" 2>&1 </dev/null &

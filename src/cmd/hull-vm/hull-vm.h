@@ -33,6 +33,9 @@ int confinement_early(const struct vm_options *o, int dirfd, struct err *e) must
 /* After the last thread was made, before the guest's first instruction. */
 int confinement_late(const struct vm_options *o, struct loop *loop, struct err *e) must_use;
 
+/* Refuses a kernel whose configuration says that it cannot reach the first disk. */
+int drivers_check(const struct vm_options *o, struct err *e) must_use;
+
 /* doors.c: what reaches the machine from outside: networks, vsock, the control socket. */
 struct vm_doors;
 /* Before machine_new(): fills the configuration's nic and vsock. */

@@ -181,7 +181,9 @@ static int make(struct program *p, struct vm_options *o, struct err *e)
 		loop_run(p->loop);
 		return vm_doors_begun(p->doors, &p->machine) ? 0 : 1;
 	}
-	r = machine_new(&o->config, &p->machine, e);
+	r = drivers_check(o, e);
+	if (r == 0)
+		r = machine_new(&o->config, &p->machine, e);
 	return r == 0 ? vm_doors_serve(p->doors, p->machine, e) : r;
 }
 
@@ -255,6 +257,6 @@ int main(int argc, char **argv)
 	done(&p);
 	vm_options_done(&o);
 	if (r < 0)
-		log_error("%s", e.text);
+		(void)fprintf(stderr, "hull-vm: %s\n", e.text);
 	return r < 0 ? EXIT_CANNOT : p.code;
 }
