@@ -112,6 +112,8 @@ vm=$(pgrep -f -- "--dir $T/h/run/keeper/$a/machine" | head -n 1)
 kill -9 "$vm"
 expect "a killed hull-vm ends its machine" 0 '^137$' h vm wait aa
 matches "... and no other" '^[0-9a-f]+ +bb ' "$(h vm ps | tail -n 1)"
+expect "stop ends by force what hears neither agent nor power button" 0 '^bb' h vm stop -t 1 bb
+same "... and its code says so" 137 "$(h vm wait bb)"
 h vm rm -f aa bb >/dev/null
 
 # Kernels.

@@ -38,6 +38,7 @@ expect "volumes are refused in one sentence" 125\|1 'disks' sh -c \
 
 # A longer life.
 id=$(h vm run -d --name long "${run[@]}" --disk-size 256m busybox sh -c 'trap "echo bye; exit 9" TERM; echo up; while :; do sleep 0.1; done')
+expect "exec waits for a machine that is still booting" 0 '^early' h vm exec long echo early
 within 60 sh -c "'$B/hull' --root '$T/h/root' --run '$T/h/run' vm logs long | grep -q up"
 matches "logs are the command's" '^up$' "$(h vm logs long)"
 matches "ps" "^${id:0:12} +long .* cpu +1 +[0-9.]+ s .*[0-9.]+[kM]?B / [0-9.]+[kM]?B" "$(h vm ps)"

@@ -9,6 +9,7 @@
  * Everything it starts ends with it. Exit codes: the guest's; 125 when there was no machine; 126
  * and 127 for a command that could not be run.
  */
+#include <poll.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -20,6 +21,8 @@
 #include "virt/guest/session.h"
 
 #define CONNECT_MS 10000
+#define BOOT_MS	   60000 /* a machine may still be on its way up */
+#define RETRY_MS   100
 
 struct exec_options {
 	char **env;
@@ -46,6 +49,18 @@ static int run(const char *path, struct err *e)
 	return machine_mind(&s, e);
 }
 
+static int connect_agent(const char *path, int *ret_fd, struct err *e)
+{
+	for (int waited = 0;; waited += RETRY_MS) {
+		int r = guest_connect(path, GUEST_PORT, CONNECT_MS, ret_fd, e);
+
+		if (r != -ERR_UNAVAILABLE || waited >= BOOT_MS)
+			return r;
+		*e = (struct err){0};
+		(void)poll(NULL, 0, RETRY_MS);
+	}
+}
+
 static int exec_command(int argc, char **argv, struct err *e)
 {
 	struct exec_options o = {0};
@@ -68,7 +83,7 @@ static int exec_command(int argc, char **argv, struct err *e)
 	session.signals = terminal_signals(e);
 	if (session.signals < 0)
 		return -ERR_SYSTEM;
-	r = guest_connect(argv[1], GUEST_PORT, CONNECT_MS, &session.fd, e);
+	r = connect_agent(argv[1], &session.fd, e);
 	if (r == 0)
 		r = guest_session_run(&session, &code, e);
 	if (r < 0)
