@@ -53,8 +53,10 @@ static int connect_agent(const char *path, int *ret_fd, struct err *e)
 {
 	for (int waited = 0;; waited += RETRY_MS) {
 		int r = guest_connect(path, GUEST_PORT, CONNECT_MS, ret_fd, e);
+		/* Nobody listens in the guest yet, or hull-vm has not made its socket yet. */
+		bool early = r == -ERR_UNAVAILABLE || r == -ERR_NOT_FOUND;
 
-		if (r != -ERR_UNAVAILABLE || waited >= BOOT_MS)
+		if (!early || waited >= BOOT_MS)
 			return r;
 		*e = (struct err){0};
 		(void)poll(NULL, 0, RETRY_MS);
