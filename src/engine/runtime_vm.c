@@ -19,6 +19,7 @@
 
 #define ABOUT_BYTES_MAX	   65536
 #define MEMORY_DEFAULT	   (512ll << 20)
+#define MIB		   (1024 * 1024)
 #define MEMORY_LEAST	   (32ll << 20)
 #define MEMORY_MOST	   (64ll << 30)
 #define DISK_DEFAULT	   (4ll << 30)
@@ -171,6 +172,20 @@ static int check_range(const struct json *m, const char *key, int64_t least, int
 	return 0;
 }
 
+/* The same for bytes, told in MiB. */
+static int check_bytes(const struct json *m, const char *key, int64_t least, int64_t most,
+		       const char *what, struct err *e)
+{
+	int64_t value = json_get_i64(m, key, least);
+
+	if (json_get(m, key) && (value < least || value > most))
+		return err_set(e, ERR_INVALID,
+			       "invalid %s of %.1f MiB: %lld to %lld MiB is possible", what,
+			       (double)value / MIB, (long long)(least / MIB),
+			       (long long)(most / MIB));
+	return 0;
+}
+
 static int check_words(const struct json *m, struct err *e)
 {
 	static const char *const accels[] = {"auto", "kvm", "cpu", NULL};
@@ -211,8 +226,8 @@ static int check(struct workload *w, struct err *e)
 	if (check_possible(h, e) < 0)
 		return -ERR_UNSUPPORTED;
 	if (check_range(m, "Cpus", 1, CPUS_MOST, "number of CPUs", e) < 0 ||
-	    check_range(m, "Memory", MEMORY_LEAST, MEMORY_MOST, "memory size", e) < 0 ||
-	    check_range(m, "DiskSize", DISK_LEAST, DISK_MOST, "disk size", e) < 0 ||
+	    check_bytes(m, "Memory", MEMORY_LEAST, MEMORY_MOST, "memory size", e) < 0 ||
+	    check_bytes(m, "DiskSize", DISK_LEAST, DISK_MOST, "disk size", e) < 0 ||
 	    check_words(m, e) < 0)
 		return -ERR_INVALID;
 	if (json_len(disks) > DISKS_MOST)

@@ -34,7 +34,7 @@ a disk of an unknown kind|unknown bus|--kernel $K --disk /dev/null,format=raw,bu
 a disk that is not there|cannot read disk|--kernel $K --disk /nonexistent,format=raw
 a wrong word of a disk|unknown word 'zz'|--kernel $K --disk /dev/null,zz
 no processors|number of CPUs 99|--kernel $K --cpus 99
-too little memory|memory size|--kernel $K --memory 1m
+too little memory|memory size of 1.0 MiB: 32 to 65536 MiB|--kernel $K --memory 1m
 an unknown accelerator|unknown accelerator 'qemu'|--accel qemu --kernel $K
 an unknown network|unknown network|--kernel $K --net bridge
 a port that is none|say .ADDRESS:.HOST:GUEST|--kernel $K --publish 80
