@@ -36,6 +36,14 @@ same "... also behind clients that left" from-guest "$(curl -s -m 10 http://127.
 matches "ps counts its packets" '[1-9][0-9.]*k?B / [1-9][0-9.]*k?B *$' "$(h vm ps | tail -n 1)"
 expect "a port that is taken is told in one sentence" 125 '^hull: cannot listen on 127.0.0.1 port 8081' \
 	h vm run --rm -p 127.0.0.1:8081:80 "${run[@]}" busybox true
+# A tap of the host's instead: the machine's frames come out of it.
+ip tuntap add tap9 mode tap
+ip addr add 10.9.0.1/24 dev tap9
+ip link set tap9 up
+expect "a tap is a machine's network" 0 ' 1 packets received' h vm run --rm --net tap=tap9 "${run[@]}" busybox sh -c \
+	'ip addr add 10.9.0.2/24 dev eth0; ip link set eth0 up; ping -c 1 -W 5 10.9.0.1'
+expect "a tap that is not there is told" 125 "tap.*'nosuch'" h vm run --rm --net tap=nosuch "${run[@]}" busybox true
+ip link del tap9
 slirp=$(pgrep -f -- 'hull-slirp --publish tcp:127.0.0.1:8081' | head -n 1)
 matches "hull-slirp is nobody, without rights, filtered" 'Uid:.1212501582.*CapEff:.0000000000000000.*Seccomp:.'"$filter" \
 	"$(tr '\n' ' ' <"/proc/$slirp/status")"

@@ -16,6 +16,12 @@ int tap_open(const char *name, int *ret_fd, struct err *e)
 
 	if (strlen(name) == 0 || strlen(name) >= IFNAMSIZ)
 		return err_set(e, ERR_INVALID, "invalid interface name '%s'", name);
+	if (if_nametoindex(name) == 0)
+		return err_set(
+			e, ERR_NOT_FOUND,
+			"there is no tap interface '%s': make it with 'ip tuntap add %s mode "
+			"tap', and set it up",
+			name, name);
 	if (fd < 0)
 		return err_sys(e, "cannot open '/dev/net/tun'");
 	memcpy(r.ifr_name, name, strlen(name) + 1);

@@ -7,7 +7,7 @@
 #include "ground/base/err.h"
 
 /*
- * Opens the interface of that name. One that does not exist is made, and goes when the descriptor
- * is closed; ERR_BUSY where somebody else has it open. Non-blocking.
+ * Opens the interface of that name, which exists: one made here would have no address, lead nowhere
+ * and go when the descriptor is closed. ERR_BUSY where somebody else has it open. Non-blocking.
  */
 int tap_open(const char *name, int *ret_fd, struct err *e) must_use;
