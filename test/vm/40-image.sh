@@ -36,6 +36,32 @@ expect "a user that is not there" 126 'unable to find user nosuch' h vm run --rm
 expect "volumes are refused in one sentence" 125\|1 'disks' sh -c \
 	"curl -s --unix-socket '$T/h/run/docker.sock' -H 'Content-Type: application/json' -d '{\"Image\":\"cfg:1\",\"HostConfig\":{\"Runtime\":\"hull-vm\",\"Binds\":[\"/tmp:/x\"]}}' http://d/containers/create; exit 1"
 
+# A terminal: its size, and how it changes.
+python3 - "$B/hull" --root "$T/h/root" --run "$T/h/run" vm run --rm -it "${run[@]}" busybox \
+	sh -c 'stty size; read x; stty size; tty' >"$T/tty" 2>&1 <<'PY'
+import fcntl, os, pty, select, struct, sys, termios, time
+pid, fd = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 30, 100, 0, 0))
+    os.execv(sys.argv[1], sys.argv[1:])
+seen, end, told = b"", time.time() + 90, False
+while time.time() < end:
+    if not select.select([fd], [], [], 0.5)[0]:
+        continue
+    try:
+        seen += os.read(fd, 4096)
+    except OSError:
+        break
+    if b"30 100" in seen and not told:
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("4H", 41, 123, 0, 0))
+        time.sleep(1)
+        os.write(fd, b"\n")
+        told = True
+sys.stdout.buffer.write(seen)
+PY
+matches "-t: the command has the terminal's size" '^30 100' "$(tr -d '\r' <"$T/tty")"
+matches "... and follows it" '^41 123' "$(tr -d '\r' <"$T/tty")"
+
 # A longer life.
 id=$(h vm run -d --name long "${run[@]}" --disk-size 256m busybox sh -c 'trap "echo bye; exit 9" TERM; echo up; while :; do sleep 0.1; done')
 expect "exec waits for a machine that is still booting" 0 '^early' h vm exec long echo early
