@@ -16,7 +16,7 @@ enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC, PATCH_APPLY };
 bool patch_type_of(const char *content_type, enum patch_type *ret);
 
 /*
- * *ret is a new tree. ERR_INVALID: the patch is not one, or does not fit; ERR_CONFLICT: a `test`
+ * *ret is a new tree. ERR_INVALID: the patch is not one, does not fit, or a `test`
  * failed; ERR_UNSUPPORTED: strategic on a custom kind, or PATCH_APPLY.
  */
 int patch_apply(const struct kind *k, const struct json *object, enum patch_type type,
