@@ -1,8 +1,8 @@
 /*
- * Completing: see complete.h. First the table's defaults of a type's fields are filled in, then its
- * children are completed, then the rule for the type, where there is one: what depends on several
- * fields cannot stand in a table. A rule that makes children goes first. As in Kubernetes, a field that is not optional counts as left out
- * when it is zero.
+ * Completing: see complete.h. First the table's defaults of a type's fields are filled in, then
+ * its children are completed, then the rule for the type, where there is one: what depends on
+ * several fields cannot stand in a table. A rule that makes children goes first. As in Kubernetes,
+ * a field that is not optional counts as left out when it is zero.
  */
 #include "cluster/objects/complete.h"
 

@@ -1,7 +1,7 @@
 /*
- * Completing: fills in what a request left out, by the tables and by a few functions where a default
- * depends on other fields (a ":latest" image is always pulled, a host port follows the container's).
- * Completing twice changes nothing. Works on trees that decode.h accepted.
+ * Completing: fills in what a request left out, by the tables and by a few functions where a
+ * default depends on other fields (a ":latest" image is always pulled, a host port follows the
+ * container's). Completing twice changes nothing. Works on trees that decode.h accepted.
  */
 #pragma once
 

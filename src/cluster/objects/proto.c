@@ -2,7 +2,8 @@
  * Decoding of protobuf by the kinds' tables: the message becomes the JSON tree that Go would write
  * for it. Fields without a pointer in Kubernetes are always on the wire, so their zeros mean absent
  * and are left out; a field that is optional keeps its zero. Unknown numbers are skipped, as
- * protobuf asks for. A message may repeat a field: lists grow, messages merge, scalars are replaced.
+ * protobuf asks for. A message may repeat a field: lists grow, messages merge, scalars are
+ * replaced.
  */
 #include <assert.h>
 #include <string.h>

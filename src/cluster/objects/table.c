@@ -48,6 +48,18 @@ char *table_age(int64_t ns, char ret[TABLE_AGE_CHARS])
 	return ret;
 }
 
+const char *table_shown(const struct json *text)
+{
+	const char *p = json_text(text);
+
+	return p ? p : "";
+}
+
+const char *table_text(const struct json *object, const char *key)
+{
+	return table_shown(json_get(object, key));
+}
+
 int64_t table_time(const struct json *object, const char *key)
 {
 	const char *text = json_get_text(object, key);

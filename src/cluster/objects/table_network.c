@@ -61,7 +61,7 @@ void cell_service_external(const struct json *service, int64_t now_ns, struct st
 
 	(void)now_ns;
 	if (text_eq(type, "ExternalName")) {
-		strbuf_add_text(out, json_get_text(spec, "externalName"));
+		strbuf_add_text(out, table_text(spec, "externalName"));
 		return;
 	}
 	if (text_eq(type, "LoadBalancer"))
@@ -100,7 +100,7 @@ static void subset(const struct json *one, size_t *count, struct strbuf *out)
 			if ((*count)++ >= SHOWN)
 				continue;
 			comma(out);
-			strbuf_add_text(out, json_get_text(json_at(addresses, a), "ip"));
+			strbuf_add_text(out, table_text(json_at(addresses, a), "ip"));
 			if (json_len(ports) > 0)
 				strbuf_printf(
 					out, ":%lld",
@@ -153,7 +153,7 @@ void cell_slice_endpoints(const struct json *slice, int64_t now_ns, struct strbu
 			if (count++ >= SHOWN)
 				continue;
 			comma(out);
-			strbuf_add_text(out, json_text(json_at(addresses, a)));
+			strbuf_add_text(out, table_shown(json_at(addresses, a)));
 		}
 	}
 	more(count, out);
@@ -202,10 +202,10 @@ void cell_ingress_parameters(const struct json *class, int64_t now_ns, struct st
 	(void)now_ns;
 	if (!p)
 		return;
-	strbuf_add_text(out, json_get_text(p, "kind"));
+	strbuf_add_text(out, table_text(p, "kind"));
 	if (group)
 		strbuf_printf(out, ".%s", group);
-	strbuf_printf(out, "/%s", json_get_text(p, "name"));
+	strbuf_printf(out, "/%s", table_text(p, "name"));
 }
 
 void cell_pod_selector(const struct json *policy, int64_t now_ns, struct strbuf *out)

@@ -246,7 +246,7 @@ static void address(const struct json *node, const char *type, struct strbuf *ou
 	for (size_t i = 0; i < json_len(list); i++) {
 		if (!text_eq(json_get_text(json_at(list, i), "type"), type))
 			continue;
-		strbuf_add_text(out, json_get_text(json_at(list, i), "address"));
+		strbuf_add_text(out, table_text(json_at(list, i), "address"));
 		return;
 	}
 }

@@ -36,6 +36,9 @@ cell_fn *table_cell(const char *name);
 #define TABLE_DECLARE(name) cell_fn cell_##name;
 TABLE_CELLS(TABLE_DECLARE)
 
+/* Texts for showing: "" where there is none. */
+const char *table_shown(const struct json *text);
+const char *table_text(const struct json *object, const char *key);
 int64_t table_time(const struct json *object, const char *key); /* 0: absent */
 /* "5m" before now of a time field; "<unknown>" without one. */
 void table_since(const struct json *object, const char *key, int64_t now_ns, struct strbuf *out);

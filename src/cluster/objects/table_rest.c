@@ -76,7 +76,7 @@ void cell_attributes_class(const struct json *object, int64_t now_ns, struct str
 	const struct json *name = table_path(object, ".spec.volumeAttributesClassName");
 
 	(void)now_ns;
-	strbuf_add_text(out, name ? json_text(name) : "<unset>");
+	strbuf_add_text(out, name ? table_shown(name) : "<unset>");
 }
 
 void cell_deleting_phase(const struct json *object, int64_t now_ns, struct strbuf *out)
@@ -87,7 +87,7 @@ void cell_deleting_phase(const struct json *object, int64_t now_ns, struct strbu
 	if (table_path(object, ".metadata.deletionTimestamp"))
 		strbuf_add_text(out, "Terminating");
 	else
-		strbuf_add_text(out, phase ? json_text(phase) : "Pending");
+		strbuf_add_text(out, phase ? table_shown(phase) : "Pending");
 }
 
 void cell_volume_claim(const struct json *volume, int64_t now_ns, struct strbuf *out)
@@ -96,8 +96,8 @@ void cell_volume_claim(const struct json *volume, int64_t now_ns, struct strbuf 
 
 	(void)now_ns;
 	if (claim)
-		strbuf_printf(out, "%s/%s", json_get_text(claim, "namespace"),
-			      json_get_text(claim, "name"));
+		strbuf_printf(out, "%s/%s", table_text(claim, "namespace"),
+			      table_text(claim, "name"));
 	else
 		strbuf_add_char(out, ' ');
 }
@@ -116,7 +116,7 @@ static void quota(const struct json *object, bool limits, struct strbuf *out)
 		if (text_starts(key, "limits.") != limits)
 			continue;
 		strbuf_printf(out, "%s%s: %s/%s", out->n ? ", " : "", key, now ? now : "0",
-			      json_text(hard));
+			      table_shown(hard));
 	}
 	if (out->n == 0)
 		strbuf_add_char(out, ' ');
@@ -232,7 +232,7 @@ void cell_binding_role(const struct json *binding, int64_t now_ns, struct strbuf
 	const struct json *role = json_get(binding, "roleRef");
 
 	(void)now_ns;
-	strbuf_printf(out, "%s/%s", json_get_text(role, "kind"), json_get_text(role, "name"));
+	strbuf_printf(out, "%s/%s", table_text(role, "kind"), table_text(role, "name"));
 }
 
 static void subjects(const struct json *binding, const char *kind, struct strbuf *out)
@@ -248,7 +248,7 @@ static void subjects(const struct json *binding, const char *kind, struct strbuf
 		strbuf_add_text(out, out->n ? ", " : "");
 		if (text_eq(kind, "ServiceAccount"))
 			strbuf_printf(out, "%s/", room ? room : "");
-		strbuf_add_text(out, json_get_text(one, "name"));
+		strbuf_add_text(out, table_text(one, "name"));
 	}
 	if (out->n == 0)
 		strbuf_add_char(out, ' ');

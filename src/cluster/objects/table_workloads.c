@@ -52,7 +52,7 @@ void table_labels(const struct json *map, struct strbuf *out)
 
 	while (json_next(map, &it, &key, &value))
 		strbuf_printf(out, "%s%s=%s", out->n ? "," : "", key,
-			      json_text(value) ? json_text(value) : "");
+			      table_shown(value) ? table_shown(value) : "");
 }
 
 static void expression(const struct json *one, struct strbuf *out)
@@ -70,7 +70,7 @@ static void expression(const struct json *one, struct strbuf *out)
 		return;
 	strbuf_add_text(out, text_eq(how, "In") ? " in (" : " notin (");
 	for (size_t i = 0; i < json_len(values); i++)
-		strbuf_printf(out, "%s%s", i ? "," : "", json_text(json_at(values, i)));
+		strbuf_printf(out, "%s%s", i ? "," : "", table_shown(json_at(values, i)));
 	strbuf_add_char(out, ')');
 }
 
@@ -131,7 +131,7 @@ void cell_controller(const struct json *object, int64_t now_ns, struct strbuf *o
 		if (memchr(version.p ? version.p : "", '/', version.n) &&
 		    str_cut(&version, '/', &group))
 			strbuf_printf(out, ".%.*s", (int)group.n, group.p);
-		strbuf_printf(out, "/%s", json_get_text(one, "name"));
+		strbuf_printf(out, "/%s", table_text(one, "name"));
 		return;
 	}
 }
@@ -195,7 +195,7 @@ void cell_cron_zone(const struct json *cron, int64_t now_ns, struct strbuf *out)
 	const struct json *zone = table_path(cron, ".spec.timeZone");
 
 	(void)now_ns;
-	strbuf_add_text(out, zone ? json_text(zone) : "<none>");
+	strbuf_add_text(out, zone ? table_shown(zone) : "<none>");
 }
 
 void cell_cron_active(const struct json *cron, int64_t now_ns, struct strbuf *out)
@@ -217,7 +217,7 @@ void cell_scaler_reference(const struct json *scaler, int64_t now_ns, struct str
 	const struct json *target = table_path(scaler, ".spec.scaleTargetRef");
 
 	(void)now_ns;
-	strbuf_printf(out, "%s/%s", json_get_text(target, "kind"), json_get_text(target, "name"));
+	strbuf_printf(out, "%s/%s", table_text(target, "kind"), table_text(target, "name"));
 }
 
 /* "12%" or "3": what a metric is or should be. */
@@ -233,7 +233,7 @@ static void load(const struct json *value, struct strbuf *out)
 		if (i == 0)
 			strbuf_printf(out, "%lld%%", (long long)json_i64(j, 0));
 		else
-			strbuf_add_text(out, json_text(j));
+			strbuf_add_text(out, table_shown(j));
 		if (i == 1)
 			strbuf_add_text(out, " (avg)");
 		return;
@@ -294,7 +294,7 @@ static void number_or_text(const struct json *value, struct strbuf *out)
 	if (json_kind(value) == JSON_NUMBER)
 		strbuf_printf(out, "%lld", (long long)json_i64(value, 0));
 	else
-		strbuf_add_text(out, json_text(value) ? json_text(value) : "N/A");
+		strbuf_add_text(out, table_shown(value) ? table_shown(value) : "N/A");
 }
 
 void cell_budget_min(const struct json *budget, int64_t now_ns, struct strbuf *out)

@@ -116,6 +116,23 @@ static bool digits_of(struct str *rest, __int128 *ret_value, int *ret_places)
 	return seen > 0;
 }
 
+/* digits / 10^places * 2^two as nano units: the places go last, so that 0.5Gi keeps its half. */
+static __int128 of_binary(__int128 digits, int places, int two)
+{
+	__int128 one = 1, low, left;
+
+	for (int i = 0; i < places; i++)
+		one *= 10;
+	low = (digits % one) << two;
+	left = low % one;
+	return scaled(digits / one, 9, two) + low / one * NANO + (left * NANO + one - 1) / one;
+}
+
+static int bounded(int n, int most)
+{
+	return n > most ? most : n < -most ? -most : n;
+}
+
 int quantity_parse(struct str text, struct quantity *ret, struct err *e)
 {
 	struct quantity q = {0};
@@ -132,26 +149,10 @@ int quantity_parse(struct str text, struct quantity *ret, struct err *e)
 	}
 	if (!digits_of(&text, &q.nano, &places) || !unit_of(text, &unit, &q.form))
 		return bad(e);
-	if (unit.ten > EXP_MAX + DIGITS)
-		unit.ten = EXP_MAX + DIGITS;
-	if (unit.ten < -2 * DIGITS)
-		unit.ten = -2 * DIGITS;
-	/* Up first, so that 0.5Gi keeps its half; then the places after the point go. */
-	if (unit.two) {
-		__int128 whole = 1;
-
-		for (int i = 0; i < places; i++)
-			whole *= 10;
-		__int128 high = scaled(q.nano / whole, 9, unit.two);
-		__int128 low = q.nano % whole;
-		__int128 part = places > 0 ? (low << unit.two) / whole : 0;
-		__int128 left = places > 0 ? (low << unit.two) % whole : 0;
-
-		part = part * NANO + (left * NANO + whole - 1) / whole;
-		q.nano = high + part > TOP ? TOP : high + part;
-	} else {
-		q.nano = scaled(q.nano, unit.ten + 9 - places, 0);
-	}
+	if (unit.two)
+		q.nano = of_binary(q.nano, places, unit.two);
+	else
+		q.nano = scaled(q.nano, bounded(unit.ten, EXP_MAX + DIGITS) + 9 - places, 0);
 	if (q.nano > TOP)
 		q.nano = TOP;
 	if (less)

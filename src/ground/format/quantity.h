@@ -1,7 +1,7 @@
 /*
- * Quantities: Kubernetes' numbers with a unit ("100m", "1.5Gi", "3e2"). A value is whole nano units,
- * 128 bits wide, which holds 2^63 of anything; what is finer is rounded up, away from zero, and
- * what is larger is capped, both as Kubernetes does.
+ * Quantities: Kubernetes' numbers with a unit ("100m", "1.5Gi", "3e2"). A value is whole nano
+ * units, 128 bits wide, which holds 2^63 of anything; what is finer is rounded up, away from zero,
+ * and what is larger is capped, both as Kubernetes does.
  */
 #pragma once
 
