@@ -49,6 +49,6 @@ void cause_add(struct causes *c, enum cause_kind kind, const char *field, const 
 
 const char *cause_reason(enum cause_kind kind); /* "FieldValueRequired" */
 
-/* The Status of reason Invalid: its message into e (ERR_INVALID), causes as details.causes. */
+/* The message of the Status (422, reason Invalid) into e; causes_json() is its details.causes. */
 int causes_say(const struct causes *c, const struct kind *k, const char *name, struct err *e);
 struct json *causes_json(const struct causes *c); /* [{reason, message, field}] */
