@@ -393,6 +393,8 @@ static void name_tree(struct json *tree, const struct kind *k)
 		json_set_text(tree, "apiVersion", kind_api(k, api, sizeof(api)));
 	if (!json_get(tree, "kind"))
 		json_set_text(tree, "kind", k->name);
+	if (k->plural[0] && !json_get(tree, "metadata"))
+		json_set(tree, "metadata", json_new_object());
 }
 
 static int decode_json(struct str body, const struct kind *k, struct strict *strict,
@@ -436,6 +438,7 @@ static int decode_protobuf(struct str body, const struct kind *k, const struct k
 		r = decode_tree(tree, k, NULL, e);
 	if (r < 0)
 		return r;
+	name_tree(tree, k);
 	*ret_kind = k;
 	*ret = take(tree);
 	return 0;
