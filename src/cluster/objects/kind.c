@@ -100,6 +100,13 @@ char *kind_resource(const struct kind *k, char *ret, size_t room)
 		   room);
 }
 
+bool kind_selects(const struct kind *k, const char *path)
+{
+	assert(k && path);
+	return text_eq(path, "metadata.name") || text_eq(path, "metadata.namespace") ||
+	       (k->selectable && text_in(path, (char *const *)k->selectable));
+}
+
 bool kind_add(const struct kind *k)
 {
 	assert(k && k->type && k->stored);

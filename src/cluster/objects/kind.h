@@ -87,7 +87,7 @@ enum {
 	KIND_SCALE = 1u << 3,	  /* has the scale subresource */
 	KIND_OVERWRITE = 1u << 4, /* leases and events: kept without history */
 	KIND_CUSTOM = 1u << 5,	  /* made at run time: JSON and merge patches only */
-	KIND_NO_UPDATE = 1u << 6,
+	KIND_COMPUTED = 1u << 6,  /* made on request: get and list only */
 };
 
 struct kind {
@@ -105,6 +105,8 @@ struct kind {
 	size_t columns_n;
 	const struct kind *stored; /* the version that is kept; itself for that one */
 	const char *warning;	   /* told to users of an old version; NULL: none */
+	/* What field selectors may name besides metadata.name and .namespace; NULL: nothing. */
+	const char *const *selectable;
 };
 
 /* All kinds in the order of declaration: kind_at(0) ... until NULL. */
@@ -121,6 +123,9 @@ const struct kind *kind_of_word(const char *word);
 char *kind_api(const struct kind *k, char *ret, size_t room);
 /* "deployments.apps", "pods": how messages name a resource. */
 char *kind_resource(const struct kind *k, char *ret, size_t room);
+
+/* Whether a field selector may name this path. */
+bool kind_selects(const struct kind *k, const char *path);
 
 /* Custom kinds, at most KIND_CUSTOM_MAX. false: full, or group, version and resource are taken. */
 #define KIND_CUSTOM_MAX 512

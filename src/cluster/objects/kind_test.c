@@ -36,6 +36,9 @@ static void test_lookups(void **state)
 	assert_string_equal(k->stored->version, "v1");
 	assert_non_null(k->warning);
 	assert_non_null(kind_of_api("policy/v1", "DeleteOptions"));
+	assert_true(kind_selects(kind_of_word("pod"), "spec.nodeName"));
+	assert_true(kind_selects(kind_of_word("configmap"), "metadata.name"));
+	assert_false(kind_selects(kind_of_word("configmap"), "data.a"));
 }
 
 static void test_fields(void **state)

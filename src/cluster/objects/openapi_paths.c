@@ -93,6 +93,14 @@ static struct json *operation(const struct kind *k, const struct verb *v, const 
 	return j;
 }
 
+/* Reviews are posted, measurements are read, the rest is everything. */
+static bool has_verb(const struct kind *k, const struct verb *v)
+{
+	if (k->flags & KIND_NO_STORE)
+		return text_eq(v->action, "post");
+	return !(k->flags & KIND_COMPUTED) || text_eq(v->method, "get");
+}
+
 static void add_path(struct json *paths, const struct kind *k, bool namespaced, bool item,
 		     enum dialect dialect)
 {
@@ -104,8 +112,7 @@ static void add_path(struct json *paths, const struct kind *k, bool namespaced, 
 		      kind_api(k, api, sizeof(api)), namespaced ? "/namespaces/{namespace}" : "",
 		      k->plural, item ? "/{name}" : "");
 	for (size_t i = 0; i < array_len(verbs); i++)
-		if (verbs[i].item == item &&
-		    (!(k->flags & KIND_NO_STORE) || text_eq(verbs[i].action, "post")))
+		if (verbs[i].item == item && has_verb(k, &verbs[i]))
 			json_set(j, verbs[i].method,
 				 operation(k, &verbs[i], strbuf_text(&path), dialect));
 	if (item)

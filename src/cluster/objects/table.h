@@ -1,5 +1,6 @@
 /*
  * Tables: objects as the columns that kubectl prints (meta.k8s.io/v1 Table).
+ * Objects are in the form that is stored, whatever version was asked for.
  */
 #pragma once
 
