@@ -9,12 +9,16 @@
 #include "cluster/objects/decode.h"
 
 #include <assert.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "cluster/objects/decode_priv.h"
 #include "ground/base/mem.h"
 #include "ground/base/rfc3339.h"
 #include "ground/format/base64.h"
 #include "ground/format/quantity.h"
+
+#define NS_PER_S INT64_C(1000000000)
 
 struct walk {
 	const struct kind *kind;
@@ -103,19 +107,29 @@ static int canonical_quantity(const struct walk *w, const struct field *f, struc
 	return 0;
 }
 
-static int check_time(const struct walk *w, const struct field *f, const struct json *value)
+/* Moments are kept in UTC, with no fraction or with six digits of it. */
+static int canonical_time(const struct walk *w, const struct field *f, const struct json *value,
+			  struct json **ret)
 {
+	char text[RFC3339_CHARS + 16];
 	struct err e = {0};
-	int64_t ns;
+	int64_t ns = 0, part;
+	size_t n;
 
 	if (json_kind(value) != JSON_STRING)
 		return wrong_type(w, f, "", value);
-	if (json_str(value).n > 0 && rfc3339_parse(json_text(value), &ns, &e) < 0) {
+	if (rfc3339_parse(json_text(value), &ns, &e) < 0) {
 		auto_strbuf struct strbuf b = {0};
 
-		strbuf_printf(&b, "parsing time \"%s\": %s", json_text(value), e.text);
+		strbuf_printf(&b, "parsing time \"%.64s\": %s", json_text(value), e.text);
 		return cannot(w, strbuf_text(&b));
 	}
+	part = ns % NS_PER_S < 0 ? ns % NS_PER_S + NS_PER_S : ns % NS_PER_S;
+	n = strlen(rfc3339_text(ns - part, text));
+	if (f->type == FIELD_MICRO_TIME)
+		(void)snprintf(text + n - 1, sizeof(text) - n, ".%06dZ", (int)(part / 1000));
+	if (ns != part && !text_eq(text, json_text(value))) /* 0 is written as no time */
+		*ret = json_new_text(text);
 	return 0;
 }
 
@@ -169,7 +183,7 @@ static int check_scalar(const struct walk *w, const struct field *f, struct json
 		return canonical_quantity(w, f, value, ret);
 	case FIELD_TIME:
 	case FIELD_MICRO_TIME:
-		return check_time(w, f, value);
+		return canonical_time(w, f, value, ret);
 	case FIELD_TEXTS:
 		fine = json_kind(value) == JSON_ARRAY;
 		for (size_t i = 0; fine && i < json_len(value); i++)

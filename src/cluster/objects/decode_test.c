@@ -44,6 +44,24 @@ static void test_json(void **state)
 					    "\"cpu\":\"1\",\"memory\":\"1024\"}}}]}}");
 }
 
+static void test_times(void **state)
+{
+	auto_json struct json *j = NULL;
+	struct json *spec;
+
+	(void)state;
+	assert_int_equal(decode_body(STR("{\"apiVersion\":\"coordination.k8s.io/v1\",\"kind\":"
+					 "\"Lease\",\"metadata\":{\"creationTimestamp\":"
+					 "\"2024-02-03T04:05:06.7+02:00\"},\"spec\":{\"renewTime\":"
+					 "\"2024-02-03T04:05:06.7Z\"}}"),
+				     NULL, NULL, NULL, &j, NULL),
+			 0);
+	spec = json_get(j, "spec");
+	assert_string_equal(json_get_text(json_get(j, "metadata"), "creationTimestamp"),
+			    "2024-02-03T02:05:06Z");
+	assert_string_equal(json_get_text(spec, "renewTime"), "2024-02-03T04:05:06.700000Z");
+}
+
 static void test_strict(void **state)
 {
 	auto_arena struct arena a = {0};
@@ -220,9 +238,10 @@ static void test_complete(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_json),	       cmocka_unit_test(test_strict),
-		cmocka_unit_test(test_wrong),	       cmocka_unit_test(test_protobuf),
-		cmocka_unit_test(test_protobuf_types), cmocka_unit_test(test_complete),
+		cmocka_unit_test(test_json),	 cmocka_unit_test(test_times),
+		cmocka_unit_test(test_strict),	 cmocka_unit_test(test_wrong),
+		cmocka_unit_test(test_protobuf), cmocka_unit_test(test_protobuf_types),
+		cmocka_unit_test(test_complete),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
