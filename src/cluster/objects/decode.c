@@ -445,7 +445,9 @@ static int decode_protobuf(struct str body, const struct kind *k, const struct k
 		r = settle_kind(arena_dup(&a, env.api_version), arena_dup(&a, env.kind), &k, e);
 	if (r < 0)
 		return r;
-	json_set_text(tree, "apiVersion", kind_api(k, api, sizeof(api)));
+	json_set(tree, "apiVersion",
+		 env.api_version.n ? json_new_str(env.api_version)
+				   : json_new_text(kind_api(k, api, sizeof(api))));
 	json_set_text(tree, "kind", k->name);
 	r = proto_message(env.raw, k->type, tree, 0, e);
 	if (r == 0)
