@@ -281,7 +281,7 @@ static int walk_field(struct walk *w, const struct field *f, struct json *value,
 struct changes {
 	const char **drop;
 	size_t drop_n, drop_room;
-	struct json *put;
+	struct json *put; /* NULL: nothing */
 };
 
 static void changes_apply(struct changes *c, struct json *object)
@@ -306,12 +306,16 @@ static int walk_key(struct walk *w, const struct type *t, const char *key, struc
 	size_t before = w->path.n;
 	int r = 0;
 
-	strbuf_printf(&w->path, "%s%s", before ? "." : "", key);
+	if (before) /* not by printf: this is the hottest line of decoding */
+		strbuf_add_char(&w->path, '.');
+	strbuf_add_text(&w->path, key);
 	w->owner = t->name;
 	if (!f)
 		strict_add(w->strict, "unknown field", strbuf_text(&w->path));
 	else if (json_kind(value) != JSON_NULL)
 		r = walk_field(w, f, value, &other);
+	if (other && !c->put)
+		c->put = json_new_object();
 	if (other)
 		json_set(c->put, key, other);
 	if (!f || json_kind(value) == JSON_NULL) {
@@ -324,7 +328,7 @@ static int walk_key(struct walk *w, const struct type *t, const char *key, struc
 
 static int walk_struct(struct walk *w, const struct type *t, struct json *object)
 {
-	struct changes c = {.put = json_new_object()};
+	struct changes c = {0};
 	struct json_iter it = {0};
 	struct json *value;
 	const char *key;

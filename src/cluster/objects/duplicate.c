@@ -47,7 +47,9 @@ static void scan_object(struct scan *s)
 		struct str key = scan_text(s);
 		auto_free char *name = str_dup(key);
 
-		strbuf_printf(&s->path, "%s%s", before ? "." : "", name);
+		if (before)
+			strbuf_add_char(&s->path, '.');
+		strbuf_add_text(&s->path, name);
 		if (map_put(&seen, name, s) != NULL)
 			strict_add(s->strict, "duplicate field", strbuf_text(&s->path));
 		skip_space(s);

@@ -294,7 +294,10 @@ static void check_struct(struct check *c, const struct type *t, const struct jso
 			check_struct(c, f->of, object, old);
 			continue;
 		}
-		before = check_down(c, "%s", f->name);
+		before = c->path.n;
+		if (before) /* not by printf: every field comes here */
+			strbuf_add_char(&c->path, '.');
+		strbuf_add_text(&c->path, f->name);
 		check_field(c, f, json_get(object, f->name), json_get(old, f->name));
 		check_up(c, before);
 	}
