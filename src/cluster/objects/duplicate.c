@@ -18,9 +18,14 @@ struct scan {
 	unsigned int depth;
 };
 
+static bool one_of(const char *set, char c)
+{
+	return c != '\0' && strchr(set, c);
+}
+
 static void skip_space(struct scan *s)
 {
-	while (s->at < s->text.n && memchr(" \t\r\n,:", s->text.p[s->at], 6))
+	while (s->at < s->text.n && one_of(" \t\r\n,:", s->text.p[s->at]))
 		s->at++;
 }
 
@@ -83,7 +88,7 @@ static void scan_value(struct scan *s)
 	else if (s->text.p[s->at] == '"')
 		(void)scan_text(s);
 	else /* a number or a word: up to what may follow it */
-		while (s->at < s->text.n && !memchr(" \t\r\n,:]}", s->text.p[s->at], 8))
+		while (s->at < s->text.n && !one_of(" \t\r\n,:]}", s->text.p[s->at]))
 			s->at++;
 	s->depth--;
 }
