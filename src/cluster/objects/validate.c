@@ -37,6 +37,20 @@ static const struct {
 	{"HorizontalPodAutoscalerSpec", check_scaler},
 	{"PodDisruptionBudgetSpec", check_budget},
 	{"PersistentVolumeClaimSpec", check_claim},
+	{"Toleration", check_toleration},
+	{"LabelSelectorRequirement", check_requirement},
+	{"PolicyRule", check_right},
+	{"Subject", check_subject},
+	{"LimitRangeItem", check_limit},
+	{"ResourceQuotaSpec", check_quota},
+	{"PriorityClass", check_priority},
+	{"NetworkPolicyPort", check_open_port},
+	{"HTTPGetAction", check_action_port},
+	{"TCPSocketAction", check_action_port},
+	{"GRPCAction", check_action_port},
+	{"HTTPIngressPath", check_path},
+	{"TopologySpreadConstraint", check_spread},
+	{"LeaseSpec", check_lease},
 };
 
 size_t check_down(struct check *c, const char *fmt, ...)

@@ -39,3 +39,5 @@ rule_fn check_meta, check_config, check_pod, check_pod_spec, check_container, ch
 rule_fn check_probe, check_resources, check_service_spec;
 rule_fn check_workload, check_deployment, check_stateful, check_job, check_cron, check_scaler;
 rule_fn check_budget, check_claim;
+rule_fn check_toleration, check_requirement, check_right, check_subject, check_limit, check_quota;
+rule_fn check_priority, check_open_port, check_action_port, check_path, check_spread, check_lease;

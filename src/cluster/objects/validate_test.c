@@ -162,13 +162,50 @@ static void test_config(void **state)
 	      "set");
 }
 
+static void test_policy(void **state)
+{
+	(void)state;
+	check(POD("a", "\"tolerations\":[{\"operator\":\"Exists\"}]," ONE "}]"), NULL, "");
+	check(POD("a",
+		  "\"tolerations\":[{\"value\":\"x\",\"key\":\"k\",\"operator\":\"Exists\"}]," ONE
+		  "}]"),
+	      NULL,
+	      "Pod \"a\" is invalid: spec.tolerations[0].operator: Invalid value: \"x\": value "
+	      "must "
+	      "be empty when `operator` is 'Exists'");
+	check("{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"Role\",\"metadata\":{"
+	      "\"name\":\"r\"},\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"]}]}",
+	      NULL,
+	      "Role.rbac.authorization.k8s.io \"r\" is invalid: rules[0].resources: Required "
+	      "value: "
+	      "resource rules must supply at least one resource");
+	check("{\"apiVersion\":\"v1\",\"kind\":\"LimitRange\",\"metadata\":{\"name\":\"l\"},"
+	      "\"spec\":{\"limits\":[{\"type\":\"Container\",\"min\":{\"cpu\":\"2\"},\"max\":{"
+	      "\"cpu\":\"1\"}}]}}",
+	      NULL,
+	      "LimitRange \"l\" is invalid: spec.limits[0].min[cpu]: Invalid value: \"2\": min "
+	      "value 2 "
+	      "is greater than max value 1");
+	check("{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{"
+	      "\"name\":\"p\"},\"value\":2000000000}",
+	      NULL,
+	      "PriorityClass.scheduling.k8s.io \"p\" is invalid: value: Forbidden: maximum allowed "
+	      "value of a user defined priority is 1000000000");
+	check("{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a.b\"}}",
+	      NULL,
+	      "Namespace \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": a lowercase "
+	      "RFC "
+	      "1123 label must consist of lower case alphanumeric characters or '-', and must "
+	      "start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex "
+	      "used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_pods),
-		cmocka_unit_test(test_names),
-		cmocka_unit_test(test_workloads),
-		cmocka_unit_test(test_config),
+		cmocka_unit_test(test_pods),	  cmocka_unit_test(test_names),
+		cmocka_unit_test(test_workloads), cmocka_unit_test(test_config),
+		cmocka_unit_test(test_policy),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
