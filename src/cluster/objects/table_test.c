@@ -102,7 +102,7 @@ static void test_rows(void **state)
 		 "\"spec\":{\"replicas\":3,\"selector\":{\"matchLabels\":{\"a\":\"b\"}},"
 		 "\"template\":{\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}},"
 		 "\"status\":{\"readyReplicas\":2,\"updatedReplicas\":3}}",
-		 "[\"d\",\"2/3\",\"3\",\"\",\"60s\",\"c\",\"i\",\"a=b\"]"},
+		 "[\"d\",\"2/3\",3,0,\"60s\",\"c\",\"i\",\"a=b\"]"},
 		{"service",
 		 "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"LoadBalancer\",\"clusterIP\":"
 		 "\"10.0.0.1\",\"ports\":[{\"port\":80,\"nodePort\":30080,\"protocol\":\"TCP\"}]}}",
