@@ -15,6 +15,7 @@
 #include "cluster/objects/decode_priv.h"
 #include "ground/base/mem.h"
 #include "ground/base/rfc3339.h"
+#include "ground/base/utf8.h"
 #include "ground/format/base64.h"
 #include "ground/format/quantity.h"
 
@@ -419,8 +420,11 @@ static int decode_json(struct str body, const struct kind *k, struct strict *str
 		       const struct kind **ret_kind, struct json **ret, struct err *e)
 {
 	auto_json struct json *tree = NULL;
-	int r = json_parse(body, "the body", &tree, e);
+	int r;
 
+	if (!utf8_is(body))
+		return err_set(e, ERR_INVALID, "the body is not UTF-8");
+	r = json_parse(body, "the body", &tree, e);
 	if (r == 0)
 		r = settle_kind(json_get_text(tree, "apiVersion"), json_get_text(tree, "kind"), &k,
 				e);

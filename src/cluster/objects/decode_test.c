@@ -101,6 +101,7 @@ static void test_wrong(void **state)
 		 "into Go struct field PodSpec.spec.containers of type []v1.Container"},
 		{"{\"apiVersion\":\"v9\",\"kind\":\"Pod\"}",
 		 "no kind \"Pod\" is registered for version \"v9\""},
+		{"{\"kind\":\"\xff\"}", "the body is not UTF-8"},
 		{POD "\"spec\":{\"overhead\":{\"cpu\":\"1x\"}}}",
 		 "Pod in version \"v1\" cannot be handled as a Pod: quantities must match the "
 		 "regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"},

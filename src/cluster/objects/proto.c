@@ -11,6 +11,7 @@
 
 #include "cluster/objects/decode_priv.h"
 #include "ground/base/rfc3339.h"
+#include "ground/base/utf8.h"
 #include "ground/format/base64.h"
 #include "ground/format/protobuf.h"
 
@@ -70,6 +71,15 @@ static int wrong_wire(const struct field *f, struct err *e)
 	return err_set(e, ERR_INVALID, "protobuf: field '%s' has another wire type", f->name);
 }
 
+/* Texts reach clients as JSON, which is UTF-8. */
+static int read_text(struct str bytes, struct json **ret, struct err *e)
+{
+	if (!utf8_is(bytes))
+		return err_set(e, ERR_INVALID, "protobuf: a text is not UTF-8");
+	*ret = json_new_str(bytes);
+	return 0;
+}
+
 static int read_seconds(struct str bytes, int64_t ret[2], struct err *e)
 {
 	struct cursor c = cursor_of(bytes.p, bytes.n);
@@ -122,8 +132,10 @@ static int read_int_or_text(struct str bytes, struct json **ret, struct err *e)
 		else if (f.number == 3 && f.wire == PROTOBUF_BYTES)
 			text = f.bytes;
 	}
+	if (r == 0 && which == 1)
+		return read_text(text, ret, e);
 	if (r == 0)
-		*ret = which == 1 ? json_new_str(text) : json_new_i64((int32_t)number);
+		*ret = json_new_i64((int32_t)number);
 	return r;
 }
 
@@ -148,9 +160,16 @@ static int read_texts(struct str bytes, struct json **ret, struct err *e)
 	struct protobuf_field f;
 	int r;
 
-	while ((r = protobuf_next(&c, &f, e)) > 0)
-		if (f.number == 1 && f.wire == PROTOBUF_BYTES)
-			json_append(list, json_new_str(f.bytes));
+	while ((r = protobuf_next(&c, &f, e)) > 0) {
+		struct json *one = NULL;
+
+		if (f.number != 1 || f.wire != PROTOBUF_BYTES)
+			continue;
+		r = read_text(f.bytes, &one, e);
+		if (r < 0)
+			return r;
+		json_append(list, one);
+	}
 	if (r == 0)
 		*ret = take(list);
 	return r;
@@ -164,6 +183,8 @@ static int read_raw(struct str bytes, struct json **ret, struct err *e)
 	*ret = NULL;
 	if (r < 0 || text.n == 0)
 		return r;
+	if (!utf8_is(text))
+		return err_set(e, ERR_INVALID, "protobuf: a raw object is not UTF-8");
 	return json_parse(text, "protobuf: a raw object", ret, e);
 }
 
@@ -193,8 +214,10 @@ static int read_quantity(struct str bytes, struct json **ret, struct err *e)
 	struct str text;
 	int r = read_wrapped(bytes, &text, e);
 
+	if (r == 0 && text.n > 0)
+		return read_text(text, ret, e);
 	if (r == 0)
-		*ret = text.n > 0 ? json_new_str(text) : json_new_text("0");
+		*ret = json_new_text("0");
 	return r;
 }
 
@@ -215,8 +238,7 @@ static int read_bytes(const struct field *f, struct str bytes, unsigned int dept
 {
 	switch (f->type) {
 	case FIELD_STRING:
-		*ret = json_new_str(bytes);
-		return 0;
+		return read_text(bytes, ret, e);
 	case FIELD_BYTES:
 		*ret = base64_of(bytes);
 		return 0;
@@ -326,6 +348,8 @@ static int put_entry(const struct field *f, struct str bytes, struct json *into,
 		return r;
 	if (!value && (f->type == FIELD_STRING || f->type == FIELD_BYTES))
 		value = json_new_text("");
+	if (!utf8_is(strbuf_str(&key)))
+		return err_set(e, ERR_INVALID, "protobuf: a key is not UTF-8");
 	if (value)
 		json_set(child(into, f->name, json_new_object), strbuf_text(&key), take(value));
 	return 0;
