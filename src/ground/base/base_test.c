@@ -16,6 +16,7 @@
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
 #include "ground/base/rfc3339.h"
+#include "ground/base/utf8.h"
 #include "ground/base/world.h"
 
 static void error_is_wrapped_outside_in(void **state)
@@ -241,9 +242,31 @@ static void moments_go_both_ways(void **state)
 	assert_true(rfc3339_parse("2023-11-15T00:13:20Z ", &ns, &e) < 0);
 }
 
+static void test_utf8(void **state)
+{
+	static const char *const texts[] = {
+		"", "a", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf"};
+	static const char *const others[] = {"\x80",
+					     "\xc3",
+					     "\xc0\x80",
+					     "\xe2\x82",
+					     "\xed\xa0\x80",
+					     "\xf4\x90\x80\x80",
+					     "\xf0\x80\x80\x80",
+					     "\xff",
+					     "a\xc3z"};
+
+	(void)state;
+	for (size_t i = 0; i < array_len(texts); i++)
+		assert_true(utf8_is(str_of(texts[i])));
+	for (size_t i = 0; i < array_len(others); i++)
+		assert_false(utf8_is(str_of(others[i])));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(error_is_wrapped_outside_in),
 		cmocka_unit_test(numbers_are_strict),
 		cmocka_unit_test(sizes_and_durations),

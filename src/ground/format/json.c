@@ -360,3 +360,54 @@ void json_write_pretty(const struct json *j, struct strbuf *out)
 			   JSON_C_TO_STRING_NOSLASHESCAPE,
 		   out);
 }
+
+static bool objects_equal(const struct json *a, const struct json *b)
+{
+	struct json_iter it = {0};
+	struct json *value;
+	const char *key;
+
+	if (json_len(a) != json_len(b))
+		return false;
+	while (json_next(a, &it, &key, &value)) {
+		struct json_object *other;
+
+		if (!json_object_object_get_ex(inner(b), key, &other) ||
+		    !json_equal(value, outer(other)))
+			return false;
+	}
+	return true;
+}
+
+static bool arrays_equal(const struct json *a, const struct json *b)
+{
+	if (json_len(a) != json_len(b))
+		return false;
+	for (size_t i = 0; i < json_len(a); i++)
+		if (!json_equal(json_at(a, i), json_at(b, i)))
+			return false;
+	return true;
+}
+
+bool json_equal(const struct json *a, const struct json *b)
+{
+	if (json_kind(a) != json_kind(b))
+		return false;
+	switch (json_kind(a)) {
+	case JSON_NULL:
+		return true;
+	case JSON_BOOL:
+		return json_flag(a, false) == json_flag(b, false);
+	case JSON_NUMBER:
+		return json_is_whole(a) && json_is_whole(b)
+			       ? json_i64(a, 0) == json_i64(b, 0)
+			       : json_double(a, 0) == json_double(b, 0);
+	case JSON_STRING:
+		return str_eq(json_str(a), json_str(b));
+	case JSON_ARRAY:
+		return arrays_equal(a, b);
+	case JSON_OBJECT:
+		return objects_equal(a, b);
+	}
+	return false;
+}

@@ -101,6 +101,9 @@ struct json_iter {
 bool json_next(const struct json *object, struct json_iter *it, const char **ret_key,
 	       struct json **ret_value);
 
+/* The same value: objects whatever their keys' order, numbers by what they are worth. */
+bool json_equal(const struct json *a, const struct json *b);
+
 /* Bytes. Slashes are not escaped; text that is not UTF-8 is kept byte for byte. */
 void json_write(const struct json *j, struct strbuf *out);
 void json_write_pretty(const struct json *j, struct strbuf *out); /* two spaces */

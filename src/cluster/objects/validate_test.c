@@ -1,0 +1,212 @@
+/*
+ * Validation: the mistakes that people make, and the sentence for each; what is right passes.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "cluster/objects/complete.h"
+#include "cluster/objects/decode.h"
+#include "cluster/objects/validate.h"
+#include "ground/base/mem.h"
+
+static struct json *object_of(const char *text, const struct kind **ret_kind)
+{
+	struct json *j = NULL;
+	struct err e = {0};
+
+	if (decode_body(str_of(text), NULL, NULL, ret_kind, &j, &e) < 0)
+		fail_msg("%s", e.text);
+	complete(*ret_kind, j);
+	return j;
+}
+
+/* "" when nothing is wrong. */
+static void check(const char *text, const char *old_text, const char *says)
+{
+	auto_arena struct arena a = {0};
+	struct causes causes = {.arena = &a};
+	const struct kind *k = NULL;
+	auto_json struct json *old = old_text ? object_of(old_text, &k) : NULL;
+	auto_json struct json *object = object_of(text, &k);
+	struct err e = {0};
+
+	validate(k, object, old, &causes);
+	if (causes.n > 0)
+		causes_say(&causes, k, json_get_text(json_get(object, "metadata"), "name"), &e);
+	assert_string_equal(e.text, says);
+}
+
+#define POD(name, spec)                                                                 \
+	"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"" name "\"}," \
+	"\"spec\":{" spec "}}"
+#define ONE "\"containers\":[{\"name\":\"c\",\"image\":\"i\""
+#define DEPLOY(selector, label)                                                               \
+	"{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d\"},"  \
+	"\"spec\":{\"selector\":{\"matchLabels\":{\"app\":\"" selector                        \
+	"\"}},\"template\":{\"metadata\":{\"labels\":{\"app\":\"" label "\"}},\"spec\":{" ONE \
+	"}]}}}}"
+
+static void test_pods(void **state)
+{
+	(void)state;
+	check(POD("a", ONE "}]"), NULL, "");
+	check(POD("a", ""), NULL, "Pod \"a\" is invalid: spec.containers: Required value");
+	check(POD("a", "\"containers\":[{\"name\":\"c\"}]"), NULL,
+	      "Pod \"a\" is invalid: spec.containers[0].image: Required value");
+	check(POD("a", ONE ",\"ports\":[{\"containerPort\":70000}]}]"), NULL,
+	      "Pod \"a\" is invalid: spec.containers[0].ports[0].containerPort: Invalid value: "
+	      "70000: must be between 1 and 65535, inclusive");
+	check(POD("a", ONE ",\"volumeMounts\":[{\"name\":\"v\",\"mountPath\":\"/x\"}]}]"), NULL,
+	      "Pod \"a\" is invalid: spec.containers[0].volumeMounts[0].name: Not found: \"v\"");
+	check(POD("a", ONE "},{\"name\":\"c\",\"image\":\"i\"}]"), NULL,
+	      "Pod \"a\" is invalid: spec.containers[1].name: Duplicate value: \"c\"");
+	check(POD("a", ONE ",\"livenessProbe\":{}}]"), NULL,
+	      "Pod \"a\" is invalid: spec.containers[0].livenessProbe: Required value: must "
+	      "specify "
+	      "a handler type");
+	check(POD("a",
+		  ONE ",\"resources\":{\"requests\":{\"cpu\":\"2\"},\"limits\":{\"cpu\":\"1\"}}}]"),
+	      NULL,
+	      "Pod \"a\" is invalid: spec.containers[0].resources.requests: Invalid value: \"2\": "
+	      "must be less than or equal to cpu limit of 1");
+	check(POD("a", "\"restartPolicy\":\"Sometimes\"," ONE "}]"), NULL,
+	      "Pod \"a\" is invalid: spec.restartPolicy: Unsupported value: \"Sometimes\": "
+	      "supported "
+	      "values: \"Always\", \"Never\", \"OnFailure\"");
+	check(POD("a", ONE "}]"), POD("a", ONE "}]"), "");
+	check(POD("a", "\"hostNetwork\":true," ONE "}]"), POD("a", ONE "}]"),
+	      "Pod \"a\" is invalid: spec: Forbidden: pod updates may not change fields other than "
+	      "`spec.containers[*].image`,`spec.initContainers[*].image`,"
+	      "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing "
+	      "tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it "
+	      "was "
+	      "previously negative)");
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	check("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"A_b\"}}",
+	      NULL,
+	      "ConfigMap \"A_b\" is invalid: metadata.name: Invalid value: \"A_b\": a lowercase "
+	      "RFC "
+	      "1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and "
+	      "must start and end with an alphanumeric character (e.g. 'example.com', regex used "
+	      "for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'"
+	      ")");
+	check("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{}}", NULL,
+	      "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is "
+	      "required");
+	check("{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"ClusterRole\","
+	      "\"metadata\":{\"name\":\"system:a\"}}",
+	      NULL, "");
+	assert_null(name_wrong_label_key("example.com/Key_1"));
+	assert_non_null(name_wrong_label_key("/x"));
+	assert_non_null(name_wrong_label_key("a/b/c"));
+	assert_null(name_wrong_label_value(""));
+	assert_non_null(name_wrong_label_value("-a"));
+	assert_non_null(name_wrong_service("1a"));
+	assert_null(name_wrong_service("a1"));
+}
+
+static void test_workloads(void **state)
+{
+	(void)state;
+	check(DEPLOY("a", "a"), NULL, "");
+	check(DEPLOY("a", "b"), NULL,
+	      "Deployment.apps \"d\" is invalid: spec.template.metadata.labels: Invalid value: "
+	      "{\"app\":\"b\"}: `selector` does not match template `labels`");
+	check(DEPLOY("b", "b"), DEPLOY("a", "a"),
+	      "Deployment.apps \"d\" is invalid: spec.selector: Invalid value: {\"matchLabels\":{"
+	      "\"app\":\"b\"}}: field is immutable");
+	check("{\"apiVersion\":\"v1\",\"kind\":\"Service\",\"metadata\":{\"name\":\"s\"},\"spec\":{"
+	      "}}",
+	      NULL, "Service \"s\" is invalid: spec.ports: Required value");
+	check("{\"apiVersion\":\"batch/"
+	      "v1\",\"kind\":\"Job\",\"metadata\":{\"name\":\"j\"},\"spec\":{"
+	      "\"template\":{\"spec\":{" ONE "}]}}}}",
+	      NULL,
+	      "Job.batch \"j\" is invalid: spec.template.spec.restartPolicy: Required value: valid "
+	      "values: "
+	      "\"OnFailure\", \"Never\"");
+	check("{\"apiVersion\":\"autoscaling/"
+	      "v2\",\"kind\":\"HorizontalPodAutoscaler\",\"metadata\":{"
+	      "\"name\":\"h\"},\"spec\":{\"scaleTargetRef\":{\"kind\":\"Deployment\",\"name\":"
+	      "\"d\"},"
+	      "\"minReplicas\":3,\"maxReplicas\":2}}",
+	      NULL,
+	      "HorizontalPodAutoscaler.autoscaling \"h\" is invalid: spec.maxReplicas: Invalid "
+	      "value: 2: must be greater than or equal to `minReplicas`");
+}
+
+static void test_config(void **state)
+{
+	(void)state;
+	check("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"m\"},"
+	      "\"data\":{"
+	      "\"a b\":\"\"}}",
+	      NULL,
+	      "ConfigMap \"m\" is invalid: data[a b]: Invalid value: \"a b\": a valid config key "
+	      "must "
+	      "consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+	      "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')");
+	check("{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"m\"},"
+	      "\"immutable\":true,\"data\":{\"a\":\"2\"}}",
+	      "{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"m\"},"
+	      "\"immutable\":true,\"data\":{\"a\":\"1\"}}",
+	      "ConfigMap \"m\" is invalid: data: Forbidden: field is immutable when `immutable` is "
+	      "set");
+}
+
+static void test_policy(void **state)
+{
+	(void)state;
+	check(POD("a", "\"tolerations\":[{\"operator\":\"Exists\"}]," ONE "}]"), NULL, "");
+	check(POD("a",
+		  "\"tolerations\":[{\"value\":\"x\",\"key\":\"k\",\"operator\":\"Exists\"}]," ONE
+		  "}]"),
+	      NULL,
+	      "Pod \"a\" is invalid: spec.tolerations[0].operator: Invalid value: \"x\": value "
+	      "must "
+	      "be empty when `operator` is 'Exists'");
+	check("{\"apiVersion\":\"rbac.authorization.k8s.io/v1\",\"kind\":\"Role\",\"metadata\":{"
+	      "\"name\":\"r\"},\"rules\":[{\"verbs\":[\"get\"],\"apiGroups\":[\"\"]}]}",
+	      NULL,
+	      "Role.rbac.authorization.k8s.io \"r\" is invalid: rules[0].resources: Required "
+	      "value: "
+	      "resource rules must supply at least one resource");
+	check("{\"apiVersion\":\"v1\",\"kind\":\"LimitRange\",\"metadata\":{\"name\":\"l\"},"
+	      "\"spec\":{\"limits\":[{\"type\":\"Container\",\"min\":{\"cpu\":\"2\"},\"max\":{"
+	      "\"cpu\":\"1\"}}]}}",
+	      NULL,
+	      "LimitRange \"l\" is invalid: spec.limits[0].min[cpu]: Invalid value: \"2\": min "
+	      "value 2 "
+	      "is greater than max value 1");
+	check("{\"apiVersion\":\"scheduling.k8s.io/v1\",\"kind\":\"PriorityClass\",\"metadata\":{"
+	      "\"name\":\"p\"},\"value\":2000000000}",
+	      NULL,
+	      "PriorityClass.scheduling.k8s.io \"p\" is invalid: value: Forbidden: maximum allowed "
+	      "value of a user defined priority is 1000000000");
+	check("{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"a.b\"}}",
+	      NULL,
+	      "Namespace \"a.b\" is invalid: metadata.name: Invalid value: \"a.b\": a lowercase "
+	      "RFC "
+	      "1123 label must consist of lower case alphanumeric characters or '-', and must "
+	      "start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex "
+	      "used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pods),	  cmocka_unit_test(test_names),
+		cmocka_unit_test(test_workloads), cmocka_unit_test(test_config),
+		cmocka_unit_test(test_policy),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
