@@ -2,7 +2,8 @@
  * Where a static program that enters containers begins: before the C library is set up, its file is
  * exchanged for a read-only clone and the program executed anew from that (what
  * process_protect_exe() does, and why: CVE-2019-5736). Here it costs four system calls; from main
- * it would cost the start of a C library that is thrown away at once, a tenth of a container's start.
+ * it would cost the start of a C library that is thrown away at once: a tenth of a container's
+ * start.
  *
  * Nothing is reported: whatever fails here is tried again, and told, by process_protect_exe().
  * There is no stack protector, no thread and no errno yet; only what is inlined may be called.

@@ -107,7 +107,8 @@ static int add_segment(const struct boot_image *i, struct elf *f, const struct e
 			       (unsigned long long)s->offset);
 	if (s->address < LOWEST || __builtin_add_overflow(s->address, s->memory_bytes, &end))
 		return err_set(e, ERR_INVALID,
-			       "'%s' wants to be loaded at 0x%llx, which is not above 1 MiB: it is no kernel",
+			       "'%s' wants to be loaded at 0x%llx, which is not above 1 MiB: it "
+			       "is no kernel",
 			       i->name, (unsigned long long)s->address);
 	if (f->segments == ELF_SEGMENTS_MAX)
 		return err_set(e, ERR_INVALID, "'%s' has more than %u segments", i->name,
