@@ -1,8 +1,8 @@
 /*
  * A kernel of ours, just large enough to drive the machine's devices and processors from inside:
- * no paging of its own, no allocation, one thread for each processor. It runs in ring 0 only, so
- * that a KVM which emulates ring 0 can run it, too. What it finds it prints as `ok - ...` and
- * `not ok - ...` on the serial port.
+ * no allocation, one thread for each processor. All but the walk stays in ring 0 and needs no
+ * SYSCALL, so that a KVM which emulates ring 0 can run it, too. What it finds it prints as
+ * `ok - ...` and `not ok - ...` on the serial port.
  */
 #pragma once
 
