@@ -130,11 +130,14 @@ static bool is_kernel(const struct native_result *n)
 	return n->verdict == NATIVE_FAULTED && n->vector == VECTOR_PF && n->address >= USER_END;
 }
 
-/* Mapped in this process (a sanitizer's shadow is, nearly everywhere), absent in the guest. */
-static bool is_ours(const struct native_result *g)
+/* Mapped in this process (a sanitizer's shadow is, nearly everywhere; the stack and the vDSO are,
+ * near the end of the user's half), absent in the guest: no fault, or one with another error code. */
+static bool is_ours(const struct native_result *n, const struct native_result *g)
 {
 	unsigned char in_core;
 
+	if (n->verdict == NATIVE_FAULTED && (n->vector != VECTOR_PF || n->error == g->error))
+		return false;
 	return g->verdict == NATIVE_FAULTED && g->vector == VECTOR_PF &&
 	       mincore((void *)(uintptr_t)(g->address & ~(uint64_t)(PAGE_BYTES - 1)), PAGE_BYTES,
 		       &in_core) == 0;
@@ -239,7 +242,7 @@ static void compare(struct diff *d, uint32_t i, const struct native_result *g)
 	bool result = false;
 	uint64_t undefined = case_undefined(f, c, &result);
 
-	if (n->verdict == NATIVE_RAN && is_ours(g))
+	if (is_ours(n, g))
 		return;
 	d->totals.cases++;
 	if (n->verdict == NATIVE_FAULTED)
