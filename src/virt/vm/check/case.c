@@ -16,6 +16,7 @@
 #define PATCH	  64u
 #define REX	  0x40
 #define FLAG_DF	  0x400u
+#define FLAG_AC	  0x40000u
 #define FLAGS_SIX 0x8d5u /* CF PF AF ZF SF OF */
 
 enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI };
@@ -449,7 +450,8 @@ static void draw_registers(struct draft *d)
 	data = address_of(d->r, d->f->mode);
 	if (one_in(d->r, 2))
 		s->gpr[RBX] = data - (s->gpr[RAX] & 0xff);
-	s->rflags = 2 | (chance_next(d->r) & FLAGS_SIX) | (one_in(d->r, 4) ? FLAG_DF : 0);
+	s->rflags = 2 | (chance_next(d->r) & FLAGS_SIX) | (one_in(d->r, 4) ? FLAG_DF : 0) |
+		    (one_in(d->r, 16) ? FLAG_AC : 0);
 	draw_fx(d->r, s->fx);
 }
 

@@ -30,13 +30,14 @@ static unsigned fx_written(const struct cpu *c)
 	return c->mode & MODE_CODE64 ? FX_WRITTEN_64 : FX_WRITTEN_32;
 }
 
-/* False: faulted. The last byte is looked at first, but alignment before pages. */
+/* False: faulted. The last byte is looked at first, but alignment before pages; of what width #AC is
+ * told instead of #GP is the processor's choice (SDM volume 2, FXSAVE). */
 static bool fx_probe(struct cpu *c, uint64_t at, bool write)
 {
 	bool canonical = (uint64_t)((int64_t)(at << 16) >> 16) == at;
 
 	if ((at & 15) && (canonical || !(c->mode & MODE_CODE64)))
-		return sys_fault(c, VECTOR_GP, 0);
+		return sys_fault(c, c->ac && (at & 3) ? VECTOR_AC : VECTOR_GP, 0);
 	if (write)
 		return mmu_probe_write(c, at + FX_BYTES - 1, 1) && mmu_probe_write(c, at, FX_BYTES);
 	return mmu_load(c, at + FX_BYTES - 1, 1);

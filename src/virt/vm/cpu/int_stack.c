@@ -202,7 +202,7 @@ NARROW(32)
 static bool enter(struct cpu *c, unsigned bytes, uint64_t size, unsigned level)
 {
 	struct stack s = stack_of(c), frames = s;
-	uint64_t frame, word;
+	uint64_t frame, word, end;
 
 	if (!stack_push(c, &s, bytes, R64(VCPU_RBP)))
 		return false;
@@ -219,7 +219,8 @@ static bool enter(struct cpu *c, unsigned bytes, uint64_t size, unsigned level)
 	if (level > 0 && !stack_push(c, &s, bytes, frame))
 		return false;
 	s.sp = (s.sp - size) & s.mask;
-	if (!mmu_probe_write(c, s.flat ? s.sp : (s.ss->base + s.sp) & 0xffffffff, 1))
+	end = s.flat ? s.sp : (s.ss->base + s.sp) & 0xffffffff;
+	if (!mmu_aligned(c, end, bytes) || !mmu_probe_write(c, end, 1))
 		return false;
 	R64(VCPU_RSP) = stack_rsp(c, &s);
 	if (bytes == 2)

@@ -328,7 +328,7 @@ static bool canonical_or_fault(struct cpu *c, uint64_t at, unsigned n)
 	return sys_fault(c, VECTOR_GP, 0);
 }
 
-static bool aligned_or_fault(struct cpu *c, uint64_t at, unsigned n)
+bool mmu_aligned(struct cpu *c, uint64_t at, unsigned n)
 {
 	if (!c->ac || (at & (n - 1)) == 0 || n > 8 || (n & (n - 1)) != 0)
 		return true;
@@ -359,7 +359,7 @@ bool mmu_copy(struct cpu *c, uint64_t at, void *bytes, unsigned n, bool write, b
 
 static bool access_checked(struct cpu *c, uint64_t at, void *bytes, unsigned n, bool write)
 {
-	return canonical_or_fault(c, at, n) && aligned_or_fault(c, at, n) &&
+	return canonical_or_fault(c, at, n) && mmu_aligned(c, at, n) &&
 	       mmu_copy(c, at, bytes, n, write, (c->mode & MODE_USER) != 0);
 }
 
@@ -393,7 +393,7 @@ bool mmu_probe_write(struct cpu *c, uint64_t at, unsigned n)
 	unsigned user = (c->mode & MODE_USER) != 0;
 	struct tlb_entry *t;
 
-	if (!canonical_or_fault(c, at, n))
+	if (!canonical_or_fault(c, at, n) || !mmu_aligned(c, at, n))
 		return false;
 	if (!sys_long(c))
 		at &= 0xffffffff;
@@ -459,7 +459,7 @@ void *mmu_rmw(struct cpu *c, uint64_t at, unsigned n, bool locked)
 	void *p;
 
 	assert(!c->rmw.active);
-	if (!canonical_or_fault(c, at, n) || !aligned_or_fault(c, at, n))
+	if (!canonical_or_fault(c, at, n) || !mmu_aligned(c, at, n))
 		return NULL;
 	if (!sys_long(c))
 		at &= 0xffffffff;

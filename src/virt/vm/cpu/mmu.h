@@ -56,6 +56,9 @@ bool mmu_code(struct cpu *c, uint64_t at, uint64_t *ret_physical) must_use;
 /* Bytes by linear address with the rights of `user` or of a supervisor; the system side's way. */
 bool mmu_copy(struct cpu *c, uint64_t at, void *bytes, unsigned n, bool write, bool user) must_use;
 
+/* False: #AC, where the mode asks for it. */
+bool mmu_aligned(struct cpu *c, uint64_t at, unsigned n) must_use;
+
 /* Takes every fast translation for writing the page away; the world is stopped. */
 void mmu_revoke_writes(struct cpu *c, uint64_t physical_page);
 

@@ -40,7 +40,8 @@ bool stack_push(struct cpu *c, struct stack *s, unsigned bytes, uint64_t value)
 	uint64_t sp = (s->sp - bytes) & s->mask, at;
 
 	assert(bytes == 2 || bytes == 4 || bytes == 8);
-	if (!linear(c, s, sp, bytes, &at) || !sys_store(c, at, &value, bytes, s->user))
+	if (!linear(c, s, sp, bytes, &at) || (s->user && !mmu_aligned(c, at, bytes)) ||
+	    !sys_store(c, at, &value, bytes, s->user))
 		return false;
 	s->sp = sp;
 	return true;
@@ -51,7 +52,8 @@ bool stack_pop(struct cpu *c, struct stack *s, unsigned bytes, uint64_t *ret)
 	uint64_t sp = s->sp & s->mask, at, value = 0;
 
 	assert(bytes == 2 || bytes == 4 || bytes == 8);
-	if (!linear(c, s, sp, bytes, &at) || !sys_load(c, at, &value, bytes, s->user))
+	if (!linear(c, s, sp, bytes, &at) || (s->user && !mmu_aligned(c, at, bytes)) ||
+	    !sys_load(c, at, &value, bytes, s->user))
 		return false;
 	*ret = value;
 	s->sp = (sp + bytes) & s->mask;

@@ -134,13 +134,23 @@ bool vec_probe_ends(struct cpu *c, uint64_t at, unsigned n, bool write)
 	return mmu_load(c, at, first) && mmu_load(c, at + n - 1, 1);
 }
 
+/* While alignment is checked, that of the first field is what counts of an x87 environment. */
+static unsigned widest(const struct cpu *c, unsigned n)
+{
+	if (!c->ac || (n != 28 && n != 108 && n != 14 && n != 94))
+		return 8;
+	return n % 8 == 4 ? 4 : 2;
+}
+
 bool vec_load_bytes(struct cpu *c, uint64_t at, void *to, unsigned n)
 {
+	unsigned most = widest(c, n);
 	uint8_t *p = to;
 
 	assert(n > 0 && n % 2 == 0 && n <= 512);
 	for (unsigned done = 0, step; done < n; done += step) {
 		step = n - done >= 8 ? 8 : n - done >= 4 ? 4 : 2;
+		step = step < most ? step : most;
 		if (!mmu_load(c, at + done, step))
 			return false;
 		memcpy(p + done, &c->loaded, step);
@@ -150,6 +160,7 @@ bool vec_load_bytes(struct cpu *c, uint64_t at, void *to, unsigned n)
 
 bool vec_store_bytes(struct cpu *c, uint64_t at, const void *from, unsigned n)
 {
+	unsigned most = widest(c, n);
 	const uint8_t *p = from;
 
 	assert(n > 0 && n % 2 == 0 && n <= 512);
@@ -157,6 +168,7 @@ bool vec_store_bytes(struct cpu *c, uint64_t at, const void *from, unsigned n)
 		uint64_t v = 0;
 
 		step = n - done >= 8 ? 8 : n - done >= 4 ? 4 : 2;
+		step = step < most ? step : most;
 		memcpy(&v, p + done, step);
 		if (!mmu_store(c, at + done, v, step))
 			return false;
