@@ -224,6 +224,19 @@ up() {
 	H=${1:-hull} have_busybox || give_up "the busybox image loads" "$(tail -n 20 "$T/${1:-hull}/log")"
 }
 
+# asks ADDRESS [COMMAND...]: what the server there says, asked by way of COMMAND. Between two clients a
+# server of one at a time does not listen: it is asked again.
+asks() {
+	local address=$1 said=
+	shift
+	for _ in 1 2 3 4 5 6; do
+		said=$("$@" timeout 5 socat -t 3 - "TCP:$address" </dev/null 2>/dev/null)
+		[ -z "$said" ] || break
+		sleep 0.3
+	done
+	echo "$said"
+}
+
 # --- a network with an outside, and a registry ---------------------------------------------------
 
 # outside_up: a second network namespace "out" (10.99.0.2, fd99::2), reached by 10.99.0.1 as default.

@@ -25,17 +25,6 @@ dk rm -f quiet >/dev/null
 dk run -d --name web -h web -p 8080:80 -p 127.0.0.1:8081:80 -p 8090-8092:90-92 busybox sh -c "$serve" >/dev/null
 matches "port lists them" '80/tcp -> 0.0.0.0:8080' "$(dk port web)"
 matches "... ranges too" '92/tcp -> 0.0.0.0:8092' "$(dk port web)"
-# asks ADDRESS [COMMAND...]: what the server there says. Between two clients its nc does not listen.
-asks() {
-	local address=$1 said=
-	shift
-	for _ in 1 2 3 4 5 6; do
-		said=$("$@" timeout 5 socat -t 3 - "TCP:$address" </dev/null 2>/dev/null)
-		[ -z "$said" ] || break
-		sleep 0.3
-	done
-	echo "$said"
-}
 check "published: from the host's loopback" within 5 sh -c "timeout 5 socat -t 3 - TCP:127.0.0.1:8080 </dev/null | grep -q 'hello from web'"
 same "... from the host's own address" "hello from web" "$(asks 10.99.0.1:8080)"
 same "... from outside" "hello from web" "$(asks 10.99.0.1:8080 ip netns exec out)"

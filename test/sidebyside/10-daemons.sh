@@ -35,8 +35,8 @@ done
 port=8000
 for H in $all; do
 	port=$((port + 1))
-	same "the port of $H leads to it" "web-of-$H" "$(timeout 5 socat -t 3 - "TCP:127.0.0.1:$port" </dev/null)"
-	same "... from outside too" "web-of-$H" "$(ip netns exec out timeout 5 socat -t 3 - "TCP:10.99.0.1:$port" </dev/null)"
+	same "the port of $H leads to it" "web-of-$H" "$(asks "127.0.0.1:$port")"
+	same "... from outside too" "web-of-$H" "$(asks "10.99.0.1:$port" ip netns exec out)"
 done
 H=two expect "a port of another daemon is in use" 125 '8001.*(in use|already|allocated)' dk run --rm -p 8001:80 busybox true
 
@@ -54,12 +54,12 @@ for H in two dockerd; do
 	same "$H still has both containers" "rose web" "$(dk ps --format '{{.Names}}' | sort | xargs)"
 	matches "... their names" '0% packet loss' "$(dk run --rm --network garden busybox ping -c 1 -W 2 rose)"
 done
-same "... and the published port" web-of-two "$(timeout 5 socat -t 3 - TCP:127.0.0.1:8002 </dev/null)"
-same "... dockerd's too" web-of-dockerd "$(ip netns exec out timeout 5 socat -t 3 - TCP:10.99.0.1:8003 </dev/null)"
+same "... and the published port" web-of-two "$(asks 127.0.0.1:8002)"
+same "... dockerd's too" web-of-dockerd "$(asks 10.99.0.1:8003 ip netns exec out)"
 # The firewall's own policy is left alone.
 iptables -P FORWARD DROP
 same "a FORWARD policy of DROP stops nobody's published port" web-of-two \
-	"$(ip netns exec out timeout 5 socat -t 3 - TCP:10.99.0.1:8002 </dev/null)"
+	"$(asks 10.99.0.1:8002 ip netns exec out)"
 down one
 down two
 H=dockerd

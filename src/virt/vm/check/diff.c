@@ -135,7 +135,8 @@ static bool is_kernel(const struct native_result *n)
 }
 
 /* Mapped in this process (a sanitizer's shadow is, nearly everywhere; the stack and the vDSO are,
- * near the end of the user's half), absent in the guest: no fault, or one with another error code. */
+ * near the end of the user's half), absent in the guest: no fault, or one with another error code.
+ */
 static bool is_ours(const struct native_result *n, const struct native_result *g)
 {
 	unsigned char in_core;

@@ -30,8 +30,8 @@ static unsigned fx_written(const struct cpu *c)
 	return c->mode & MODE_CODE64 ? FX_WRITTEN_64 : FX_WRITTEN_32;
 }
 
-/* False: faulted. The last byte is looked at first, but alignment before pages; of what width #AC is
- * told instead of #GP is the processor's choice (SDM volume 2, FXSAVE). */
+/* False: faulted. The last byte is looked at first, but alignment before pages; of what width #AC
+ * is told instead of #GP is the processor's choice (SDM volume 2, FXSAVE). */
 static bool fx_probe(struct cpu *c, uint64_t at, bool write)
 {
 	bool canonical = (uint64_t)((int64_t)(at << 16) >> 16) == at;
