@@ -81,7 +81,7 @@ done
 matches "the vsock's peer heard the guest" '^over vsock' "$(cat "$T/heard")"
 
 own cpu --cpus 4 --append litmus
-tells "litmus" 13
+tells "litmus" 14
 
 # The walk: whole, as the manual has it (test/guest/own/walk.txt); and what QEMU's translator checks, as
 # QEMU prints it.
