@@ -54,6 +54,11 @@ for accel in "${usable[@]}"; do
 		tells "$accel, $kind" 36
 		expect "... the image is sound" '0|63' . qemu-img check "$T/nvme"
 	done
+	# Every queue and register as a hostile driver would have it; reset, each device works as new.
+	rm -f "$T/dir/vsock"
+	own "$accel" --cpus 2 --disk "$T/virtio,format=qcow2,bus=virtio" --disk "$T/nvme,format=qcow2,bus=nvme" \
+		--net tap=tap7 --dir "$T/dir" --vsock --append hostile
+	tells "$accel, hostile" 100
 	rm -f "$T/dir/vsock"
 	out=$( (sleep 1; echo typed) | timeout $((60 * slow)) "$B/hull-vm" -q --accel "$accel" --kernel "$T/kernel" --console virtio --append devices 2>&1 | tr -d '\r')
 	matches "$accel: the virtio console prints" '^console: type a line' "$out"

@@ -86,8 +86,10 @@ bool words_have(const char *word);	  /* in the command line */
 uint64_t *map_page_table(unsigned index); /* of 2 MiB from MAPPED on, for ring 3 too */
 void forget_all(void);
 void gate_own_stack(unsigned vector); /* the task's first IST */
-void *fresh_pages(size_t n);	      /* zeroed, never given back */
-unsigned processors(void);	      /* that the ACPI tables name */
+void *fresh_pages(size_t n);	      /* zeroed */
+size_t pages_mark(void);
+void pages_release(size_t mark); /* what was taken since is free */
+unsigned processors(void);	 /* that the ACPI tables name */
 /* Starts the others; each calls run(its number, from 1) once and halts then. */
 void start_others(unsigned others, void (*run)(unsigned number));
 __attribute__((noreturn)) void power_off(void);
@@ -116,8 +118,10 @@ unsigned pci_capability(const struct pci_device *d, uint8_t id, unsigned after);
 /* Vector `entry` of its MSI-X table raises our interrupt `number`. */
 void pci_msix(const struct pci_device *d, unsigned entry, unsigned number);
 
-/* virtio.c, nvme.c, litmus.c, walk.c */
+/* virtio.c, nvme.c, hostile.c, litmus.c, walk.c */
 void drive_virtio(const struct pci_device *d);
 void drive_nvme(const struct pci_device *d);
+void hostile_nvme(const struct pci_device *d);
+void hostile(void);
 void litmus(void);
 void walk(void);

@@ -1,6 +1,6 @@
 /*
  * The start, the printing, the processors (guest.h). The command line chooses: `devices` drives
- * every device there is, `others` starts all processors, `litmus` lets them race, `walk` goes
+ * every device there is, `hostile` breaks them, `others` starts all processors, `litmus` lets them race, `walk` goes
  * through exceptions, `panic` tells pvpanic, `idle` halts.
  */
 #include <stdarg.h>
@@ -129,6 +129,16 @@ bool words_have(const char *word)
 	return false;
 }
 
+size_t pages_mark(void)
+{
+	return heap_used;
+}
+
+void pages_release(size_t mark)
+{
+	heap_used = mark;
+}
+
 void *fresh_pages(size_t n)
 {
 	void *p = heap + heap_used;
@@ -138,7 +148,7 @@ void *fresh_pages(size_t n)
 		say("not ok - no memory is left\n");
 		power_off();
 	}
-	return p;
+	return memset(p, 0, n * PAGE);
 }
 
 uint64_t *map_page_table(unsigned index)
@@ -320,6 +330,8 @@ __attribute__((used)) void guest_main(const uint8_t *zero)
 		start_others(processors() - 1, do_nothing);
 	if (words_have("devices"))
 		devices();
+	if (words_have("hostile"))
+		hostile();
 	if (words_have("litmus"))
 		litmus();
 	if (words_have("walk"))

@@ -146,3 +146,68 @@ void drive_nvme(const struct pci_device *d)
 	put32(CC, 0);
 	check(wait_ready(0), "nvme: and goes down");
 }
+
+/* ---- as a hostile driver ---- */
+
+static void enable(const struct pair *admin, uint32_t sizes, uint64_t sq, uint64_t cq)
+{
+	put32(CC, 0);
+	put32(AQA, sizes);
+	put32(ASQ, (uint32_t)(sq ? sq : (uint64_t)admin->sq));
+	put32(ASQ + 4, (uint32_t)(sq >> 32));
+	put32(ACQ, (uint32_t)(cq ? cq : (uint64_t)admin->cq));
+	put32(ACQ + 4, (uint32_t)(cq >> 32));
+	put32(CC, 4u << 20 | 6u << 16 | 1);
+}
+
+/* Rings and leaves no time for an answer to be asked for. */
+static void ring(struct pair *q, struct command c)
+{
+	q->sq[q->tail % ENTRIES] = c;
+	q->tail = (q->tail + 1) % ENTRIES;
+	put32(BELLS + 8 * q->number, q->tail);
+	for (unsigned i = 0; i < 2000; i++)
+		pause_a_bit();
+}
+
+void hostile_nvme(const struct pci_device *d)
+{
+	static const uint64_t places[] = {1ull << 45, ~0xfffull, ~0ull, 1, ECAM, MSI_BASE};
+	size_t mark = pages_mark();
+
+	registers = d->bar[0];
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		for (unsigned k = 0; k < 4; k++) {
+			struct pair q = pair_make(0), io = pair_make(1);
+			uint64_t p = places[i];
+
+			enable(&q, k == 3 ? ~0u : (ENTRIES - 1) * 0x10001, k == 0 ? p : 0,
+			       k == 1 ? p : 0);
+			ring(&q, (struct command){IDENTIFY, 0, .prp = {p}, .w = {1}});
+			ring(&q, (struct command){CREATE_CQ, 0, .prp = {p},
+						  .w = {(ENTRIES - 1) << 16 | 1, 1}});
+			ring(&q, (struct command){CREATE_CQ, 0, .prp = {(uint64_t)io.cq},
+						  .w = {~0u, ~0u}});
+			ring(&q, (struct command){CREATE_CQ, 0, .prp = {(uint64_t)io.cq},
+						  .w = {(ENTRIES - 1) << 16 | 1, 1}});
+			ring(&q, (struct command){CREATE_SQ, 0, .prp = {p},
+						  .w = {(ENTRIES - 1) << 16 | 2, 1u << 16 | 1}});
+			ring(&q, (struct command){CREATE_SQ, 0, .prp = {(uint64_t)io.sq},
+						  .w = {(ENTRIES - 1) << 16 | 1, 1u << 16 | 1}});
+			ring(&io, (struct command){READ, 1, .prp = {p, p}, .w = {0, 0, 0xff}});
+			ring(&io,
+			     (struct command){WRITE, 1, .prp = {p + 1, p}, .w = {0, 0, 0xffff}});
+			ring(&io, (struct command){READ, ~0u, .prp = {p}, .w = {~0u, ~0u, ~0u}});
+			for (unsigned b = 0; b < 64; b++)
+				put32(BELLS + 4 * b, (uint32_t)(p >> b));
+			pages_release(mark);
+		}
+	for (unsigned i = 0, x = 1; i < 2000; i++) {
+		x = x * 1664525 + 1013904223;
+		put32((x >> 8) % 0x1100 & ~3u, x);
+	}
+	put32(CC, 0);
+	(void)wait_ready(0);
+	say("behind a hostile driver of nvme:\n");
+	drive_nvme(d);
+}

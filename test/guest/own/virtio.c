@@ -3,82 +3,33 @@
  * MSI-X counted. What the other side must do (answer ARP for 10.0.2.2, listen on vsock port 1024,
  * type a line) is the test's.
  */
-#include "guest.h"
-
-enum { /* common configuration, §4.1.4.3 */
-       SELECT_DEVICE = 0,
-       DEVICE_FEATURES = 4,
-       SELECT_DRIVER = 8,
-       DRIVER_FEATURES = 12,
-       QUEUES = 18,
-       STATUS = 20,
-       QUEUE_SELECT = 22,
-       QUEUE_SIZE = 24,
-       QUEUE_VECTOR = 26,
-       QUEUE_ENABLE = 28,
-       QUEUE_NOTIFY = 30,
-       QUEUE_DESC = 32,
-       QUEUE_DRIVER = 40,
-       QUEUE_DEVICE = 48,
-};
-
-enum { ID_NET = 0x1041, ID_BLOCK, ID_CONSOLE, ID_RNG, ID_VSOCK = 0x1053 };
+#include "virtio.h"
 
 #define CAPABILITY_VENDOR 9
-#define WRITES		  2 /* the device does: descriptor flags, §2.7.5 */
-#define NEXT		  1
 #define INTERRUPTS	  13 /* the last ones are NVMe's and the serial port's */
-#define QUEUE_MOST	  16
 #define BLOCK_FLUSH	  (1u << 9)
 #define BLOCK_DISCARD	  (1u << 13)
 #define SECTOR		  512u
 
-struct part {
-	void *p;
-	uint32_t n;
-	uint16_t flags;
-};
-
-struct queue {
-	volatile struct {
-		uint64_t at;
-		uint32_t n;
-		uint16_t flags, next;
-	} * desc;
-	volatile uint16_t *avail; /* flags, index, ring */
-	volatile uint16_t *used;  /* flags, index, then 8 bytes each */
-	volatile uint16_t *doorbell;
-	uint16_t size, seen, index;
-	unsigned number; /* of its interrupt */
-};
-
-struct device {
-	const struct pci_device *pci;
-	volatile uint8_t *common, *notify, *config;
-	uint32_t notify_step;
-	const char *name;
-	struct queue q[3];
-};
-
 static unsigned next_interrupt;
 
-static void put16(struct device *d, unsigned at, uint16_t v)
+void put16(struct device *d, unsigned at, uint16_t v)
 {
 	*(volatile uint16_t *)(d->common + at) = v;
 }
 
-static void put32(struct device *d, unsigned at, uint32_t v)
+void put32(struct device *d, unsigned at, uint32_t v)
 {
 	*(volatile uint32_t *)(d->common + at) = v;
 }
 
-static void put64(struct device *d, unsigned at, const volatile void *p)
+void put64(struct device *d, unsigned at, const volatile void *p)
 {
 	put32(d, at, (uint32_t)(uint64_t)p);
 	put32(d, at + 4, 0);
 }
 
-static void find_parts(struct device *d)
+void virtio_find(struct device *d)
 {
 	for (unsigned at = pci_capability(d->pci, CAPABILITY_VENDOR, 0); at;
 	     at = pci_capability(d->pci, CAPABILITY_VENDOR, at)) {
@@ -120,9 +71,9 @@ static void queue_make(struct device *d, unsigned i)
 	put16(d, QUEUE_ENABLE, 1);
 }
 
-static bool start(struct device *d, uint32_t features, unsigned queues)
+bool virtio_start(struct device *d, uint32_t features, unsigned queues)
 {
-	find_parts(d);
+	virtio_find(d);
 	d->common[STATUS] = 0;
 	d->common[STATUS] = 1;
 	d->common[STATUS] = 3;
@@ -136,13 +87,20 @@ static bool start(struct device *d, uint32_t features, unsigned queues)
 	for (unsigned i = 0; i < queues; i++)
 		queue_make(d, i);
 	d->common[STATUS] = 15;
-	check(d->common[STATUS] == 15 && *(volatile uint16_t *)(d->common + QUEUES) >= queues,
-	      "%s: it takes its features and %u queues", d->name, (uint64_t)queues);
 	return d->common[STATUS] == 15;
 }
 
+static bool begin(struct device *d, uint32_t features, unsigned queues)
+{
+	bool good = virtio_start(d, features, queues) &&
+		    *(volatile uint16_t *)(d->common + QUEUES) >= queues;
+
+	check(good, "%s: it takes its features and %u queues", d->name, (uint64_t)queues);
+	return good;
+}
+
 /* Hands a chain over; its parts stay the caller's. */
-static void offer(struct queue *q, unsigned i, const struct part *parts, unsigned n)
+void virtio_offer(struct queue *q, unsigned i, const struct part *parts, unsigned n)
 {
 	uint16_t head = (uint16_t)(q->index % (q->size / 4) * 4);
 
@@ -203,7 +161,7 @@ static bool block_request(struct device *d, uint32_t kind, uint64_t sector, void
 	status = 0xff;
 	if (!p)
 		parts[1] = parts[2];
-	offer(&d->q[0], 0, parts, p ? 3 : 2);
+	virtio_offer(&d->q[0], 0, parts, p ? 3 : 2);
 	return taken(&d->q[0]) >= 0 && status == 0;
 }
 
@@ -215,7 +173,7 @@ static void drive_block(struct device *d)
 		uint32_t sectors, flags;
 	} range = {16, 8, 0};
 
-	if (!start(d, BLOCK_FLUSH | BLOCK_DISCARD, 1))
+	if (!begin(d, BLOCK_FLUSH | BLOCK_DISCARD, 1))
 		return;
 	check(block_request(d, 0, 0, b, SECTOR, true) && same(b, (const uint8_t *)"host's ", 7),
 	      "block: reads what the host put there");
@@ -243,14 +201,14 @@ static void drive_net(struct device *d)
 	struct part receive = {in, PAGE, WRITES}, send = {out, 12 + 60, 0};
 	int64_t n = -1;
 
-	if (!start(d, 0, 2))
+	if (!begin(d, 0, 2))
 		return;
 	for (unsigned i = 0; i < 4; i++) {
 		receive.p = in + (size_t)i * PAGE;
-		offer(&d->q[0], 0, &receive, 1);
+		virtio_offer(&d->q[0], 0, &receive, 1);
 	}
 	memcpy(out + 12, question, sizeof(question));
-	offer(&d->q[1], 1, &send, 1);
+	virtio_offer(&d->q[1], 1, &send, 1);
 	check(taken(&d->q[1]) >= 0, "net: sends");
 	for (unsigned i = 0; i < 4; i++) {
 		const uint8_t *frame = in + (size_t)i * PAGE + 12;
@@ -276,22 +234,22 @@ static void drive_console(struct device *d)
 	struct part receive = {in, PAGE, WRITES}, send = {"console: type a line\n", 21, 0};
 	int64_t n;
 
-	if (!start(d, 0, 2))
+	if (!begin(d, 0, 2))
 		return;
-	offer(&d->q[0], 0, &receive, 1);
-	offer(&d->q[1], 1, &send, 1);
+	virtio_offer(&d->q[0], 0, &receive, 1);
+	virtio_offer(&d->q[1], 1, &send, 1);
 	check(taken(&d->q[1]) >= 0, "console: sends");
 	n = taken(&d->q[0]);
 	if (n > 0) {
 		struct part parts[2] = {{"console: got ", 13, 0}, {in, (uint32_t)n, 0}};
 
-		offer(&d->q[1], 1, parts, 2);
+		virtio_offer(&d->q[1], 1, parts, 2);
 		(void)taken(&d->q[1]);
 	}
 	if (n > 0 && interrupted(&d->q[0]) && interrupted(&d->q[1])) {
 		struct part well = {"ok - console: both interrupts came\n", 35, 0};
 
-		offer(&d->q[1], 1, &well, 1);
+		virtio_offer(&d->q[1], 1, &well, 1);
 		(void)taken(&d->q[1]);
 	}
 }
@@ -305,9 +263,9 @@ static void drive_rng(struct device *d)
 	unsigned zeros = 0;
 	int64_t n;
 
-	if (!start(d, 0, 1))
+	if (!begin(d, 0, 1))
 		return;
-	offer(&d->q[0], 0, &part, 1);
+	virtio_offer(&d->q[0], 0, &part, 1);
 	n = taken(&d->q[0]);
 	for (unsigned i = 0; i < 64; i++)
 		zeros += p[i] == 0;
@@ -336,7 +294,7 @@ static void vsock_send(struct device *d, struct packet *p, uint16_t op, const ch
 	for (; text && text[p->n]; p->n++)
 		p->data[p->n] = text[p->n];
 	part.n += p->n;
-	offer(&d->q[1], 1, &part, 1);
+	virtio_offer(&d->q[1], 1, &part, 1);
 	(void)taken(&d->q[1]);
 }
 
@@ -352,7 +310,7 @@ static struct packet *vsock_receive(struct device *d, uint8_t *in, uint32_t from
 		if (taken(&d->q[0]) < (int64_t)sizeof(*p))
 			return NULL;
 		memcpy(copy, again.p, PAGE);
-		offer(&d->q[0], 0, &again, 1);
+		virtio_offer(&d->q[0], 0, &again, 1);
 		if (p->op != CREDIT && p->from_port == from_port)
 			return p;
 	}
@@ -365,13 +323,13 @@ static void drive_vsock(struct device *d)
 	struct packet *p = fresh_pages(1), *got;
 	struct part receive = {in, PAGE, WRITES}, event = {events, 8, WRITES};
 
-	if (!start(d, 0, 3))
+	if (!begin(d, 0, 3))
 		return;
 	for (unsigned i = 0; i < 4; i++) {
 		receive.p = in + (size_t)i * PAGE;
-		offer(&d->q[0], 0, &receive, 1);
+		virtio_offer(&d->q[0], 0, &receive, 1);
 	}
-	offer(&d->q[2], 2, &event, 1);
+	virtio_offer(&d->q[2], 2, &event, 1);
 	memcpy(&p->from, (const void *)d->config, 8);
 	p->to = 2;
 	p->from_port = 77;
