@@ -253,7 +253,7 @@ int vcpu_run(struct vcpu *v, enum vcpu_exit *ret, struct err *e)
 	vector_enter(c);
 	cpu_attention(c);
 	for (;;) {
-		if (c->attention != 0 && !attend(v, ret))
+		if (cpu_attention_wanted(c) && !attend(v, ret))
 			break;
 		if (c->sys.activity != VCPU_RUNS) {
 			rest(v);

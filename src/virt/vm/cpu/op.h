@@ -92,7 +92,7 @@ static inline uint64_t op_next_rip(const struct cpu *c, const struct op *o)
  * ops would be 32 frames deep, a loop without end: there NEXT returns to the loop in
  * cpu_execute().
  */
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define OP_THREADED 1
 #endif
 
@@ -275,10 +275,16 @@ enum { LINK_FAR = 1 /* 4 GiB beyond `disp` */, LINK_16 = 2 /* cut to 16 bits */ 
 void op_link(struct cpu *c, const struct op *o);
 void op_enter(struct cpu *c, const struct op *o);
 
-#define TAKE                                                \
-	do {                                                \
-		c->executed -= o[1].src;                    \
-		GO((const struct op *)(uintptr_t)o[1].imm); \
+/* Where a link leads: another vCPU may have built that trace a moment ago. */
+static inline const struct op *op_linked(const struct op *link)
+{
+	return (const struct op *)(uintptr_t)__atomic_load_n(&link->imm, __ATOMIC_ACQUIRE);
+}
+
+#define TAKE                             \
+	do {                             \
+		c->executed -= o[1].src; \
+		GO(op_linked(o + 1));    \
 	} while (0)
 
 /* To c->rip, which is set: by the jump cache or back to the loop. */

@@ -211,6 +211,11 @@ static inline void cpu_attention_clear(struct cpu *c, uint32_t why)
 	__atomic_fetch_and(&c->attention, ~why, __ATOMIC_SEQ_CST);
 }
 
+static inline bool cpu_attention_wanted(const struct cpu *c)
+{
+	return __atomic_load_n(&c->attention, __ATOMIC_RELAXED) != 0;
+}
+
 /* Kept for the system side: an event may be deliverable now. */
 static inline void cpu_attention(struct cpu *c)
 {

@@ -108,7 +108,7 @@ static bool string_port(struct cpu *c, const struct op *o, one_fn *one, unsigned
 	for (unsigned n = 0;; n++) {
 		if (o->src != 0 && (R64(VCPU_RCX) & index_mask(o)) == 0)
 			return true;
-		if (n == ELEMENTS_MAX || (n > 0 && c->attention != 0)) {
+		if (n == ELEMENTS_MAX || (n > 0 && cpu_attention_wanted(c))) {
 			*ret_again = true;
 			return false;
 		}

@@ -424,7 +424,7 @@ struct trace *trace_find(struct cpu *c)
 
 OP(enter)
 {
-	if (unlikely(__atomic_load_n(&c->attention, __ATOMIC_RELAXED) != 0)) {
+	if (unlikely(cpu_attention_wanted(c))) {
 		c->rip = op_rip(c, o);
 		LEAVE(CPU_STOP_ATTENTION);
 	}
@@ -460,7 +460,7 @@ static OP(link_first)
 		c->rip &= UINT32_MAX;
 	if (!inside)
 		return op_exit_jump(c);
-	if (c->attention != 0 || (c->mode & MODE_ONE) != 0 || from == c->lone)
+	if (cpu_attention_wanted(c) || (c->mode & MODE_ONE) != 0 || from == c->lone)
 		LEAVE(CPU_STOP_NONE);
 	t = trace_find(c);
 	if (!t)
@@ -471,15 +471,14 @@ static OP(link_first)
 	if (epoch == code_epoch(c->world) && c->gpr[REG_PAGE] == page &&
 	    ((t->physical ^ from->physical) & PAGE_TAG) == 0)
 		__atomic_store_n(&((struct op *)(uintptr_t)o)->imm, (uint64_t)(uintptr_t)t->op,
-				 __ATOMIC_RELAXED);
+				 __ATOMIC_RELEASE);
 	GO(t->op);
 }
 
 /* Behind a branch only the first time; at the end of a trace that was cut, each time. */
 OP(link)
 {
-	const struct op *next =
-		(const struct op *)(uintptr_t)__atomic_load_n(&o->imm, __ATOMIC_RELAXED);
+	const struct op *next = op_linked(o);
 
 	if (likely(next != o))
 		GO(next);
