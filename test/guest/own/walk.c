@@ -8,6 +8,7 @@
 
 #define FRESH	   0 /* entries of the page table: see map_walk() */
 #define USER_CODE  64
+#define ABSENT	   100
 #define FLAG_RF	   0x10000u
 #define EFER	   0xc0000080u
 #define STAR	   0xc0000081u
@@ -103,6 +104,26 @@ STEP(pair_unaligned, "cmpxchg16b 8(%0)" ::"r"(p) : "rax", "rbx", "rcx", "rdx")
 STEP(trap_flag, "pushf; orl $0x100, (%%rsp); popf; nop; nop" ::: "cc")
 STEP(task_flag, "pushf; orl $0x4000, (%%rsp); popf; iretq" ::: "cc")
 
+static const struct {
+	uint32_t offset;
+	uint16_t selector;
+} far_wild = {1, 0x1234}, far_good = {0x12345678, 0x18};
+static uint8_t two_bytes[2];
+
+STEP(far_load_wild, "lfs %0, %%eax" ::"m"(far_wild) : "eax")
+STEP(far_load, "lfs %0, %%eax; cmp $0x12345678, %%eax; jne 1f; mov %%fs, %%eax; cmp $0x18, %%eax; "
+	       "jne 1f; xor %%eax, %%eax; mov %%eax, %%fs; jmp 2f; 1: ud2; 2:" ::"m"(far_good)
+     : "eax")
+STEP(port_strings,
+     "mov $0x80, %%edx; mov %0, %%rsi; mov $2, %%ecx; cld; rep outsb; cmp %1, %%rsi; jne 1f; "
+     "mov $2, %%ecx; mov %0, %%rdi; rep insb; cmp %1, %%rdi; je 2f; 1: ud2; 2:" ::"r"(two_bytes),
+     "r"(two_bytes + 2)
+     : "ecx", "edx", "rsi", "rdi", "memory")
+STEP(port_string_wild, "mov $0x80, %%edx; mov %0, %%rsi; outsb" ::"r"(page(ABSENT)) : "edx", "rsi")
+STEP(machine_word, "smsw %%eax; lmsw %%ax" ::: "eax")
+STEP(write_back, "wbinvd")
+STEP(time_and_number, "rdtscp; cpuid" ::: "eax", "ebx", "ecx", "edx")
+
 static void steps(const void *wild)
 {
 	static uint8_t control[64] __attribute__((aligned(64)));
@@ -136,7 +157,14 @@ static void steps(const void *wild)
 		    {"sse with ts", sse_off},
 		    {"x87 again", fpu_on},
 		    {"one step", trap_flag},
-		    {"iret with nt", task_flag}};
+		    {"iret with nt", task_flag},
+		    {"lfs of a wild selector", far_load_wild},
+		    {"lfs", far_load},
+		    {"outs and ins", port_strings},
+		    {"outs of an absent page", port_string_wild},
+		    {"lmsw", machine_word},
+		    {"wbinvd", write_back},
+		    {"rdtscp and cpuid", time_and_number}};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (!rows[i].lax || !words_have("tcg"))
