@@ -3,7 +3,7 @@
  * in 64-bit and in 32-bit code, and not one difference; and nothing in the opcode tables that was
  * not run. The short run is part of the unit tests, the long one is `make fuzz`:
  *
- *	HULL_DIFF_STATES	states of each handler (200, sanitized 60), a fifth of it of each form
+ *	HULL_DIFF_STATES	states of each handler (200, sanitized 60), a fifth of each form
  *	HULL_DIFF_SEED		another seed draws other states
  *	HULL_DIFF_ONLY		forms whose name begins so, "66 0f 58"
  */
