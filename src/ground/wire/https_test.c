@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -26,6 +27,22 @@
 
 static struct pki_pair ca, own, mine;
 
+static struct loop *http_loop;
+static int taken;
+
+static void took(void *arg, int fd, struct str early)
+{
+	(void)arg;
+	(void)early;
+	taken = fd;
+}
+
+static void later(void *arg)
+{
+	(void)http_reply_push(arg, "two", 3);
+	http_reply_end(arg);
+}
+
 static void handle(void *arg, struct http_request *r)
 {
 	struct str cert = http_request_certificate(r);
@@ -33,7 +50,13 @@ static void handle(void *arg, struct http_request *r)
 	struct err e = {0};
 
 	(void)arg;
-	if (!cert.n) {
+	if (strcmp(http_request_path(r), "/take") == 0) {
+		http_request_hijack(r, NULL, took, NULL);
+	} else if (strcmp(http_request_path(r), "/pieces") == 0) {
+		http_reply_begin(r, 200, "text/plain");
+		(void)http_reply_push(r, "one", 3);
+		loop_defer(http_loop, later, r);
+	} else if (!cert.n) {
 		http_reply_text(r, 401, "text/plain", "nobody");
 	} else if (pki_identify(ca.cert_pem, cert, NOW, &id, &e) < 0) {
 		http_reply_err(r, &e);
@@ -44,9 +67,10 @@ static void handle(void *arg, struct http_request *r)
 }
 
 /* The client's process: 0 when the reply holds both texts and the server is who it should be. */
-static int ask(uint16_t port, const struct pki_pair *who, const char *status, const char *body)
+static int ask(uint16_t port, const char *path, const struct pki_pair *who, const char *status,
+	       const char *body)
 {
-	static const char text[] = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+	char text[128];
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = port};
 	gnutls_certificate_credentials_t cred;
 	gnutls_datum_t trust = {(unsigned char *)ca.cert_pem, (unsigned)strlen(ca.cert_pem)};
@@ -55,6 +79,8 @@ static int ask(uint16_t port, const struct pki_pair *who, const char *status, co
 	size_t n = 0;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	(void)snprintf(text, sizeof(text),
+		       "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", path);
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		return 1;
@@ -76,7 +102,7 @@ static int ask(uint16_t port, const struct pki_pair *who, const char *status, co
 	gnutls_transport_set_int(t, fd);
 	if (gnutls_handshake(t) < 0)
 		return 3;
-	if (gnutls_record_send(t, text, sizeof(text) - 1) < 0)
+	if (gnutls_record_send(t, text, strlen(text)) < 0)
 		return 4;
 	for (ssize_t r;
 	     n < sizeof(got) - 1 && (r = gnutls_record_recv(t, got + n, sizeof(got) - 1 - n)) > 0;)
@@ -90,7 +116,8 @@ static void over(void *arg, unsigned ready)
 	loop_stop(arg);
 }
 
-static int serve_one(const struct pki_pair *who, const char *status, const char *body)
+static int serve_one(const char *path, const struct pki_pair *who, const char *status,
+		     const char *body)
 {
 	struct sockaddr_in a = {.sin_family = AF_INET};
 	socklen_t len = sizeof(a);
@@ -110,10 +137,11 @@ static int serve_one(const struct pki_pair *who, const char *status, const char 
 	if (pid == 0) {
 		(void)close(ends[0]);
 		(void)close(fd);
-		_exit(ask(a.sin_port, who, status, body));
+		_exit(ask(a.sin_port, path, who, status, body));
 	}
 	(void)close(ends[1]);
 	assert_int_equal(loop_new(&l, &e), 0);
+	http_loop = l;
 	assert_int_equal(http_server_new(l, handle, NULL, &s, &e), 0);
 	assert_int_equal(http_server_listen_tls(s, fd, &own, &e), 0);
 	assert_int_equal(loop_watch_new(l, ends[0], LOOP_READ | LOOP_HUP, over, l, &w, &e), 0);
@@ -143,7 +171,7 @@ static int set_up(void **state)
 static void known(void **state)
 {
 	(void)state;
-	assert_int_equal(serve_one(&mine, " 200 ", "jane"), 0);
+	assert_int_equal(serve_one("/", &mine, " 200 ", "jane"), 0);
 }
 
 static void unknown(void **state)
@@ -153,15 +181,32 @@ static void unknown(void **state)
 	struct err e = {0};
 
 	(void)state;
-	assert_int_equal(serve_one(NULL, " 401 ", "nobody"), 0);
+	assert_int_equal(serve_one("/", NULL, " 401 ", "nobody"), 0);
 	assert_int_equal(pki_make_ca("hull", 0, FAR, &other, &e), 0);
 	assert_int_equal(pki_issue(&other, &c, &forged, &e), 0);
-	assert_int_equal(serve_one(&forged, " 403 ", "not signed"), 0);
+	assert_int_equal(serve_one("/", &forged, " 403 ", "not signed"), 0);
+}
+
+static void streams(void **state)
+{
+	(void)state;
+	assert_int_equal(serve_one("/pieces", &mine, "one", "two"), 0);
+}
+
+/* Not over TLS: the owner hears that there is no descriptor, the client gets no reply. */
+static void not_taken_over(void **state)
+{
+	(void)state;
+	taken = 0;
+	assert_int_equal(serve_one("/take", &mine, "HTTP/1.1", ""), 5);
+	assert_int_equal(taken, -1);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(known), cmocka_unit_test(unknown)};
+	const struct CMUnitTest tests[] = {cmocka_unit_test(known), cmocka_unit_test(unknown),
+					   cmocka_unit_test(streams),
+					   cmocka_unit_test(not_taken_over)};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);
 }
