@@ -58,7 +58,8 @@ struct http_request {
 	struct arena arena;
 	const char *method, *path;
 	struct http_pairs headers, query;
-	bool unix_socket;
+	bool unix_socket, tls;
+	struct str certificate;
 	void *data;
 	loop_fn *on_gone;
 	void *gone_arg;

@@ -129,6 +129,12 @@ bool http_request_peer(const struct http_request *r, struct unix_peer *ret)
 	return r->unix_socket && r->connection && unix_peer(r->fd, ret, NULL) == 0;
 }
 
+struct str http_request_certificate(const struct http_request *r)
+{
+	assert(r->magic == HTTP_REQUEST_MAGIC);
+	return r->certificate;
+}
+
 bool http_request_is_gone(const struct http_request *r)
 {
 	return r->gone;

@@ -22,6 +22,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -29,6 +30,7 @@
 #include "ground/base/log.h"
 #include "ground/base/own.h"
 #include "ground/wire/http_priv.h"
+#include "ground/wire/pki.h"
 
 #define SERVER_MAGIC 0x48745365u
 #define PORT_MAGIC   0x4874506fu
@@ -54,7 +56,7 @@ struct http_port {
 	struct MHD_Daemon *daemon;
 	struct loop_watch *watch;
 	struct loop_timer *timer;
-	bool unix_socket;
+	bool unix_socket, tls;
 	bool run_asked;
 	bool closing;
 	struct list requests;
@@ -125,6 +127,23 @@ static bool request_has_body(const struct http_request *r)
 	return length && strspn(length, "0") != strlen(length);
 }
 
+/* What the client showed in the handshake; GnuTLS checked that it holds the key. */
+static void read_certificate(struct http_request *r)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+	const gnutls_datum_t *shown = NULL;
+	unsigned int n = 0;
+
+	if (info)
+		shown = gnutls_certificate_get_peers(info->tls_session, &n);
+	if (shown && n > 0) {
+		struct str der = {(const char *)shown[0].data, shown[0].size};
+
+		r->certificate = (struct str){arena_dup(&r->arena, der), der.n};
+	}
+}
+
 static struct http_request *request_new(struct http_port *p, struct MHD_Connection *c,
 					const char *method, const char *path)
 {
@@ -139,6 +158,9 @@ static struct http_request *request_new(struct http_port *p, struct MHD_Connecti
 	r->fd = info->connect_fd;
 	r->hijack_fd = r->hijack_pipe = -1;
 	r->unix_socket = p->unix_socket;
+	r->tls = p->tls;
+	if (r->tls)
+		read_certificate(r);
 	r->method = arena_dup_text(&r->arena, method);
 	r->path = arena_dup_text(&r->arena, path);
 	(void)MHD_get_connection_values(c, MHD_HEADER_KIND, collect, r);
@@ -313,7 +335,9 @@ static void hijack(void *arg)
 		return; /* told when the connection went */
 	assert(r->resting);
 	r->watch = loop_watch_free(r->watch);
-	if (r->gone || hijack_swap(r) < 0 || hijack_greet(r) < 0 || hijack_upgrade(r) < 0) {
+	/* Over TLS the bare descriptor would carry the other side's cipher text. */
+	if (r->gone || r->tls || hijack_swap(r) < 0 || hijack_greet(r) < 0 ||
+	    hijack_upgrade(r) < 0) {
 		r->hijack_fd = fd_close(r->hijack_fd);
 		r->reply = HTTP_DROP;
 		hijack_done(r, (struct str){NULL, 0});
@@ -455,14 +479,31 @@ static void on_timer(void *arg)
 	port_run(arg);
 }
 
-static struct MHD_Daemon *start_daemon(struct http_port *p, int fd)
+static struct MHD_Daemon *start_daemon(struct http_port *p, int fd, const struct pki_pair *own)
 {
-	return MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG, 0,
-		NULL, NULL, access_handler, p, MHD_OPTION_EXTERNAL_LOGGER, report, NULL,
-		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES, MHD_OPTION_END);
+	unsigned flags =
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
+	/* The library asks clients for a certificate where it has somebody to trust; whom it trusts
+	 * is of no account, as it does not verify. */
+	struct MHD_OptionItem tls[] = {
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, own ? own->key_pem : NULL},
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, own ? own->cert_pem : NULL},
+		{MHD_OPTION_HTTPS_MEM_TRUST, 0, own ? own->cert_pem : NULL},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0,
+		 (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
+		{MHD_OPTION_END, 0, NULL},
+	};
+
+	if (own)
+		flags |= MHD_USE_TLS;
+	else
+		tls[0] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+	return MHD_start_daemon(flags, 0, NULL, NULL, access_handler, p, MHD_OPTION_EXTERNAL_LOGGER,
+				report, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+				MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
+				MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
+				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
+				MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
 static void port_free(struct http_port *p)
@@ -474,7 +515,7 @@ static void port_free(struct http_port *p)
 	free(p);
 }
 
-int http_server_listen(struct http_server *s, int fd, struct err *e)
+static int listen_on(struct http_server *s, int fd, const struct pki_pair *own, struct err *e)
 {
 	struct http_port *p = mem_new(struct http_port);
 	struct sockaddr_storage a = {0};
@@ -487,9 +528,10 @@ int http_server_listen(struct http_server *s, int fd, struct err *e)
 	list_init(&p->requests);
 	list_append(&s->ports, &p->link);
 	p->unix_socket = getsockname(fd, (struct sockaddr *)&a, &n) == 0 && a.ss_family == AF_UNIX;
+	p->tls = own != NULL;
 	p->timer = loop_timer_new(s->loop, on_timer, p);
 	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	p->daemon = start_daemon(p, fd);
+	p->daemon = start_daemon(p, fd, own);
 	if (!p->daemon) {
 		(void)fd_close(fd);
 		port_free(p);
@@ -504,6 +546,17 @@ int http_server_listen(struct http_server *s, int fd, struct err *e)
 	}
 	port_run(p);
 	return 0;
+}
+
+int http_server_listen(struct http_server *s, int fd, struct err *e)
+{
+	return listen_on(s, fd, NULL, e);
+}
+
+int http_server_listen_tls(struct http_server *s, int fd, const struct pki_pair *own, struct err *e)
+{
+	assert(own && own->cert_pem && own->key_pem);
+	return listen_on(s, fd, own, e);
 }
 
 /* The library must not be stopped over resting connections: each is told to break off first. */

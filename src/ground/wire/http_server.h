@@ -41,6 +41,14 @@ int http_server_new(struct loop *l, http_handler_fn *handle, void *arg, struct h
 		    struct err *e) must_use;
 /* Serves a listening socket, which is taken (also on failure). Several may be added. */
 int http_server_listen(struct http_server *s, int fd, struct err *e) must_use;
+/*
+ * The same over TLS (1.2 and newer). Clients may show a certificate, which is not judged here: the
+ * handler reads it with http_request_certificate() and asks pki_identify(). Connections over TLS
+ * cannot be taken over yet: _hijack gives -1 there, as if the client had left.
+ */
+struct pki_pair;
+int http_server_listen_tls(struct http_server *s, int fd, const struct pki_pair *own,
+			   struct err *e) must_use;
 /* Stops listening and closes every connection; requests still owned stay valid until finished.
  * NULL. */
 struct http_server *http_server_free(struct http_server *s);
@@ -59,6 +67,8 @@ static inline const char *http_request_query(const struct http_request *r, const
 bool http_request_wants_upgrade(const struct http_request *r); /* Connection: upgrade, Upgrade: x */
 /* The client process of a unix socket connection; false over TCP. */
 bool http_request_peer(const struct http_request *r, struct unix_peer *ret);
+/* The certificate (DER) a client showed over TLS, or empty. Only that it has the key is sure. */
+struct str http_request_certificate(const struct http_request *r);
 bool http_request_is_gone(const struct http_request *r);
 
 /* A place for the owner's own pointer. */
