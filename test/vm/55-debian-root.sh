@@ -1,12 +1,13 @@
 #!/bin/bash
 # A whole Debian 12 of its own packages, systemd included, on an ext4 file system: on NVMe without an
 # initrd, and on virtio with one. Somebody at its console works in it, reboots it, and it is killed.
+# CPUS processors (default 1; `make soak` does 2).
 # time: 600
 # fixtures: debian_vm
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 "$HULL_TOP/test/fixtures" debian_vm >/dev/null || give_up "the Debian machine is there"
-disk="$T/root.ext4"
+disk="$T/root.ext4" cpus=${CPUS:-1}
 cp --sparse=always "$HULL_CACHE/debian-vm.ext4" "$disk"
 h() {
 	hull --root "$T/h/root" --run "$T/h/run" "$@"
@@ -34,14 +35,13 @@ SH
 echo '"$B/hull" --root "$T/h/root" --run "$T/h/run" vm stop -t 100 debian' >"$T/press"
 export T B
 
-at_console --cpus 2 --disk "$disk,format=raw,bus=nvme" --allow-loopback --append 'console=ttyS0 root=/dev/nvme0n1 rw' <<'STEPS'
+at_console --cpus "$cpus" --disk "$disk,format=raw,bus=nvme" --allow-loopback --append 'console=ttyS0 root=/dev/nvme0n1 rw' <<'STEPS'
 # Boots to login on NVMe without an initrd.
 expect login: $
 send root
 expect root@machine:~#
 send bind 'set enable-bracketed-paste off'; stty -echo cols 200; PS1=
 want systemd is content: ^running: systemctl is-system-running --wait
-want two processors: ^2: nproc
 
 # What one does with a Debian.
 want python3 computes: ^333283335000: python3 -c 'print(sum(i * i for i in range(10000)))'
@@ -75,7 +75,6 @@ send root
 expect root@machine:~#
 send bind 'set enable-bracketed-paste off'; stty -echo cols 200; PS1=
 sh checksums match after a reboot: cd /root/files && sha256sum --quiet -c /root/sums && cd
-want the same machine went on: ^2: nproc
 
 # Killed while it writes: what was flushed is there.
 sh a file is flushed: dd if=/dev/urandom of=/root/flushed bs=64k count=64 conv=fsync 2>/dev/null && sha256sum /root/flushed >/root/flushed.sum && sync /root/flushed.sum /root
@@ -86,12 +85,11 @@ ends hull tells of the kill: 137
 STEPS
 check "... and nothing of it runs" within 10 sh -c "! pgrep -x 'hull-vm|hull-slirp|hull-mate' >/dev/null"
 e2fsck -fy "$disk" >"$T/fsck" 2>&1
-code=$?
-if [ $code -le 1 ]; then
-	ok "a file system check after the kill replays its journal"
-else
-	not_ok "a file system check after the kill" "exit code $code" "$(cat "$T/fsck")"
-fi
+matches "after the kill the journal is replayed" 'recovering journal' "$(cat "$T/fsck")"
+# What a replay brings along is no damage: orphans, and the counts that ext4 writes when it is unmounted.
+same "... and nothing else is to be mended" "" "$(grep -vE \
+	'^e2fsck |recovering journal|^Pass [0-9]|^Clearing orphaned|^Setting free (inodes|blocks) count|^Free (inodes|blocks) count wrong|^Fix. yes|FILE SYSTEM WAS MODIFIED|[0-9]+ files .*blocks$|^$' \
+	"$T/fsck")"
 check "... and it is clean then" e2fsck -fn "$disk"
 debugfs -R 'dump /root/flushed flushed' "$disk" 2>/dev/null
 debugfs -R 'cat /root/flushed.sum' "$disk" 2>/dev/null >"$T/flushed.sum"
@@ -110,7 +108,8 @@ send bind 'set enable-bracketed-paste off'; stty -echo cols 200; PS1=
 want systemd is content on virtio: ^running: systemctl is-system-running --wait
 want the root is on virtio: ^/dev/vda: findmnt -no SOURCE /
 sh checksums match there: cd /root/files && sha256sum --quiet -c /root/sums && sha256sum --quiet -c /root/flushed.sum && cd
-want the host's loopback is out of reach: ^refused: curl -s -m 20 http://10.0.2.2:8000/hello || echo refused
+want it has its address on virtio: 10\.0\.2\.15: networkctl status --no-pager | cat
+want the host's loopback is out of reach: ^7: curl -s -m 20 http://10.0.2.2:8000/hello; echo $?
 host stop presses the power button: sh press
 ends it powers off by itself: 0
 STEPS
