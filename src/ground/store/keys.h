@@ -2,18 +2,19 @@
  * Revisioned keys: the state of a cluster as ordered keys with immutable values, one counter of
  * revisions for all, and watches that miss nothing.
  *
- * All live values and the recent past are held in memory, so that reading is a look-up; durability is
- * behind the door (SQLite today, etcd next: nothing here says which). Writing is compare-and-swap and
- * asynchronous: a write is checked against what is committed and what is still on its way, gets the
- * next revision, and is committed with everything that one turn of the loop gathered, in one
- * transaction with full sync. Only then is it applied to memory, told to watchers in the order of
- * revisions, and acknowledged, in this order. Readers and watchers never see what is not durable. When
- * a batch fails, all that was built on it fails with it, and nothing of it was ever seen.
+ * All live values and the recent past are held in memory, so that reading is a look-up; durability
+ * is behind the door (SQLite today, etcd next: nothing here says which). Writing is
+ * compare-and-swap and asynchronous: a write is checked against what is committed and what is still
+ * on its way, gets the next revision, and is committed with everything that one turn of the loop
+ * gathered, in one transaction with full sync. Only then is it applied to memory, told to watchers
+ * in the order of revisions, and acknowledged, in this order. Readers and watchers never see what
+ * is not durable. When a batch fails, all that was built on it fails with it, and nothing of it was
+ * ever seen.
  *
- * Keys written with KEYS_OVERWRITE (leases, events) take revisions from the same counter and commit in
- * the same batches, but leave no history on disk. Keys may expire: they are deleted like by a caller.
- * The past is compacted by itself, a little in each batch, never in one long transaction. A watch
- * or list that asks for a past that is gone gets ERR_GONE.
+ * Keys written with KEYS_OVERWRITE (leases, events) take revisions from the same counter and commit
+ * in the same batches, but leave no history on disk. Keys may expire: they are deleted like by a
+ * caller. The past is compacted by itself, a little in each batch, never in one long transaction. A
+ * watch or list that asks for a past that is gone gets ERR_GONE.
  *
  * Loop thread only, but for key_value_ref and _unref. Callbacks never come from inside the call.
  *
@@ -88,8 +89,8 @@ typedef void keys_done(void *ctx, const struct key_value *v, uint64_t revision,
 
 /*
  * Puts v (taken, also on failure). expect 0: the key must be absent (ERR_EXISTS); else it must be
- * at exactly this revision (ERR_CONFLICT; ERR_NOT_FOUND when it is gone), what is on its way counted
- * in. v->created follows from the old value. done may be NULL.
+ * at exactly this revision (ERR_CONFLICT; ERR_NOT_FOUND when it is gone), what is on its way
+ * counted in. v->created follows from the old value. done may be NULL.
  */
 void keys_put(struct keys *k, struct key_value *v, uint64_t expect, unsigned int flags,
 	      keys_done *done, void *ctx);
@@ -147,5 +148,8 @@ void keys_compact(struct keys *k, uint64_t revision);
 /* The oldest revision that a watch may still begin from. */
 uint64_t keys_compacted(const struct keys *k);
 
-/* A consistent copy of everything committed, while writes go on, synced; done(ctx, NULL, rev, e). */
+/*
+ * A consistent copy of everything committed, while writes go on, synced; done(ctx, NULL, rev,
+ * e).
+ */
 void keys_backup(struct keys *k, const char *path, keys_done *done, void *ctx);
