@@ -109,6 +109,11 @@ uint64_t keys_revision(const struct keys *k);
 void keys_fresh(struct keys *k, uint64_t at_least, keys_done *done, void *ctx);
 
 const struct key_value *keys_get(const struct keys *k, const char *key); /* borrowed; NULL */
+/*
+ * The newest version, one that is on its way counted in: what the next write builds on. Its
+ * revision is that of the put, and it must not be shown to anybody before it is committed.
+ */
+const struct key_value *keys_newest(const struct keys *k, const char *key);
 
 /*
  * Every key that begins with prefix, in order, as of `revision` (0: now), behind the key `after`
