@@ -53,8 +53,8 @@ struct key_value {
 
 /* Copies key and bytes. index: what keys_options.index would make of it, NULL: not made yet. */
 struct key_value *key_value_new(const char *key, struct str bytes, void *index, int64_t expires_ns);
-struct key_value *key_value_ref(const struct key_value *v);
-struct key_value *key_value_unref(const struct key_value *v); /* NULL allowed; returns NULL */
+const struct key_value *key_value_ref(const struct key_value *v);
+const struct key_value *key_value_unref(const struct key_value *v); /* NULL allowed; returns NULL */
 
 struct keys_options {
 	struct loop *loop;
