@@ -120,6 +120,8 @@ static void tell(void *arg)
 			    .warnings = (const char *const *)c->warnings};
 
 	assert(c->magic == CHANGE_MAGIC);
+	if (c->sub && text_eq(c->sub, "scale") && c->result && !c->body)
+		o.body = c->body = sub_scale_of(c->stored, object_tree(c->result));
 	if (c->done)
 		c->done(c->ctx, &o);
 	change_free(c);

@@ -196,7 +196,8 @@ void pipeline_update(struct change *c)
 	struct json *meta;
 
 	assert(c->magic == CHANGE_MAGIC && c->object);
-	convert(c->object, c->kind, c->stored);
+	if (!c->sub || !text_eq(c->sub, "scale")) /* a Scale is of no stored kind */
+		convert(c->object, c->kind, c->stored);
 	meta = metadata(c);
 	if (check_place(c, meta) < 0 || check_version(c, meta) < 0 || sub_write(c) < 0) {
 		change_end(c);

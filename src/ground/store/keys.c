@@ -12,8 +12,8 @@
  * A batch that fails takes with it everything queued behind it: those writes were checked against
  * values that now never will be.
  *
- *	queued --turn's end--> handed --transaction--> finished --loop--> applied, told, acknowledged
- *	                                                   \--failure--> all of it and of queued fails
+ *	queued --turn's end--> handed --transaction--> finished --> applied, told, acknowledged
+ *	                                                  \--failure: it and all of queued fails
  */
 #include "ground/store/keys.h"
 
