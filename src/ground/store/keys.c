@@ -99,7 +99,7 @@ const struct key_value *keys_get(const struct keys *k, const char *key)
 	const struct key_node *n;
 
 	assert(k->magic == KEYS_MAGIC);
-	n = index_find(&k->index, key);
+	n = key_index_find(&k->index, key);
 	return n && n->newest ? n->newest->v : NULL;
 }
 
@@ -298,8 +298,8 @@ static void tell_watch(struct keys_watch *w)
 	const struct key_index *x = &w->keys->index;
 	size_t n = x->past_n;
 
-	for (size_t i = index_after(x, w->told); w->fn && i < n; i++) {
-		struct key_event v = index_event(x, i);
+	for (size_t i = key_index_after(x, w->told); w->fn && i < n; i++) {
+		struct key_event v = key_index_event(x, i);
 		const char *key = v.now ? v.now->key : v.before ? v.before->key : "";
 
 		w->told = v.revision;
@@ -324,7 +324,7 @@ static void forget_past(struct keys *k)
 	size_t bytes = k->o.past_bytes ? k->o.past_bytes : PAST_BYTES;
 
 	while (k->index.past_n > events || k->index.past_bytes > bytes)
-		index_forget(&k->index);
+		key_index_forget(&k->index);
 }
 
 static void remember_unkept(struct keys *k, const struct key_write *w)
@@ -342,9 +342,9 @@ static void remember_unkept(struct keys *k, const struct key_write *w)
 static void apply(struct keys *k, struct key_batch *b)
 {
 	for (const struct key_write *w = b->first; w; w = w->next) {
-		struct key_node *n = index_make(&k->index, w->key);
+		struct key_node *n = key_index_make(&k->index, w->key);
 
-		index_apply(&k->index, n, w->v ? key_value_ref(w->v) : NULL, w->revision);
+		key_index_apply(&k->index, n, w->v ? key_value_ref(w->v) : NULL, w->revision);
 		if (map_get(&k->newest, w->key) == w)
 			(void)map_remove(&k->newest, w->key);
 		if (w->overwrite)
@@ -502,14 +502,14 @@ int keys_each(const struct keys *k, const char *prefix, const char *after, uint6
 	      bool (*each)(void *ctx, const struct key_value *v), void *ctx, struct err *e)
 {
 	size_t n = strlen(prefix);
-	struct key_node *at = index_at(&k->index, after ? after : prefix);
+	struct key_node *at = key_index_at(&k->index, after ? after : prefix);
 
 	assert(k->magic == KEYS_MAGIC);
 	if (revision && check_past(k, revision, e) < 0)
 		return -(int)e->kind;
 	if (after && at && strcmp(at->key, after) == 0)
-		at = index_next(at);
-	for (; at && strncmp(at->key, prefix, n) == 0; at = index_next(at)) {
+		at = key_index_next(at);
+	for (; at && strncmp(at->key, prefix, n) == 0; at = key_index_next(at)) {
 		const struct key_value *v = as_of(at, revision);
 
 		if (v && !each(ctx, v))
@@ -602,8 +602,8 @@ void keys_compact(struct keys *k, uint64_t revision)
 {
 	assert(revision <= k->revision);
 	tell_watches(k); /* nobody loses what it was not told yet */
-	while (k->index.past_n && index_event(&k->index, 0).revision <= revision)
-		index_forget(&k->index);
+	while (k->index.past_n && key_index_event(&k->index, 0).revision <= revision)
+		key_index_forget(&k->index);
 	if (revision > k->index.compacted)
 		k->index.compacted = revision;
 }
@@ -643,7 +643,7 @@ int keys_open(const struct keys_options *o, struct keys **ret, struct err *e)
 	list_init(&k->watches);
 	list_init(&k->waiters);
 	list_init(&k->expiring);
-	index_init(&k->index);
+	key_index_init(&k->index);
 	pthread_mutex_init(&k->lock, NULL);
 	pthread_cond_init(&k->wake, NULL);
 	k->expiry = loop_timer_new(k->loop, expiry_due, k);
@@ -715,7 +715,7 @@ struct keys *keys_close(struct keys *k)
 	k->patience = loop_timer_free(k->patience);
 	expiry_done(k);
 	map_done(&k->newest);
-	index_done(&k->index);
+	key_index_done(&k->index);
 	disk_close(&k->disk);
 	(void)mem_free_texts(k->unkept);
 	pthread_mutex_destroy(&k->lock);

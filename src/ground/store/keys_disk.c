@@ -98,7 +98,7 @@ static void set_oldest(struct key_node *n, const struct key_value *v)
 static void load_event(struct keys *k, sqlite3_stmt *s)
 {
 	const char *key = (const char *)sqlite3_column_text(s, 1);
-	struct key_node *n = index_make(&k->index, key);
+	struct key_node *n = key_index_make(&k->index, key);
 
 	if (sqlite3_column_type(s, 3) != SQLITE_NULL) {
 		struct key_value *old = read_value(s, key, 3, 4, 5, 0);
@@ -109,14 +109,14 @@ static void load_event(struct keys *k, sqlite3_stmt *s)
 		else
 			n->newest->v = old;
 	}
-	index_apply(&k->index, n, NULL, (uint64_t)sqlite3_column_int64(s, 0));
+	key_index_apply(&k->index, n, NULL, (uint64_t)sqlite3_column_int64(s, 0));
 }
 
 static void load_live(struct keys *k, sqlite3_stmt *s)
 {
 	const char *key = (const char *)sqlite3_column_text(s, 0);
 	struct key_value *v = read_value(s, key, 1, 2, 3, sqlite3_column_int64(s, 4));
-	struct key_node *n = index_make(&k->index, key);
+	struct key_node *n = key_index_make(&k->index, key);
 
 	index_value(k, v);
 	if (n->newest && n->newest->revision == v->modified)

@@ -21,7 +21,7 @@ static struct key_node *node_new(const char *key, int levels)
 	return node;
 }
 
-void index_init(struct key_index *x)
+void key_index_init(struct key_index *x)
 {
 	x->head = node_new("", KEY_LEVELS);
 	x->draw = UINT64_C(0x9e3779b97f4a7c15);
@@ -39,7 +39,7 @@ static struct version *version_free(struct version *v)
 	return NULL;
 }
 
-void index_done(struct key_index *x)
+void key_index_done(struct key_index *x)
 {
 	struct key_node *n = x->head;
 
@@ -66,7 +66,7 @@ static void find_before(const struct key_index *x, const char *key, struct key_n
 	}
 }
 
-struct key_node *index_at(const struct key_index *x, const char *key)
+struct key_node *key_index_at(const struct key_index *x, const char *key)
 {
 	struct key_node *before[KEY_LEVELS];
 
@@ -74,9 +74,9 @@ struct key_node *index_at(const struct key_index *x, const char *key)
 	return before[0]->next[0];
 }
 
-struct key_node *index_find(const struct key_index *x, const char *key)
+struct key_node *key_index_find(const struct key_index *x, const char *key)
 {
-	struct key_node *n = index_at(x, key);
+	struct key_node *n = key_index_at(x, key);
 
 	return n && strcmp(n->key, key) == 0 ? n : NULL;
 }
@@ -94,7 +94,7 @@ static int draw_levels(struct key_index *x)
 	return levels;
 }
 
-struct key_node *index_make(struct key_index *x, const char *key)
+struct key_node *key_index_make(struct key_index *x, const char *key)
 {
 	struct key_node *before[KEY_LEVELS], *n;
 
@@ -149,8 +149,8 @@ static void remember(struct key_index *x, struct key_node *n, struct version *v)
 	x->past_bytes += bytes;
 }
 
-void index_apply(struct key_index *x, struct key_node *n, const struct key_value *v,
-		 uint64_t revision)
+void key_index_apply(struct key_index *x, struct key_node *n, const struct key_value *v,
+		     uint64_t revision)
 {
 	struct version *version = mem_new(struct version);
 	bool was = n->newest && n->newest->v;
@@ -171,7 +171,7 @@ static const struct key_past *past_at(const struct key_index *x, size_t i)
 	return &x->past[(x->past_first + i) % x->past_room];
 }
 
-struct key_event index_event(const struct key_index *x, size_t i)
+struct key_event key_index_event(const struct key_index *x, size_t i)
 {
 	const struct key_past *p = past_at(x, i);
 	struct key_event v = {.revision = p->revision, .now = p->version->v};
@@ -181,7 +181,7 @@ struct key_event index_event(const struct key_index *x, size_t i)
 	return v;
 }
 
-size_t index_after(const struct key_index *x, uint64_t revision)
+size_t key_index_after(const struct key_index *x, uint64_t revision)
 {
 	size_t low = 0, high = x->past_n;
 
@@ -196,7 +196,7 @@ size_t index_after(const struct key_index *x, uint64_t revision)
 	return low;
 }
 
-void index_forget(struct key_index *x)
+void key_index_forget(struct key_index *x)
 {
 	struct key_past p = *past_at(x, 0);
 

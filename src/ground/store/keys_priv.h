@@ -54,25 +54,25 @@ struct key_index {
 	uint64_t compacted;
 };
 
-void index_init(struct key_index *x);
-void index_done(struct key_index *x);
+void key_index_init(struct key_index *x);
+void key_index_done(struct key_index *x);
 /* The first node whose key is not below `key`; NULL. */
-struct key_node *index_at(const struct key_index *x, const char *key);
-struct key_node *index_find(const struct key_index *x, const char *key); /* exactly; NULL */
-struct key_node *index_make(struct key_index *x, const char *key);
-static inline struct key_node *index_next(const struct key_node *n)
+struct key_node *key_index_at(const struct key_index *x, const char *key);
+struct key_node *key_index_find(const struct key_index *x, const char *key); /* exactly; NULL */
+struct key_node *key_index_make(struct key_index *x, const char *key);
+static inline struct key_node *key_index_next(const struct key_node *n)
 {
 	return n->next[0];
 }
 /* A new newest version (v taken, NULL: deleted), remembered as an event. */
-void index_apply(struct key_index *x, struct key_node *n, const struct key_value *v,
-		 uint64_t revision);
+void key_index_apply(struct key_index *x, struct key_node *n, const struct key_value *v,
+		     uint64_t revision);
 /* The i-th event of the past that is kept; what it says of the key. */
-struct key_event index_event(const struct key_index *x, size_t i);
+struct key_event key_index_event(const struct key_index *x, size_t i);
 /* The first event behind a revision: its i; past_n when there is none. */
-size_t index_after(const struct key_index *x, uint64_t revision);
+size_t key_index_after(const struct key_index *x, uint64_t revision);
 /* Forgets the oldest event. */
-void index_forget(struct key_index *x);
+void key_index_forget(struct key_index *x);
 
 /*
  * -- disk
