@@ -14,7 +14,7 @@ static const struct controller_row *const rows[] = {
 	&serviceaccount_row,
 };
 
-static void sync(void *ctx, const char *key)
+static void sync_key(void *ctx, const char *key)
 {
 	struct controller *c = ctx;
 	struct work *w = mem_new(struct work);
@@ -44,7 +44,7 @@ static void begin(struct controllers *all, size_t i)
 	all->users[i] = mem_printf("system:serviceaccount:kube-system:%s-controller", c->row->name);
 	c->client.identity = (struct identity){.user = all->users[i]};
 	c->queue = workqueue_new(&(struct workqueue_options){
-		.loop = all->loop, .name = c->row->name, .sync = sync, .ctx = c});
+		.loop = all->loop, .name = c->row->name, .sync = sync_key, .ctx = c});
 	c->row->begin(c);
 }
 

@@ -69,7 +69,7 @@ static void ensure_map(struct work *w)
 	}
 }
 
-static void sync(struct work *w)
+static void sync_namespace(struct work *w)
 {
 	struct controller *c = w->controller;
 	const struct object *ns = informer_get(controller_view(c, "", "namespaces"), "", w->name);
@@ -83,4 +83,4 @@ static void sync(struct work *w)
 	work_end(w);
 }
 
-const struct controller_row serviceaccount_row = {"service-account", begin, sync, NULL};
+const struct controller_row serviceaccount_row = {"service-account", begin, sync_namespace, NULL};
