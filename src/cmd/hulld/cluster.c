@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "api/kube/kube.h"
+#include "cluster/controllers/controllers.h"
 #include "cluster/objects/direct.h"
 #include "engine/system.h"
 #include "ground/base/log.h"
@@ -34,6 +35,8 @@ struct cluster {
 	struct objects *objects;
 	struct client api; /* the API server's own */
 	struct kube *kube;
+	struct informers *informers; /* of every loop in this process */
+	struct controllers *controllers;
 };
 
 char *cluster_wanted(const char *root)
@@ -123,9 +126,21 @@ static int open_api(struct cluster *c, struct err *e)
 	return kube_listen(c->kube, fd, e);
 }
 
+static void start_loops(struct cluster *c)
+{
+	c->informers = informers_new(c->o.loop, &c->api);
+	c->controllers =
+		controllers_new(&(struct controllers_options){.loop = c->o.loop,
+							      .client = &c->api,
+							      .informers = c->informers,
+							      .ca_pem = kube_ca_pem(c->kube)});
+}
+
 static void booted(void *ctx)
 {
 	struct cluster *c = ctx;
+
+	start_loops(c);
 
 	log_info("the Kubernetes API listens on https://%s", c->listen);
 }
@@ -151,6 +166,8 @@ struct cluster *cluster_free(struct cluster *c)
 {
 	if (!c)
 		return NULL;
+	c->informers = informers_free(c->informers);
+	c->controllers = controllers_free(c->controllers);
 	c->kube = kube_free(c->kube);
 	c->objects = objects_free(c->objects);
 	c->keys = keys_close(c->keys);
