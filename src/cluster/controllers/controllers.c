@@ -12,6 +12,8 @@
 
 static const struct controller_row *const rows[] = {
 	&deployment_row,
+	&endpoints_row,
+	&endpointslice_row,
 	&replicaset_row,
 	&replicationcontroller_row,
 	&serviceaccount_row,
