@@ -11,6 +11,9 @@
 #include "ground/base/mem.h"
 
 static const struct controller_row *const rows[] = {
+	&deployment_row,
+	&replicaset_row,
+	&replicationcontroller_row,
 	&serviceaccount_row,
 };
 
@@ -80,4 +83,12 @@ struct controllers *controllers_free(struct controllers *all)
 		free(all);
 	}
 	return NULL;
+}
+
+bool controllers_idle(const struct controllers *all)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (!workqueue_idle(all->list[i].queue))
+			return false;
+	return true;
 }

@@ -43,7 +43,8 @@ struct informer {
 	size_t handlers_n;
 	struct client_watch *watch;
 	struct loop_timer *again;
-	bool synced;
+	bool synced; /* the watch has told all that there is */
+	bool filled; /* that was so once */
 };
 
 struct informers {
@@ -64,8 +65,6 @@ static void bucket_add(struct map *m, const char *key, struct list *link)
 	struct list *bucket;
 
 	list_init(link);
-	if (!key[0])
-		return;
 	bucket = map_get(m, key);
 	if (!bucket) {
 		bucket = mem_new(struct list);
@@ -77,7 +76,7 @@ static void bucket_add(struct map *m, const char *key, struct list *link)
 
 static void bucket_remove(struct map *m, const char *key, struct list *link)
 {
-	struct list *bucket = key[0] ? map_get(m, key) : NULL;
+	struct list *bucket = map_get(m, key);
 
 	list_remove(link);
 	if (bucket && list_empty(bucket))
@@ -87,13 +86,15 @@ static void bucket_remove(struct map *m, const char *key, struct list *link)
 static void index_in(struct informer *i, struct entry *e)
 {
 	bucket_add(&i->owners, e->object->owner_uid, &e->owned);
-	bucket_add(&i->values, i->path ? object_value(e->object, i->path) : "", &e->valued);
+	if (i->path)
+		bucket_add(&i->values, object_value(e->object, i->path), &e->valued);
 }
 
 static void index_out(struct informer *i, struct entry *e)
 {
 	bucket_remove(&i->owners, e->object->owner_uid, &e->owned);
-	bucket_remove(&i->values, i->path ? object_value(e->object, i->path) : "", &e->valued);
+	if (i->path)
+		bucket_remove(&i->values, object_value(e->object, i->path), &e->valued);
 }
 
 void informer_index(struct informer *i, const char *path)
@@ -138,7 +139,12 @@ static void put(struct informer *i, const struct object *o)
 	}
 	e->object = object_ref(o);
 	index_in(i, e);
-	tell(i, o, before);
+	if (before && !text_eq(before->uid, o->uid)) { /* another one of the same name */
+		tell(i, NULL, before);
+		tell(i, o, NULL);
+	} else {
+		tell(i, o, before);
+	}
 	(void)object_unref(before);
 }
 
@@ -174,7 +180,7 @@ static void settle(struct informer *i)
 		if (!e->told)
 			drop(i, key);
 	}
-	i->synced = true;
+	i->synced = i->filled = true;
 	check_synced(i->set);
 }
 
@@ -301,7 +307,7 @@ void informer_on(struct informer *i, informer_changed *fn, void *ctx)
 bool informers_synced(const struct informers *s)
 {
 	for (const struct list *at = s->informers.next; at != &s->informers; at = at->next)
-		if (!container_of(at, const struct informer, link)->synced)
+		if (!container_of(at, const struct informer, link)->filled)
 			return false;
 	return true;
 }
