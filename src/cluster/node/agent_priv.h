@@ -135,10 +135,11 @@ char *pod_resource(const struct json *pod, const struct json *container, const s
  * --------------------------------------------------------------------------------
  */
 
-int volumes_make(struct pod *p, const struct json *pod, struct err *e) must_use;
-void volumes_remove(struct pod *p);
+int pod_volumes_make(struct pod *p, const struct json *pod, struct err *e) must_use;
+void pod_volumes_remove(struct pod *p);
 /* Where a volume lies on the host; the caller's. NULL: the pod has no such volume. */
-char *volume_path(const struct pod *p, const struct json *pod, const char *name, const char *sub);
+char *pod_volume_path(const struct pod *p, const struct json *pod, const char *name,
+		      const char *sub);
 int pod_files(struct pod *p, const struct json *pod, const char *ip, struct err *e) must_use;
 
 /*

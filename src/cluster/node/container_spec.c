@@ -226,7 +226,7 @@ static int set_mounts(struct pod *p, struct json *host, const struct json *pod,
 		const char *name = json_get_text(m, "name"), *sub = json_get_text(m, "subPath");
 		const char *pattern = json_get_text(m, "subPathExpr");
 		auto_free char *expanded = pattern ? pod_expand(pattern, env) : NULL;
-		auto_free char *path = volume_path(p, pod, name, pattern ? expanded : sub);
+		auto_free char *path = pod_volume_path(p, pod, name, pattern ? expanded : sub);
 
 		if (!path)
 			return err_set(e, ERR_INVALID,

@@ -228,14 +228,14 @@ static bool prepare(struct pod *p, const struct json *pod)
 
 	if (!p->sandbox[0] || !engine_sandbox_find(p->agent->user, p->sandbox)) {
 		p->sandbox[0] = '\0';
-		if (volumes_make(p, pod, &e) < 0) {
+		if (pod_volumes_make(p, pod, &e) < 0) {
 			mount_failed(p, &e);
 			return false;
 		}
 		make_sandbox(p, json_get(pod, "spec"));
 		return false;
 	}
-	if (pod_files(p, pod, sandbox_ip(p), &e) < 0 || volumes_make(p, pod, &e) < 0) {
+	if (pod_files(p, pod, sandbox_ip(p), &e) < 0 || pod_volumes_make(p, pod, &e) < 0) {
 		mount_failed(p, &e);
 		return false;
 	}
@@ -391,7 +391,7 @@ static bool clear(struct pod *p)
 		engine_sandbox_remove(p->agent->user, p->sandbox, sandbox_gone, p);
 		return false;
 	}
-	volumes_remove(p);
+	pod_volumes_remove(p);
 	return true;
 }
 

@@ -406,7 +406,7 @@ static int make_one(struct pod *p, const struct json *pod, const struct json *v,
 		       json_get_text(v, "name"));
 }
 
-int volumes_make(struct pod *p, const struct json *pod, struct err *e)
+int pod_volumes_make(struct pod *p, const struct json *pod, struct err *e)
 {
 	const struct json *list = json_get(json_get(pod, "spec"), "volumes");
 	auto_free char *top = mem_printf("%s/pods", p->agent->o.root),
@@ -431,7 +431,8 @@ static const struct json *volume_of(const struct json *pod, const char *name)
 	return NULL;
 }
 
-char *volume_path(const struct pod *p, const struct json *pod, const char *name, const char *sub)
+char *pod_volume_path(const struct pod *p, const struct json *pod, const char *name,
+		      const char *sub)
 {
 	const struct json *v = name ? volume_of(pod, name) : NULL;
 	const char *host = json_get_text(json_get(v, "hostPath"), "path");
@@ -448,7 +449,7 @@ char *volume_path(const struct pod *p, const struct json *pod, const char *name,
 	return path;
 }
 
-void volumes_remove(struct pod *p)
+void pod_volumes_remove(struct pod *p)
 {
 	const char *slash = strrchr(p->dir, '/');
 	auto_free char *top = mem_printf("%s/pods", p->agent->o.root);
