@@ -81,7 +81,7 @@ struct spdy *spdy_free(struct spdy *s)
 	return NULL;
 }
 
-/* -- streams ------------------------------------------------------------------------------------- */
+/* -- streams -- */
 
 static struct stream *find(const struct spdy *s, uint32_t id)
 {
@@ -130,7 +130,7 @@ size_t spdy_streams(const struct spdy *s)
 	return s->n;
 }
 
-/* -- what is sent -------------------------------------------------------------------------------- */
+/* -- what is sent -- */
 
 static void put32(struct strbuf *b, uint32_t v)
 {
@@ -279,14 +279,14 @@ struct str spdy_header_value(const struct spdy_header *h, size_t n, const char *
 	return (struct str){NULL, 0};
 }
 
-/* -- what comes ---------------------------------------------------------------------------------- */
+/* -- what comes -- */
 
 static int protocol_error(struct err *e, const char *what)
 {
 	return err_set(e, ERR_INVALID, "SPDY: %s", what);
 }
 
-/* Puts the block into the event. It is read in any case: compression goes on from one to the next. */
+/* Puts the block into the event. Read in any case: compression goes on from one to the next. */
 static int read_block(struct spdy *s, struct cursor *c, struct spdy_event *ret, struct err *e)
 {
 	size_t n = c->n;
