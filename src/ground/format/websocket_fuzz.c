@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *bytes, size_t n)
 {
 	struct seen a = run(bytes, n, n ? n : 1), b = run(bytes, n, 1);
 
-	assert(a.messages == b.messages && !a.r == !b.r);
-	assert(a.r < 0 || a.data == b.data);
+	assert(a.messages == b.messages); /* of what is broken, more or less was told before */
+	assert(a.r < 0 || b.r < 0 || a.data == b.data);
 	return 0;
 }
