@@ -58,12 +58,19 @@ const char *http_request_method(const struct http_request *r);
 const char *http_request_path(const struct http_request *r); /* percent-decoded, without query */
 const char *http_request_header(const struct http_request *r,
 				const char *name); /* any case; NULL */
+/* The i-th line of a header that comes more than once. */
+const char *http_request_header_at(const struct http_request *r, const char *name, size_t i);
 /* The i-th value of a query parameter, "" when it has none, NULL when absent. */
 const char *http_request_query_at(const struct http_request *r, const char *name, size_t i);
 static inline const char *http_request_query(const struct http_request *r, const char *name)
 {
 	return http_request_query_at(r, name, 0);
 }
+/* The i-th header or query parameter at all; false: there are fewer. */
+bool http_request_each_header(const struct http_request *r, size_t i, const char **ret_name,
+			      const char **ret_value);
+bool http_request_each_query(const struct http_request *r, size_t i, const char **ret_name,
+			     const char **ret_value);
 bool http_request_wants_upgrade(const struct http_request *r); /* Connection: upgrade, Upgrade: x */
 /* The client process of a unix socket connection; false over TCP. */
 bool http_request_peer(const struct http_request *r, struct unix_peer *ret);
@@ -138,5 +145,12 @@ void http_reply_end(struct http_request *r);
 typedef void http_hijacked_fn(void *arg, int fd, struct str early);
 void http_request_hijack(struct http_request *r, const char *content_type,
 			 http_hijacked_fn *hijacked, void *arg);
+
+/*
+ * What a WebSocket server answers to a Sec-WebSocket-Key (RFC 6455 §4.2.2): false when that is not
+ * 16 bytes in base64.
+ */
+#define HTTP_ACCEPT_ROOM 29
+bool http_websocket_accept(const char *key, char ret[HTTP_ACCEPT_ROOM]);
 
 void http_request_drop(struct http_request *r);

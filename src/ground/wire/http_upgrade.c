@@ -16,12 +16,14 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include "ground/base/log.h"
 #include "ground/base/own.h"
+#include "ground/format/base64.h"
 #include "ground/wire/http_priv.h"
 
 #define UPGRADE_MAGIC 0x48745570u
@@ -229,4 +231,22 @@ int http_upgrade_begin(struct http_request *r, struct list *upgrades, const stru
 	/* What the library had decrypted already would not make the socket readable. */
 	carry_both(u, 0);
 	return pair[1];
+}
+
+bool http_websocket_accept(const char *key, char ret[HTTP_ACCEPT_ROOM])
+{
+	auto_strbuf struct strbuf bytes = {0};
+	auto_strbuf struct strbuf text = {0};
+	unsigned char sum[20];
+
+	if (!key || base64_decode(str_of(key), &bytes, NULL) < 0 || bytes.n != 16)
+		return false;
+	strbuf_printf(&text, "%s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key);
+	if (gnutls_hash_fast(GNUTLS_DIG_SHA1, text.p, text.n, sum) < 0)
+		return false;
+	strbuf_clear(&text);
+	base64_encode((struct str){(const char *)sum, sizeof(sum)}, &text);
+	assert(text.n == HTTP_ACCEPT_ROOM - 1);
+	memcpy(ret, strbuf_text(&text), HTTP_ACCEPT_ROOM);
+	return true;
 }

@@ -335,12 +335,25 @@ static void not_asked_for(void **state)
 	assert_int_equal(r.fd, -1);
 }
 
+/* The example of RFC 6455 §1.3. */
+static void accepts(void **state)
+{
+	char text[HTTP_ACCEPT_ROOM];
+
+	(void)state;
+	assert_true(http_websocket_accept("dGhlIHNhbXBsZSBub25jZQ==", text));
+	assert_string_equal(text, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+	assert_false(http_websocket_accept("dGhlIHNhbXBsZSBub25j", text));
+	assert_false(http_websocket_accept("?", text));
+	assert_false(http_websocket_accept(NULL, text));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(echoes),	 cmocka_unit_test(caller_closes),
 		cmocka_unit_test(client_goes),	 cmocka_unit_test(server_goes),
-		cmocka_unit_test(not_asked_for),
+		cmocka_unit_test(not_asked_for), cmocka_unit_test(accepts),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);
