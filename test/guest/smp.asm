@@ -111,6 +111,8 @@ long_mode:
 	je .map
 	cmp eax, 4
 	je .halted
+	cmp eax, 5
+	je .kicked
 	jmp .wait
 .count:	call count
 	lock inc qword [DONE]
@@ -119,6 +121,11 @@ long_mode:
 	hlt
 	jmp .wait
 .map:	mov rax, [VICTIM]
+	lock inc qword [DONE]
+	jmp .wait
+.kicked: cli			; the kick came long before: this HLT ends at once
+	hlt
+	sti
 	lock inc qword [DONE]
 	jmp .wait
 .halted: cli
@@ -343,6 +350,18 @@ first:
 	mov qword [0x703c], 0
 	lock add qword [0x703c], 5
 	SAY [0x703c]
+	; a kick waits for the HLT that it ends, interrupts off, as paravirtual spinlocks use it
+	xor r12d, r12d
+.kick:	mov eax, 5
+	mov ecx, r12d
+	vmcall
+	inc r12d
+	cmp r12d, ebx
+	jb .kick
+	jmp .kicks		; no interrupt, but a boundary to look for one at
+.kicks:	hlt
+	OTHERS 5
+	SAY [DONE]
 	OTHERS 4
 	ICR 0, 0xc404c		; halted for good: nobody comes
 	SAY [GOT + 96]

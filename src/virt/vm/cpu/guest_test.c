@@ -184,19 +184,19 @@ static void smp(unsigned cpus, const char *want)
 static void test_smp_1(void **state)
 {
 	(void)state;
-	smp(1, "1 4e20 ea60 \n0 0 1 2 \n1 0 1 0 5746 \n1 1 0 1 \n800 0 5 0 0 \nZ\n");
+	smp(1, "1 4e20 ea60 \n0 0 1 2 \n1 0 1 0 5746 \n1 1 0 1 \n800 0 5 0 0 0 \nZ\n");
 }
 
 static void test_smp_2(void **state)
 {
 	(void)state;
-	smp(2, "2 9c40 1d4c0 \n1 1 2 2 \n2 0 1 0 5746 \n1 1 0 1 \n800 800 5 0 1 \nZ\n");
+	smp(2, "2 9c40 1d4c0 \n1 1 2 2 \n2 0 1 0 5746 \n1 1 0 1 \n800 800 5 1 0 1 \nZ\n");
 }
 
 static void test_smp_4(void **state)
 {
 	(void)state;
-	smp(4, "4 13880 3a980 \n3 3 4 2 \n2 0 1 0 5746 \n1 1 0 1 \n800 1800 5 0 3 \nZ\n");
+	smp(4, "4 13880 3a980 \n3 3 4 2 \n2 0 1 0 5746 \n1 1 0 1 \n800 1800 5 3 0 3 \nZ\n");
 }
 
 /* A message from a device wakes a vCPU that halts; its handler says so and halts for good. */
