@@ -116,7 +116,7 @@ static OP(dead)
 
 static bool is_dead(const struct trace *t)
 {
-	return __atomic_load_n(&t->op[0].run, __ATOMIC_RELAXED) == op_dead;
+	return op_handler(t->op) == op_dead;
 }
 
 static void unhash(struct code *k, const struct trace *t)
