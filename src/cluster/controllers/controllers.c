@@ -20,9 +20,11 @@ static const struct controller_row *const rows[] = {
 	&endpointslice_row,
 	&gc_row,
 	&namespace_row,
+	&podgc_row,
 	&replicaset_row,
 	&replicationcontroller_row,
 	&serviceaccount_row,
+	&statefulset_row,
 };
 /* clang-format on */
 
