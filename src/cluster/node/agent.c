@@ -11,6 +11,7 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
+#include "ground/wire/http_client.h"
 #include "ground/wire/loop.h"
 
 #define BEAT_MS 10000
@@ -126,6 +127,10 @@ int node_agent_new(const struct node_agent_options *o, struct node_agent **ret, 
 	informer_on(a->pods, pod_changed, a);
 	informer_on(a->config_maps, source_changed, a);
 	informer_on(a->secrets, source_changed, a);
+	if (http_client_new(o->loop, "kube-probe/1.33", &a->http, e) < 0) {
+		(void)node_agent_free(a);
+		return -(int)e->kind;
+	}
 	a->beat = loop_timer_new(o->loop, node_beat, a);
 	loop_timer_set(a->beat, BEAT_MS, BEAT_MS);
 	if (listen(a, e) < 0) {
@@ -145,6 +150,7 @@ struct node_agent *node_agent_free(struct node_agent *a)
 	stream_cancel(a->events);
 	a->beat = loop_timer_free(a->beat);
 	pod_forget_all(a);
+	a->http = http_client_free(a->http);
 	a->queue = workqueue_free(a->queue);
 	free(a->node_name);
 	free(a->identity);

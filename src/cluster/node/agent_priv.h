@@ -31,8 +31,9 @@ struct node_agent {
 	char *node_name, *identity;
 	struct workqueue *queue;
 	struct informer *pods, *config_maps, *secrets, *services;
-	struct map known;     /* "ns/name" -> struct pod * */
-	struct list sessions; /* of exec and attach, whose end somebody waits for */
+	struct map known;	  /* "ns/name" -> struct pod * */
+	struct http_client *http; /* of probes */
+	struct list sessions;	  /* of exec and attach, whose end somebody waits for */
 	struct stream *events;
 	struct loop_timer *beat;
 	bool registered;
@@ -62,6 +63,7 @@ struct pod_container {
 	struct json *last_state; /* of the incarnation before: {"terminated": ...}; NULL */
 	bool ready, started;	 /* what probes say */
 	struct list probes;
+	bool probing; /* they were begun for the present incarnation */
 };
 
 struct pod {
@@ -108,6 +110,12 @@ bool container_ended(const struct pod_container *c); /* its present incarnation 
 bool container_done(const struct pod_container *c, const char *policy); /* and will not run again */
 void container_wait(struct pod_container *c, const char *reason, const char *message);
 void container_clear(struct pod_container *c);
+
+/* -- probe.c ----------------------------------------------------------------------------------- */
+
+/* Begins to ask; until the first answers a container is as its probes' kinds say. */
+void probes_begin(struct pod_container *c, const struct json *spec);
+void probes_end(struct pod_container *c);
 
 /* -- container_spec.c, pod_env.c --------------------------------------------------------------- */
 

@@ -80,8 +80,11 @@ void container_look(struct pod_container *c)
 	c->finished_ns = v->finished_ns;
 	free(c->image_id);
 	c->image_id = mem_dup_text(v->image_id);
-	if (!container_runs(c))
-		c->started = c->ready = false;
+	if (!container_runs(c)) {
+		if (!c->busy)
+			c->started = c->ready = false;
+		probes_end(c);
+	}
 }
 
 /* -- found again ------------------------------------------------------------------------------- */
@@ -112,7 +115,7 @@ static void adopt_one(struct pod *p, const struct container_view *v)
 		memcpy(c->last_id, c->id, sizeof(c->last_id));
 	(void)snprintf(c->id, sizeof(c->id), "%s", v->id);
 	c->attempt = (int)n;
-	c->started = true; /* it ran before us: probes go on from there */
+	c->started = c->ready = true; /* it ran before us: probes go on from there */
 }
 
 void container_adopt(struct pod *p)
@@ -160,6 +163,7 @@ static void started(void *ctx, bool unchanged, const struct err *e)
 	} else {
 		container_clear(c);
 		c->started = c->ready = true;
+		c->probing = false;
 		node_event(c->pod, "Normal", "Started", c->name, "Started container %s", c->name);
 	}
 	pod_again(c->pod);
@@ -334,7 +338,7 @@ static void retire(struct pod_container *c)
 			      NULL);
 	memcpy(c->last_id, c->id, sizeof(c->last_id));
 	c->id[0] = '\0';
-	c->exists = false;
+	c->exists = c->wanted_stop = false;
 	c->attempt++;
 	back_off(c);
 }
@@ -362,6 +366,8 @@ static bool must_wait(struct pod_container *c)
 
 void container_advance(struct pod_container *c, const struct json *spec)
 {
+	if (spec && container_runs(c) && !c->probing && !c->wanted_stop)
+		probes_begin(c, spec);
 	if (!spec || c->busy || container_runs(c))
 		return;
 	if (container_ended(c))

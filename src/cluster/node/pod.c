@@ -110,6 +110,7 @@ static void pod_free(struct pod *p)
 		struct pod_container *c = &p->containers[i];
 
 		container_clear(c);
+		probes_end(c);
 		free(c->name);
 		free(c->image_id);
 		(void)json_free(c->last_state);
