@@ -18,8 +18,8 @@
  *	network_pods_configure(h, &(struct network_pods_options){.range4 = "10.244.0.0/24",
  *			       .cluster = (const char *[]){"10.244.0.0/16", "10.96.0.0/16", NULL},
  *			       .services = (const char *[]){"10.96.0.0/16", NULL}}, e);
- *	network_pod_attach(h, &ns, &(struct network_pod_join){.sandbox = id, .name = "default/web-0",
- *			   .ports = ports, .ports_n = 1}, &pod, e);
+ *	network_pod_attach(h, &ns, &(struct network_pod_join){.sandbox = id,
+ *			   .name = "default/web-0", .ports = ports, .ports_n = 1}, &pod, e);
  *	status_ip = network_endpoint_info(pod)->ipv4;
  *	store(network_endpoint_encode(pod));
  */
@@ -68,7 +68,8 @@ struct network_pod_join {
 int network_pod_attach(struct network_host *h, const struct network_ns *ns,
 		       const struct network_pod_join *join, struct network_endpoint **ret,
 		       struct err *e) must_use;
-/* Takes the interface (whatever lives of the namespace), the ports and the address; frees `pod`. */
+/* Takes the way to it, its ports and its address; the interface goes with its namespace, which the
+ * caller lets go of. Frees `pod` in any case. */
 int network_pod_detach(struct network_host *h, struct network_endpoint *pod,
 		       struct err *e) must_use;
 /* The pod of a sandbox that still runs, from what network_endpoint_encode() gave. */
