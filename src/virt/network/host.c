@@ -90,6 +90,7 @@ struct network_host *network_host_free(struct network_host *h)
 	h->names = names_free(h->names);
 	rules_unwatch(h);
 	h->services = services_free(h->services);
+	h->zone = zone_told_free(h->zone);
 	list_each (&h->endpoints, struct network_endpoint, link, ep)
 		endpoint_free(ep);
 	list_each (&h->networks, struct network, link, n)
@@ -117,6 +118,7 @@ int network_host_clear(struct network_host *h, struct err *e)
 	rules_unwatch(h);
 	if (h->names)
 		names_stop(h->names);
+	h->zone = zone_told_free(h->zone);
 	list_each (&h->endpoints, struct network_endpoint, link, ep)
 		endpoint_free(ep);
 	list_each (&h->networks, struct network, link, n) {

@@ -11,15 +11,17 @@
 #include "ground/base/ip.h"
 #include "ground/base/list.h"
 #include "ground/base/map.h"
+#include "ground/format/dns.h"
 #include "ground/linux/netlink.h"
 #include "ground/linux/nftables.h"
 #include "virt/network/network.h"
 
 enum network_driver { DRIVER_BRIDGE, DRIVER_HOST, DRIVER_NONE, DRIVER_PODS };
 
-struct names;	 /* the client end of hull-net */
-struct pods;	 /* what pod.c knows of this node's pods */
-struct services; /* what is served at cluster addresses */
+struct names;	  /* the client end of hull-net */
+struct pods;	  /* what pod.c knows of this node's pods */
+struct services;  /* what is served at cluster addresses */
+struct zone_told; /* the cluster's names, as hull-net is told */
 
 struct network_host {
 	char *root, *run;
@@ -44,6 +46,7 @@ struct network_host {
 	struct names *names;	   /* NULL: no hull-net */
 	struct pods *pods;	   /* NULL: none were configured */
 	struct services *services; /* NULL: there were none yet */
+	struct zone_told *zone;	   /* NULL: none is served */
 	struct loop_watch *nft_watch;
 	struct loop_timer *nft_settle;
 	int nft_events;
@@ -151,6 +154,9 @@ int publish_reserve(struct network_endpoint *ep, const struct network_port *port
 /* Binds again what was resolved before (after a loss of hull-net or of the host). */
 /* A listening (TCP) or bound (UDP) socket on a free port of every IPv4 address. */
 int publish_door(enum network_proto proto, int *ret_fd, uint16_t *ret_port, struct err *e) must_use;
+/* The same at one address and port. */
+int publish_bind(enum network_proto proto, const struct ip *at, uint16_t port, int *ret_fd,
+		 struct err *e) must_use;
 int publish_rebind(struct network_endpoint *ep, struct published *p, struct err *e) must_use;
 void publish_release(struct network_endpoint *ep);
 
@@ -195,7 +201,23 @@ struct services *services_free(struct services *s);
 /* Everything anew into maps that may hold anything. */
 int services_lay(struct network_host *h, struct err *e) must_use;
 
+/* ---- zone.c ---- */
+
+struct zone_told *zone_told_free(struct zone_told *z);
+int zone_lay(struct network_host *h, struct err *e) must_use; /* its addresses are this host's */
+/* What names.c says: hull-net said what it has; it was lost; it has read what it was told. */
+void zone_catch_up(struct network_host *h);
+void zone_lost(struct network_host *h);
+void zone_read(struct network_host *h);
+bool zone_is_id(const char *id); /* of what hull-net has: the zone's */
+
 /* ---- names.c: told as data, see tell.h ---- */
+
+/* False: hull-net is lost, and will be caught up with. `message` is taken. */
+bool names_send(struct network_host *h, struct json *message, const int *fds, size_t fds_n);
+bool names_send_bytes(struct network_host *h, const void *bytes, size_t n);
+bool names_ready(const struct network_host *h);		      /* it said what it has */
+bool names_has(const struct network_host *h, const char *id); /* it said that it has this */
 
 int names_open(struct network_host *h, const char *program, struct err *e) must_use;
 struct names *names_free(struct names *t);

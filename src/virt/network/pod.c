@@ -227,6 +227,8 @@ int pods_lay(struct network_host *h, struct err *e)
 	r = lay_link(h, e);
 	if (r == 0)
 		r = pod_rules_lay(h, e);
+	if (r == 0)
+		r = zone_lay(h, e);
 	return r < 0 ? err_wrap(e, "laying the network of pods") : 0;
 }
 
