@@ -31,6 +31,8 @@
 #define HEALTHY_NS	 (10LL * 1000000000) /* ran this long: the next failure is a first one */
 #define ERROR_MARK	 "hulld error: "
 #define LOG_MODE	 0640
+#define KUBE_LISTEN	 "127.0.0.1:6443"
+#define SMALL_FILE_MAX	 65536
 
 static void wait_ms(int ms)
 {
@@ -184,15 +186,67 @@ int daemon_ensure(const struct context *c, struct err *e)
 		       why ? ": " : "", why ? why : "", c->root);
 }
 
+/* -- the cluster ------------------------------------------------------------------------------ */
+
+static char *read_small(const char *path)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	auto_free char *text = mem_new_bytes(1, SMALL_FILE_MAX + 1);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, SMALL_FILE_MAX);
+
+	return n <= 0 ? NULL : take(text);
+}
+
+/* Writes down where the API shall listen. 1: it is the same as before. */
+static int want_cluster(const struct context *c, const char *listen, struct err *e)
+{
+	auto_free char *folder = mem_printf("%s/kube", c->root);
+	auto_free char *path = mem_printf("%s/listen", folder), *before = read_small(path);
+	auto_close int fd = -1;
+
+	if (before && (!listen || text_eq(before, listen)))
+		return 1;
+	if (!listen)
+		listen = KUBE_LISTEN;
+	if (make_dirs(c->root, e) < 0 || (mkdir(folder, 0700) < 0 && errno != EEXIST))
+		return err_sys(e, "cannot make '%s'", folder);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, listen, strlen(listen)) != (ssize_t)strlen(listen))
+		return err_sys(e, "cannot write '%s'", path);
+	return 0;
+}
+
 int daemon_up(const struct context *c, void *options, int argc, char **argv, struct err *e)
 {
-	int r = daemon_ensure(c, e);
+	const struct daemon_up_options *o = options;
+	struct daemon_down_options keep = {.keep = true};
+	int r = want_cluster(c, o->listen, e);
 
 	if (r < 0)
 		return r;
-	printf("hulld is up. To use the stock docker client with it:\n"
-	       "  export DOCKER_HOST=unix://%s\n",
-	       c->socket);
+	if (r == 0 && daemon_answers(c) && daemon_down(c, &keep, 0, NULL, e) < 0)
+		return err_wrap(e, "cannot start hulld anew with a cluster");
+	r = daemon_ensure(c, e);
+	if (r < 0)
+		return r;
+	printf("hulld is up. To use the stock clients with it:\n"
+	       "  export DOCKER_HOST=unix://%s\n"
+	       "  export KUBECONFIG=%s/kube/kubeconfig\n",
+	       c->socket, c->root);
+	return 0;
+}
+
+int daemon_kubeconfig(const struct context *c, void *options, int argc, char **argv, struct err *e)
+{
+	auto_free char *path = mem_printf("%s/kube/kubeconfig", c->root);
+	auto_free char *text = read_small(path);
+
+	if (!text && errno == EACCES)
+		return err_sys(e, "cannot read '%s'", path);
+	if (!text)
+		return err_set(e, ERR_NOT_FOUND,
+			       "there is no cluster at '%s' yet; start one with: hull up", c->root);
+	printf("%s", text);
 	return 0;
 }
 

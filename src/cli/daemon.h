@@ -13,10 +13,15 @@ int daemon_ensure(const struct context *c, struct err *e) must_use;
 /* Whether somebody answers at the socket. */
 bool daemon_answers(const struct context *c);
 
+struct daemon_up_options {
+	const char *listen; /* where the Kubernetes API listens; NULL: as before, or the usual */
+};
+
 struct daemon_down_options {
 	bool keep; /* leave the containers running */
 };
 
+int daemon_kubeconfig(const struct context *c, void *options, int argc, char **argv, struct err *e);
 int daemon_up(const struct context *c, void *options, int argc, char **argv, struct err *e);
 int daemon_down(const struct context *c, void *options, int argc, char **argv, struct err *e);
 int daemon_status(const struct context *c, void *options, int argc, char **argv, struct err *e);

@@ -118,6 +118,10 @@ static const struct option_row images_rows[] = {
 static const struct option_row rmi_rows[] = {
 	I('f', "force", OPTION_FLAG, force, NULL, "even when containers use it"),
 };
+static const struct option_row up_rows[] = {
+	{0, "listen", OPTION_TEXT, offsetof(struct daemon_up_options, listen), "ADDRESS:PORT",
+	 "where the Kubernetes API listens (127.0.0.1:6443)"},
+};
 static const struct option_row down_rows[] = {
 	{0, "keep", OPTION_FLAG, offsetof(struct daemon_down_options, keep), NULL,
 	 "leave the containers running"},
@@ -157,6 +161,7 @@ TABLE(save, image_options);
 TABLE(import, image_options);
 TABLE(images, image_options);
 TABLE(rmi, image_options);
+TABLE(up, daemon_up_options);
 TABLE(down, daemon_down_options);
 TABLE(copy, copy_options);
 
@@ -212,7 +217,10 @@ static const struct verb verbs[] = {
 	{"rmi", "IMAGE...", "remove images", &rmi_table, false, 1, -1, image_remove_verb},
 	{"vm", "VERB ...", "virtual machines; hull vm lists its verbs", NULL, true, 0, -1, NULL,
 	 false, NULL, vm_verbs},
-	{"up", "", "start the daemon and keep it alive", NULL, false, 0, 0, daemon_up},
+	{"up", "", "start the daemon with a cluster, and keep it alive", &up_table, false, 0, 0,
+	 daemon_up},
+	{"kubeconfig", "", "print what kubectl needs to reach the cluster", NULL, false, 0, 0,
+	 daemon_kubeconfig},
 	{"down", "", "stop every container and the daemon", &down_table, false, 0, 0, daemon_down},
 	{"status", "", "say whether the daemon runs and what it holds", NULL, false, 0, 0,
 	 daemon_status},

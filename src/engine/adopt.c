@@ -444,6 +444,7 @@ int adopt_all(struct engine *g, struct err *e)
 		else
 			strange_endpoint(g, w->id);
 	}
+	record_each(g->records, "sandbox", sandbox_adopt, g);
 	if (network_reconcile(g->net, &warn) < 0)
 		log_error("the networks are not all as they should be: %s", warn.text);
 	loop_defer(g->loop, finish_recovery, g);

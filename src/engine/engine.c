@@ -260,6 +260,9 @@ struct engine *engine_free(struct engine *g)
 	map_done(&g->workloads);
 	map_done(&g->execs);
 	map_done(&g->unreadable);
+	map_each (&g->sandboxes, it)
+		sandbox_free(it->value);
+	map_done(&g->sandboxes);
 	for (int i = 0; i < OWNERS; i++)
 		map_done(&g->users[i].names);
 	if (g->net)

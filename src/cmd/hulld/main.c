@@ -15,6 +15,7 @@
 #include <sys/un.h>
 
 #include "api/docker/docker.h"
+#include "cluster.h"
 #include "engine/engine.h"
 #include "engine/system.h"
 #include "ground/base/log.h"
@@ -26,7 +27,7 @@
 #include "ground/wire/unix.h"
 
 struct args {
-	const char *root, *run, *log_level, *log_format, *group, *libexec;
+	const char *root, *run, *log_level, *log_format, *group, *libexec, *kube_listen;
 	char **pools, **insecure, **mirrors, **dns, **hosts;
 	bool version, help, debug;
 };
@@ -50,6 +51,8 @@ static const struct option_row rows[] = {
 	 "name server of containers"},
 	{'G', "group", OPTION_TEXT, offsetof(struct args, group), "GID",
 	 "numeric group that may use the socket"},
+	{0, "kube-listen", OPTION_TEXT, offsetof(struct args, kube_listen), "ADDRESS:PORT",
+	 "serve the Kubernetes API there; usually said by hull up"},
 	{0, "libexec", OPTION_TEXT, offsetof(struct args, libexec), "DIR",
 	 "where hull-keeper and its kind lie"},
 	{'v', "version", OPTION_FLAG, offsetof(struct args, version), NULL, "say the version"},
@@ -60,6 +63,7 @@ struct hulld {
 	struct loop *loop;
 	struct engine *engine;
 	struct docker *docker;
+	struct cluster *cluster;
 	struct loop_signal *term, *interrupt, *quit;
 	struct args args;
 	int exit_code;
@@ -149,12 +153,26 @@ static int serve(struct hulld *d, struct err *e)
 	return docker_listen(d->docker, fd, e);
 }
 
+/* A cluster is served where `hull up` asked for one. */
+static int serve_cluster(struct hulld *d, struct err *e)
+{
+	auto_free char *wanted = d->args.kube_listen ? mem_dup_text(d->args.kube_listen)
+						     : cluster_wanted(d->args.root);
+	struct cluster_options o = {.loop = d->loop,
+				    .engine = d->engine,
+				    .root = d->args.root,
+				    .run = d->args.run,
+				    .listen = wanted};
+
+	return wanted ? cluster_new(&o, &d->cluster, e) : 0;
+}
+
 static void engine_ready(void *ctx, const struct err *e)
 {
 	struct hulld *d = ctx;
 	struct err own = {0};
 
-	if (e || serve(d, &own) < 0) {
+	if (e || serve_cluster(d, &own) < 0 || serve(d, &own) < 0) {
 		log_error("cannot serve: %s", e ? e->text : own.text);
 		d->exit_code = 1;
 		loop_stop(d->loop);
@@ -258,6 +276,7 @@ int main(int argc, char **argv)
 		d.exit_code = 1;
 	}
 	d.docker = d.docker ? docker_free(d.docker) : NULL;
+	d.cluster = cluster_free(d.cluster);
 	d.engine = engine_free(d.engine);
 	options_free(rows, array_len(rows), &d.args);
 	return d.exit_code;

@@ -53,8 +53,8 @@ struct key_value {
 
 /* Copies key and bytes. index: what keys_options.index would make of it, NULL: not made yet. */
 struct key_value *key_value_new(const char *key, struct str bytes, void *index, int64_t expires_ns);
-struct key_value *key_value_ref(const struct key_value *v);
-struct key_value *key_value_unref(const struct key_value *v); /* NULL allowed; returns NULL */
+const struct key_value *key_value_ref(const struct key_value *v);
+const struct key_value *key_value_unref(const struct key_value *v); /* NULL allowed; returns NULL */
 
 struct keys_options {
 	struct loop *loop;
@@ -109,6 +109,11 @@ uint64_t keys_revision(const struct keys *k);
 void keys_fresh(struct keys *k, uint64_t at_least, keys_done *done, void *ctx);
 
 const struct key_value *keys_get(const struct keys *k, const char *key); /* borrowed; NULL */
+/*
+ * The newest version, one that is on its way counted in: what the next write builds on. Its
+ * revision is that of the put, and it must not be shown to anybody before it is committed.
+ */
+const struct key_value *keys_newest(const struct keys *k, const char *key);
 
 /*
  * Every key that begins with prefix, in order, as of `revision` (0: now), behind the key `after`

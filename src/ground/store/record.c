@@ -15,7 +15,6 @@
 #include <assert.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +23,7 @@
 #include "ground/base/map.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/store/database.h"
 #include "ground/wire/loop.h"
 
 #define RECORDS_MAGIC  0x52454353u
@@ -55,9 +55,8 @@ struct batch {
 struct records {
 	uint32_t magic;
 	struct loop *loop;
-	char *path;
 	struct map kinds; /* kind -> struct map * of key -> struct value * */
-	sqlite3 *db;
+	struct database file;
 	sqlite3_stmt *put, *remove;
 	pthread_t writer;
 	bool writer_runs;
@@ -100,112 +99,21 @@ static struct map *kind_map(struct records *r, const char *kind)
 	return m;
 }
 
-static int db_error(struct records *r, struct err *e, const char *doing)
-{
-	int code = sqlite3_extended_errcode(r->db);
-	enum err_kind kind = ERR_SYSTEM;
-
-	if ((code & 0xff) == SQLITE_FULL)
-		kind = ERR_EXHAUSTED;
-	else if ((code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB)
-		kind = ERR_INVALID;
-	else if ((code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED)
-		kind = ERR_BUSY;
-	if (kind == ERR_EXHAUSTED)
-		return err_set(e, kind, "%s '%s': the disk is full; free some space there", doing,
-			       r->path);
-	if (kind == ERR_INVALID)
-		return err_set(
-			e, kind,
-			"%s '%s': the file is damaged (%s); restore it from a backup, or move it "
-			"away to begin with an empty state",
-			doing, r->path, sqlite3_errmsg(r->db));
-	return err_set(e, kind, "%s '%s': %s", doing, r->path, sqlite3_errmsg(r->db));
-}
-
-static int db_run(struct records *r, const char *sql, const char *doing, struct err *e)
-{
-	if (sqlite3_exec(r->db, sql, NULL, NULL, NULL) != SQLITE_OK)
-		return db_error(r, e, doing);
-	return 0;
-}
-
-/* The single number or text of a pragma or count. */
-static int db_ask(struct records *r, const char *sql, int64_t *ret, char **ret_text, struct err *e)
-{
-	sqlite3_stmt *s = NULL;
-	int got;
-
-	if (sqlite3_prepare_v2(r->db, sql, -1, &s, NULL) != SQLITE_OK)
-		return db_error(r, e, "cannot read");
-	got = sqlite3_step(s);
-	if (got != SQLITE_ROW) {
-		(void)sqlite3_finalize(s);
-		return db_error(r, e, "cannot read");
-	}
-	if (ret)
-		*ret = sqlite3_column_int64(s, 0);
-	if (ret_text)
-		*ret_text = mem_dup_text((const char *)sqlite3_column_text(s, 0));
-	(void)sqlite3_finalize(s);
-	return 0;
-}
-
-static int check_integrity(struct records *r, struct err *e)
-{
-	auto_free char *verdict = NULL;
-	int bad = db_ask(r, "PRAGMA integrity_check(1)", NULL, &verdict, e);
-
-	if (bad < 0)
-		return bad;
-	if (!text_eq(verdict, "ok"))
-		return err_set(
-			e, ERR_INVALID,
-			"cannot open '%s': the file is damaged (%s); restore it from a backup, or "
-			"move it away to begin with an empty state",
-			r->path, verdict);
-	return 0;
-}
-
-static int check_schema(struct records *r, struct err *e)
-{
-	int64_t version = 0, application = 0;
-	int bad = db_ask(r, "PRAGMA user_version", &version, NULL, e);
-
-	if (bad >= 0)
-		bad = db_ask(r, "PRAGMA application_id", &application, NULL, e);
-	if (bad < 0)
-		return bad;
-	if (application && application != APPLICATION_ID)
-		return err_set(e, ERR_INVALID,
-			       "cannot open '%s': it is a database of another program", r->path);
-	if (version > RECORD_SCHEMA)
-		return err_set(
-			e, ERR_UNSUPPORTED,
-			"cannot open '%s': a newer release wrote it (schema %lld, this one knows "
-			"%d); use that release",
-			r->path, (long long)version, RECORD_SCHEMA);
-	if (version == RECORD_SCHEMA)
-		return 0;
-	return db_run(
-		r,
-		"BEGIN IMMEDIATE;"
-		"CREATE TABLE record(kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,"
-		" PRIMARY KEY(kind, key)) WITHOUT ROWID;"
-		"PRAGMA application_id=1215655020;"
-		"PRAGMA user_version=1;"
-		"COMMIT",
-		"cannot make the tables of", e);
-}
+static const struct database_schema schema = {
+	.application = APPLICATION_ID,
+	.version = RECORD_SCHEMA,
+	.create = "CREATE TABLE record(kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL,"
+		  " PRIMARY KEY(kind, key)) WITHOUT ROWID",
+};
 
 static int load(struct records *r, struct err *e)
 {
 	sqlite3_stmt *s = NULL;
 	int step;
 
-	if (sqlite3_prepare_v2(r->db, "SELECT kind, key, value FROM record", -1, &s, NULL) !=
+	if (sqlite3_prepare_v2(r->file.db, "SELECT kind, key, value FROM record", -1, &s, NULL) !=
 	    SQLITE_OK)
-		return db_error(r, e, "cannot read");
+		return database_error(&r->file, e, "cannot read");
 	while ((step = sqlite3_step(s)) == SQLITE_ROW) {
 		const char *kind = (const char *)sqlite3_column_text(s, 0);
 		const char *key = (const char *)sqlite3_column_text(s, 1);
@@ -215,19 +123,19 @@ static int load(struct records *r, struct err *e)
 		free(map_put(kind_map(r, kind), key, value_of(p, (size_t)n)));
 	}
 	(void)sqlite3_finalize(s);
-	return step == SQLITE_DONE ? 0 : db_error(r, e, "cannot read");
+	return step == SQLITE_DONE ? 0 : database_error(&r->file, e, "cannot read");
 }
 
 static int prepare(struct records *r, struct err *e)
 {
-	if (sqlite3_prepare_v3(r->db,
-			       "INSERT OR REPLACE INTO record(kind, key, value) VALUES(?,?,?)", -1,
-			       SQLITE_PREPARE_PERSISTENT, &r->put, NULL) != SQLITE_OK)
-		return db_error(r, e, "cannot use");
-	if (sqlite3_prepare_v3(r->db, "DELETE FROM record WHERE kind = ? AND key = ?", -1,
-			       SQLITE_PREPARE_PERSISTENT, &r->remove, NULL) != SQLITE_OK)
-		return db_error(r, e, "cannot use");
-	return 0;
+	int bad = database_prepare(&r->file,
+				   "INSERT OR REPLACE INTO record(kind, key, value) VALUES(?,?,?)",
+				   &r->put, e);
+
+	if (bad < 0)
+		return bad;
+	return database_prepare(&r->file, "DELETE FROM record WHERE kind = ? AND key = ?",
+				&r->remove, e);
 }
 
 /* -- the writer's side ------------------------------------------------------------------------ */
@@ -235,7 +143,6 @@ static int prepare(struct records *r, struct err *e)
 static int apply_to_disk(struct records *r, const struct write *w, struct err *e)
 {
 	sqlite3_stmt *s = w->what == WRITE_PUT ? r->put : r->remove;
-	int step;
 
 	if (w->what == WRITE_BARRIER)
 		return 0;
@@ -243,16 +150,7 @@ static int apply_to_disk(struct records *r, const struct write *w, struct err *e
 	(void)sqlite3_bind_text(s, 2, w->key, -1, SQLITE_STATIC);
 	if (w->what == WRITE_PUT)
 		(void)sqlite3_bind_blob64(s, 3, w->value->p, w->value->n, SQLITE_STATIC);
-	step = sqlite3_step(s);
-	if (step != SQLITE_DONE) {
-		int bad = db_error(r, e, "cannot write to");
-
-		(void)sqlite3_reset(s);
-		return bad;
-	}
-	(void)sqlite3_reset(s);
-	(void)sqlite3_clear_bindings(s);
-	return 0;
+	return database_step(&r->file, s, e);
 }
 
 static int commit(struct records *r, const struct write *first, struct err *e)
@@ -264,15 +162,15 @@ static int commit(struct records *r, const struct write *first, struct err *e)
 		empty = empty && w->what == WRITE_BARRIER;
 	if (empty)
 		return 0;
-	bad = db_run(r, "BEGIN IMMEDIATE", "cannot write to", e);
+	bad = database_run(&r->file, "BEGIN IMMEDIATE", "cannot write to", e);
 	if (bad < 0)
 		return bad;
 	for (const struct write *w = first; w && bad >= 0; w = w->next)
 		bad = apply_to_disk(r, w, e);
 	if (bad >= 0)
-		bad = db_run(r, "COMMIT", "cannot write to", e);
-	if (bad < 0 && !sqlite3_get_autocommit(r->db))
-		(void)sqlite3_exec(r->db, "ROLLBACK", NULL, NULL, NULL);
+		bad = database_run(&r->file, "COMMIT", "cannot write to", e);
+	if (bad < 0 && !sqlite3_get_autocommit(r->file.db))
+		(void)sqlite3_exec(r->file.db, "ROLLBACK", NULL, NULL, NULL);
 	return bad;
 }
 
@@ -374,7 +272,7 @@ static int start_writer(struct records *r, struct err *e)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (bad)
 		return err_set(e, ERR_SYSTEM, "cannot start the thread that writes '%s': %s",
-			       r->path, strerror(bad));
+			       r->file.path, strerror(bad));
 	r->writer_runs = true;
 	return 0;
 }
@@ -391,23 +289,10 @@ static void enqueue(struct records *r, struct write *w)
 
 /* -- the door --------------------------------------------------------------------------------- */
 
-static int open_file(struct records *r, struct err *e)
+static int open_file(struct records *r, const char *path, struct err *e)
 {
-	int bad;
+	int bad = database_open(&r->file, path, &schema, e);
 
-	if (sqlite3_open_v2(r->path, &r->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-			    NULL) != SQLITE_OK)
-		return db_error(r, e, "cannot open");
-	(void)sqlite3_busy_timeout(r->db, 2000);
-	bad = check_integrity(r, e);
-	if (bad >= 0)
-		bad = db_run(
-			r,
-			"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-512",
-			"cannot open", e);
-	if (bad >= 0)
-		bad = check_schema(r, e);
 	if (bad >= 0)
 		bad = load(r, e);
 	if (bad >= 0)
@@ -423,11 +308,10 @@ int records_open(struct loop *loop, const char *path, struct records **ret, stru
 	assert(loop && path && ret);
 	r->magic = RECORDS_MAGIC;
 	r->loop = loop;
-	r->path = mem_dup_text(path);
 	r->queued_end = &r->queued;
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->wake, NULL);
-	bad = open_file(r, e);
+	bad = open_file(r, path, e);
 	if (bad >= 0)
 		bad = start_writer(r, e);
 	if (bad < 0) {
@@ -459,7 +343,7 @@ struct records *records_close(struct records *r)
 	}
 	(void)sqlite3_finalize(r->put);
 	(void)sqlite3_finalize(r->remove);
-	(void)sqlite3_close(r->db);
+	database_close(&r->file);
 	map_each (&r->kinds, k) {
 		struct map *m = k->value;
 
@@ -471,7 +355,6 @@ struct records *records_close(struct records *r)
 	map_done(&r->kinds);
 	pthread_mutex_destroy(&r->lock);
 	pthread_cond_destroy(&r->wake);
-	free(r->path);
 	r->magic = 0;
 	free(r);
 	return NULL;

@@ -479,16 +479,17 @@ static void on_timer(void *arg)
 	port_run(arg);
 }
 
-static struct MHD_Daemon *start_daemon(struct http_port *p, int fd, const struct pki_pair *own)
+static struct MHD_Daemon *start_daemon(struct http_port *p, int fd, const struct pki_pair *own,
+				       const char *ca_pem)
 {
 	unsigned flags =
 		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_ERROR_LOG;
-	/* The library asks clients for a certificate where it has somebody to trust; whom it trusts
-	 * is of no account, as it does not verify. */
+	/* The library asks clients for a certificate where it has somebody to trust, and names it:
+	 * clients choose theirs by that name. It does not verify. */
 	struct MHD_OptionItem tls[] = {
 		{MHD_OPTION_HTTPS_MEM_KEY, 0, own ? own->key_pem : NULL},
 		{MHD_OPTION_HTTPS_MEM_CERT, 0, own ? own->cert_pem : NULL},
-		{MHD_OPTION_HTTPS_MEM_TRUST, 0, own ? own->cert_pem : NULL},
+		{MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)(uintptr_t)ca_pem},
 		{MHD_OPTION_HTTPS_PRIORITIES, 0,
 		 (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
 		{MHD_OPTION_END, 0, NULL},
@@ -515,7 +516,8 @@ static void port_free(struct http_port *p)
 	free(p);
 }
 
-static int listen_on(struct http_server *s, int fd, const struct pki_pair *own, struct err *e)
+static int listen_on(struct http_server *s, int fd, const struct pki_pair *own, const char *ca_pem,
+		     struct err *e)
 {
 	struct http_port *p = mem_new(struct http_port);
 	struct sockaddr_storage a = {0};
@@ -531,7 +533,7 @@ static int listen_on(struct http_server *s, int fd, const struct pki_pair *own, 
 	p->tls = own != NULL;
 	p->timer = loop_timer_new(s->loop, on_timer, p);
 	(void)fcntl(fd, F_SETFL, O_NONBLOCK);
-	p->daemon = start_daemon(p, fd, own);
+	p->daemon = start_daemon(p, fd, own, ca_pem);
 	if (!p->daemon) {
 		(void)fd_close(fd);
 		port_free(p);
@@ -550,13 +552,14 @@ static int listen_on(struct http_server *s, int fd, const struct pki_pair *own, 
 
 int http_server_listen(struct http_server *s, int fd, struct err *e)
 {
-	return listen_on(s, fd, NULL, e);
+	return listen_on(s, fd, NULL, NULL, e);
 }
 
-int http_server_listen_tls(struct http_server *s, int fd, const struct pki_pair *own, struct err *e)
+int http_server_listen_tls(struct http_server *s, int fd, const struct pki_pair *own,
+			   const char *ca_pem, struct err *e)
 {
-	assert(own && own->cert_pem && own->key_pem);
-	return listen_on(s, fd, own, e);
+	assert(own && own->cert_pem && own->key_pem && ca_pem);
+	return listen_on(s, fd, own, ca_pem, e);
 }
 
 /* The library must not be stopped over resting connections: each is told to break off first. */

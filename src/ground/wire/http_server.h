@@ -43,12 +43,13 @@ int http_server_new(struct loop *l, http_handler_fn *handle, void *arg, struct h
 int http_server_listen(struct http_server *s, int fd, struct err *e) must_use;
 /*
  * The same over TLS (1.2 and newer). Clients may show a certificate, which is not judged here: the
- * handler reads it with http_request_certificate() and asks pki_identify(). Connections over TLS
+ * handler reads it with http_request_certificate() and asks pki_identify(). They are told the name
+ * of the authority whose certificates are wanted (ca_pem). Connections over TLS
  * cannot be taken over yet: _hijack gives -1 there, as if the client had left.
  */
 struct pki_pair;
 int http_server_listen_tls(struct http_server *s, int fd, const struct pki_pair *own,
-			   struct err *e) must_use;
+			   const char *ca_pem, struct err *e) must_use;
 /* Stops listening and closes every connection; requests still owned stay valid until finished.
  * NULL. */
 struct http_server *http_server_free(struct http_server *s);

@@ -143,7 +143,7 @@ static int serve_one(const char *path, const struct pki_pair *who, const char *s
 	assert_int_equal(loop_new(&l, &e), 0);
 	http_loop = l;
 	assert_int_equal(http_server_new(l, handle, NULL, &s, &e), 0);
-	assert_int_equal(http_server_listen_tls(s, fd, &own, &e), 0);
+	assert_int_equal(http_server_listen_tls(s, fd, &own, ca.cert_pem, &e), 0);
 	assert_int_equal(loop_watch_new(l, ends[0], LOOP_READ | LOOP_HUP, over, l, &w, &e), 0);
 	loop_run(l);
 	w = loop_watch_free(w);

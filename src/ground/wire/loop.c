@@ -302,6 +302,16 @@ void loop_turn_end(struct loop *l, loop_fn *fn, void *arg)
 	calls_add(&l->hooks, fn, arg);
 }
 
+void loop_turn_end_cancel(struct loop *l, loop_fn *fn, void *arg)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < l->hooks.n; i++)
+		if (l->hooks.items[i].fn != fn || l->hooks.items[i].arg != arg)
+			l->hooks.items[kept++] = l->hooks.items[i];
+	l->hooks.n = kept;
+}
+
 static void job_work(uv_work_t *w)
 {
 	struct job *j = w->data;

@@ -55,10 +55,12 @@ void loop_post(struct loop *l, loop_fn *fn, void *arg);
 /* On the loop's thread: forgets all posts of fn with arg that were not called yet. */
 void loop_post_cancel(struct loop *l, loop_fn *fn, void *arg);
 
-/* Calls fn(arg) once at the end of each turn, after all deferred calls, before sleeping; what it
- * defers is still called before the sleep. There is no way to take it back: hooks live as long as
- * the loop. */
+/*
+ * Calls fn(arg) once at the end of each turn, after all deferred calls, before sleeping; what it
+ * defers is still called before the sleep. Taken back by _cancel, not from inside a hook.
+ */
 void loop_turn_end(struct loop *l, loop_fn *fn, void *arg);
+void loop_turn_end_cancel(struct loop *l, loop_fn *fn, void *arg);
 
 /* Runs work(arg) on a pool thread, then done(arg) on the loop. Jobs run side by side, up to the
  * pool's size (4, or UV_THREADPOOL_SIZE); work shares nothing with the loop but what arg hands

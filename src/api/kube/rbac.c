@@ -1,0 +1,363 @@
+/*
+ * Roles: who may do what, out of the Roles and bindings of the cluster, which are mirrored here by
+ * watches. A rule allows; nothing forbids. Members of system:masters may do everything: that is how
+ * a cluster without roles can be repaired.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/kube/kube_priv.h"
+#include "ground/base/mem.h"
+#include "ground/base/own.h"
+
+enum { ROLES, CLUSTER_ROLES, BINDINGS, CLUSTER_BINDINGS, MIRRORS };
+
+static const char *const resources[MIRRORS] = {"roles", "clusterroles", "rolebindings",
+					       "clusterrolebindings"};
+
+struct mirror {
+	struct rbac *rbac;
+	struct map objects; /* "ns/name" -> struct json *, the mirror's */
+	struct client_watch *watch;
+	const struct kind *kind;
+};
+
+struct rbac {
+	struct kube *kube;
+	struct mirror mirrors[MIRRORS];
+};
+
+/*
+ * -- the mirror
+ * ----------------------------------------------------------------------------------
+ */
+
+static void changed(void *ctx, const struct watch_event *v)
+{
+	struct mirror *m = ctx;
+	char key[OBJECT_KEY_MAX];
+
+	if (!v->object)
+		return;
+	object_key(v->object, key);
+	if (v->type == WATCH_DELETED)
+		(void)json_free(map_remove(&m->objects, key));
+	else
+		(void)json_free(map_put(&m->objects, key, object_copy(v->object)));
+}
+
+static void begin(struct mirror *m);
+
+static void broke(void *ctx, const struct err *e)
+{
+	(void)e;
+	begin(ctx); /* what is told again replaces what is known */
+}
+
+static void begin(struct mirror *m)
+{
+	client_watch(&m->rbac->kube->client, &(struct client_target){m->kind}, NULL,
+		     &(struct watch_sink){changed, broke, m}, &m->watch);
+}
+
+struct rbac *rbac_new(struct kube *k)
+{
+	struct rbac *r = mem_new(struct rbac);
+
+	r->kube = k;
+	for (size_t i = 0; i < MIRRORS; i++) {
+		r->mirrors[i].rbac = r;
+		r->mirrors[i].kind =
+			kind_of_resource("rbac.authorization.k8s.io", "v1", resources[i]);
+		begin(&r->mirrors[i]);
+	}
+	return r;
+}
+
+struct rbac *rbac_free(struct rbac *r)
+{
+	for (size_t i = 0; r && i < MIRRORS; i++) {
+		client_unwatch(&r->kube->client, r->mirrors[i].watch);
+		map_each (&r->mirrors[i].objects, it)
+			(void)json_free(it->value);
+		map_done(&r->mirrors[i].objects);
+	}
+	free(r);
+	return NULL;
+}
+
+/*
+ * -- rules
+ * ---------------------------------------------------------------------------------------
+ */
+
+static bool lists(const struct json *list, const char *text)
+{
+	for (size_t i = 0; i < json_len(list); i++) {
+		const char *one = json_text(json_at(list, i));
+
+		if (text_eq(one, "*") || text_eq(one, text))
+			return true;
+	}
+	return false;
+}
+
+static bool lists_resource(const struct json *list, const struct attributes *a)
+{
+	auto_free char *full = a->sub ? mem_printf("%s/%s", a->resource, a->sub) : NULL;
+	auto_free char *any = a->sub ? mem_printf("*/%s", a->sub) : NULL;
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		const char *one = json_text(json_at(list, i));
+
+		if (text_eq(one, "*") || text_eq(one, full ? full : a->resource) ||
+		    (any && text_eq(one, any)))
+			return true;
+	}
+	return false;
+}
+
+static bool lists_path(const struct json *list, const char *path)
+{
+	for (size_t i = 0; i < json_len(list); i++) {
+		const char *one = json_text(json_at(list, i));
+		size_t n = one ? strlen(one) : 0;
+
+		if (text_eq(one, path) ||
+		    (n && one[n - 1] == '*' && strncmp(one, path, n - 1) == 0))
+			return true;
+	}
+	return false;
+}
+
+static bool rule_allows(const struct json *rule, const struct attributes *a)
+{
+	const struct json *names = json_get(rule, "resourceNames");
+
+	if (!lists(json_get(rule, "verbs"), a->verb))
+		return false;
+	if (a->path)
+		return lists_path(json_get(rule, "nonResourceURLs"), a->path);
+	return lists(json_get(rule, "apiGroups"), a->group ? a->group : "") &&
+	       lists_resource(json_get(rule, "resources"), a) &&
+	       (json_len(names) == 0 || (a->name && a->name[0] && lists(names, a->name)));
+}
+
+static bool selected_by(const struct json *selector, const struct json *labels)
+{
+	auto_arena struct arena a = {0};
+	struct selector s;
+	struct err e;
+
+	return selector_of_json(selector, &a, &s, &e) == 0 && selector_matches(&s, labels);
+}
+
+typedef bool rule_fn(void *ctx, const struct json *rule);
+
+static bool each_rule(const struct json *list, rule_fn *fn, void *ctx)
+{
+	for (size_t i = 0; i < json_len(list); i++)
+		if (fn(ctx, json_at(list, i)))
+			return true;
+	return false;
+}
+
+/* The rules of a role, those that it gathers from others included; true when fn stops. */
+static bool role_rules(const struct rbac *r, const struct json *role, rule_fn *fn, void *ctx)
+{
+	const struct json *gather =
+		json_get(json_get(role, "aggregationRule"), "clusterRoleSelectors");
+
+	if (each_rule(json_get(role, "rules"), fn, ctx))
+		return true;
+	for (size_t i = 0; i < json_len(gather); i++)
+		map_each (&r->mirrors[CLUSTER_ROLES].objects, it) {
+			const struct json *labels =
+				json_get(json_get(it->value, "metadata"), "labels");
+
+			if (it->value != role && selected_by(json_at(gather, i), labels) &&
+			    !json_get(it->value, "aggregationRule") &&
+			    each_rule(json_get(it->value, "rules"), fn, ctx))
+				return true;
+		}
+	return false;
+}
+
+/*
+ * -- bindings
+ * ------------------------------------------------------------------------------------
+ */
+
+static bool is_account(const char *user, const char *namespace, const char *name)
+{
+	auto_free char *full =
+		mem_printf("system:serviceaccount:%s:%s", namespace ? namespace : "", name);
+
+	return text_eq(user, full);
+}
+
+static bool is_subject(const struct json *subject, const struct identity *who,
+		       const char *namespace)
+{
+	const char *kind = json_get_text(subject, "kind"), *name = json_get_text(subject, "name");
+	const char *ns = json_get_text(subject, "namespace");
+
+	if (text_eq(kind, "User"))
+		return text_eq(name, who->user);
+	if (text_eq(kind, "ServiceAccount"))
+		return is_account(who->user, ns && ns[0] ? ns : namespace, name);
+	for (size_t i = 0; who->groups && who->groups[i]; i++)
+		if (text_eq(kind, "Group") && text_eq(name, who->groups[i]))
+			return true;
+	return false;
+}
+
+static bool binds(const struct json *binding, const struct identity *who, const char *namespace)
+{
+	const struct json *subjects = json_get(binding, "subjects");
+
+	for (size_t i = 0; i < json_len(subjects); i++)
+		if (is_subject(json_at(subjects, i), who, namespace))
+			return true;
+	return false;
+}
+
+static const struct json *role_of(const struct rbac *r, const struct json *binding,
+				  const char *namespace)
+{
+	const struct json *ref = json_get(binding, "roleRef");
+	const char *name = json_get_text(ref, "name");
+	auto_free char *key = NULL;
+
+	if (!name)
+		return NULL;
+	if (text_eq(json_get_text(ref, "kind"), "ClusterRole"))
+		return map_get(&r->mirrors[CLUSTER_ROLES].objects, name);
+	key = mem_printf("%s/%s", namespace ? namespace : "", name);
+	return map_get(&r->mirrors[ROLES].objects, key);
+}
+
+static bool bound_rules(const struct rbac *r, const struct identity *who, const char *namespace,
+			int mirror, rule_fn *fn, void *ctx)
+{
+	map_each (&r->mirrors[mirror].objects, it) {
+		const char *ns = json_get_text(json_get(it->value, "metadata"), "namespace");
+		const struct json *role;
+
+		if (mirror == BINDINGS && !text_eq(ns, namespace))
+			continue;
+		if (!binds(it->value, who, ns))
+			continue;
+		role = role_of(r, it->value, ns);
+		if (role && role_rules(r, role, fn, ctx))
+			return true;
+	}
+	return false;
+}
+
+static bool everybody_rules(const struct rbac *r, const struct identity *who, const char *namespace,
+			    rule_fn *fn, void *ctx)
+{
+	return bound_rules(r, who, namespace, CLUSTER_BINDINGS, fn, ctx) ||
+	       (namespace && namespace[0] && bound_rules(r, who, namespace, BINDINGS, fn, ctx));
+}
+
+static bool is_master(const struct identity *who)
+{
+	for (size_t i = 0; who->groups && who->groups[i]; i++)
+		if (text_eq(who->groups[i], "system:masters"))
+			return true;
+	return false;
+}
+
+static bool allows(void *ctx, const struct json *rule)
+{
+	return rule_allows(rule, ctx);
+}
+
+bool rbac_allows(const struct rbac *r, const struct attributes *a, struct strbuf *why)
+{
+	struct attributes ask = *a;
+
+	if (is_master(a->who)) {
+		strbuf_add_text(why, "member of system:masters");
+		return true;
+	}
+	if (!everybody_rules(r, a->who, a->namespace, allows, &ask))
+		return false;
+	strbuf_printf(why, "RBAC: a role of %s allows it", a->who->user);
+	return true;
+}
+
+struct collecting {
+	struct json *resources, *paths;
+};
+
+static bool collect(void *ctx, const struct json *rule)
+{
+	struct collecting *c = ctx;
+
+	json_append(json_len(json_get(rule, "nonResourceURLs")) ? c->paths : c->resources,
+		    json_copy(rule));
+	return false;
+}
+
+void rbac_rules(const struct rbac *r, const struct identity *who, const char *namespace,
+		struct json *resource_rules, struct json *path_rules)
+{
+	struct collecting c = {resource_rules, path_rules};
+
+	if (is_master(who)) {
+		struct json *all = NULL;
+		struct err e;
+
+		if (json_parse(STR("{\"verbs\":[\"*\"],\"apiGroups\":[\"*\"],"
+				   "\"resources\":[\"*\"]}"),
+			       "rule", &all, &e) == 0)
+			json_append(resource_rules, all);
+	}
+	(void)everybody_rules(r, who, namespace, collect, &c);
+}
+
+/*
+ * -- requests
+ * ------------------------------------------------------------------------------------
+ */
+
+int authorize(struct kube_request *r)
+{
+	struct attributes a = {.who = &r->identity,
+			       .verb = r->verb,
+			       .group = r->group,
+			       .resource = r->resource,
+			       .sub = r->sub,
+			       .namespace = r->namespace,
+			       .name = r->name};
+	auto_strbuf struct strbuf why = {0};
+	auto_free char *scope = NULL;
+
+	if (rbac_allows(r->kube->rbac, &a, &why))
+		return 0;
+	scope = r->namespace[0] ? mem_printf("in the namespace \"%s\"", r->namespace)
+				: mem_dup_text("at the cluster scope");
+	answer_status(r, 403, "Forbidden", NULL,
+		      "%s%s%s%s%s%s%s is forbidden: User \"%s\" cannot %s resource \"%s%s%s\" in "
+		      "API group \"%s\" %s",
+		      r->resource, r->group[0] ? "." : "", r->group, r->name[0] ? " \"" : "",
+		      r->name, r->name[0] ? "\"" : "", "", r->identity.user, r->verb, r->resource,
+		      r->sub ? "/" : "", r->sub ? r->sub : "", r->group, scope);
+	return -ERR_FORBIDDEN;
+}
+
+int authorize_path(struct kube_request *r, const char *path)
+{
+	struct attributes a = {.who = &r->identity, .verb = "get", .path = path};
+	auto_strbuf struct strbuf why = {0};
+
+	if (page_is_open(path) || rbac_allows(r->kube->rbac, &a, &why))
+		return 0;
+	answer_status(r, 403, "Forbidden", NULL, "forbidden: User \"%s\" cannot get path \"%s\"",
+		      r->identity.user, path);
+	return -ERR_FORBIDDEN;
+}

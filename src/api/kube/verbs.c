@@ -1,0 +1,390 @@
+/*
+ * Verbs: a request for objects becomes one call of the client; its outcome becomes the answer. What
+ * differs between kinds is in their tables, what differs between subresources in the pipeline.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/kube/kube_priv.h"
+#include "cluster/objects/decode.h"
+#include "ground/base/mem.h"
+#include "ground/base/own.h"
+#include "ground/base/parse.h"
+
+bool query_flag(const struct kube_request *r, const char *name)
+{
+	const char *v = http_request_query(r->http, name);
+
+	return v && !text_eq(v, "false") && !text_eq(v, "0");
+}
+
+static struct client_target target_of(const struct kube_request *r)
+{
+	return (struct client_target){
+		.kind = r->kind,
+		.namespace = r->namespace,
+		.name = r->name[0] ? r->name : NULL,
+		.sub = r->sub,
+	};
+}
+
+/*
+ * -- what came back
+ * ------------------------------------------------------------------------------
+ */
+
+static void finish(struct kube_request *r, int status, const struct outcome *o)
+{
+	if (o->error) {
+		answer_outcome_error(r, o);
+		return;
+	}
+	r->warnings = o->warnings;
+	if (o->body)
+		answer_json(r, status, json_copy(o->body));
+	else
+		answer_object(r, status, o->object);
+}
+
+static void got(void *ctx, const struct outcome *o)
+{
+	finish(ctx, 200, o);
+}
+
+static void created(void *ctx, const struct outcome *o)
+{
+	struct kube_request *r = ctx;
+
+	if (!o->error && r->sub && (text_eq(r->sub, "binding") || text_eq(r->sub, "eviction")))
+		answer_status(r, 201, "", NULL, "%s", "");
+	else
+		finish(r, 201, o);
+}
+
+/* What is held by a grace period or finalizers is shown; of what is gone, that it is. */
+static void removed(void *ctx, const struct outcome *o)
+{
+	struct kube_request *r = ctx;
+	auto_json struct json *details = NULL;
+
+	if (o->error || (o->object && o->object->deleting)) {
+		finish(r, 200, o);
+		return;
+	}
+	details = json_new_object();
+	json_set_text(details, "uid", o->object ? o->object->uid : "");
+	answer_status(r, 200, "", details, "%s", "");
+}
+
+static void listed(void *ctx, const struct list_outcome *l)
+{
+	struct kube_request *r = ctx;
+
+	if (l->error)
+		answer_error(r, l->error);
+	else
+		answer_list(r, l);
+}
+
+static void all_removed(void *ctx, const struct list_outcome *l)
+{
+	struct kube_request *r = ctx;
+
+	if (l->error)
+		answer_error(r, l->error);
+	else
+		answer_status(r, 200, "", NULL, "%s", "");
+}
+
+/*
+ * -- the query
+ * -----------------------------------------------------------------------------------
+ */
+
+static int check_fields(const struct kube_request *r, const struct selector *fields, struct err *e)
+{
+	for (size_t i = 0; i < fields->n; i++)
+		if (!kind_selects(r->kind, fields->list[i].key))
+			return err_set(e, ERR_INVALID, "field label not supported: %s",
+				       fields->list[i].key);
+	return 0;
+}
+
+int query_selectors(struct kube_request *r, struct selector *labels, struct selector *fields)
+{
+	const char *l = http_request_query(r->http, "labelSelector");
+	const char *f = http_request_query(r->http, "fieldSelector");
+	struct err e;
+	int bad = selector_parse_labels(l ? l : "", &r->arena, labels, &e);
+
+	if (bad >= 0)
+		bad = selector_parse_fields(f ? f : "", &r->arena, fields, &e);
+	if (bad >= 0)
+		bad = check_fields(r, fields, &e);
+	if (bad < 0)
+		answer_error(r, &e);
+	return bad;
+}
+
+static int query_list(struct kube_request *r, struct list_query *q, struct selector *labels,
+		      struct selector *fields)
+{
+	const char *limit = http_request_query(r->http, "limit");
+	const char *match = http_request_query(r->http, "resourceVersionMatch");
+	int64_t n = 0;
+	struct err e;
+
+	if (query_selectors(r, labels, fields) < 0)
+		return -ERR_INVALID;
+	if (limit && limit[0] && (parse_i64(str_of(limit), "limit", &n, &e) < 0 || n < 0)) {
+		answer_status(r, 400, "BadRequest", NULL, "invalid limit '%s'", limit);
+		return -ERR_INVALID;
+	}
+	*q = (struct list_query){
+		.labels = labels,
+		.fields = fields,
+		.limit = (size_t)n,
+		.next = http_request_query(r->http, "continue"),
+		.revision = http_request_query(r->http, "resourceVersion"),
+		.exact = text_eq(match, "Exact"),
+	};
+	return 0;
+}
+
+static void query_write(const struct kube_request *r, struct write_options *o)
+{
+	const char *validation = http_request_query(r->http, "fieldValidation");
+	const char *dry = http_request_query(r->http, "dryRun");
+
+	*o = (struct write_options){
+		.dry_run = text_eq(dry, "All"),
+		.strict = text_eq(validation, "Strict"),
+		.ignore_unknown = text_eq(validation, "Ignore"),
+		.field_manager = http_request_query(r->http, "fieldManager"),
+	};
+}
+
+static void read_delete(const struct kube_request *r, const struct json *body,
+			struct delete_options *o)
+{
+	static const char *const words[] = {"", "Background", "Foreground", "Orphan"};
+	const char *how = http_request_query(r->http, "propagationPolicy");
+	const char *grace = http_request_query(r->http, "gracePeriodSeconds");
+	const struct json *pre = json_get(body, "preconditions"), *dry = json_get(body, "dryRun");
+	struct err e;
+
+	*o = (struct delete_options){
+		.grace_s = json_get_i64(body, "gracePeriodSeconds", -1),
+		.uid = json_get_text(pre, "uid"),
+		.revision = json_get_text(pre, "resourceVersion"),
+		.dry_run =
+			json_len(dry) > 0 || text_eq(http_request_query(r->http, "dryRun"), "All"),
+	};
+	if (grace && parse_i64(str_of(grace), "gracePeriodSeconds", &o->grace_s, &e) < 0)
+		o->grace_s = -1;
+	if (json_get_text(body, "propagationPolicy"))
+		how = json_get_text(body, "propagationPolicy");
+	for (size_t i = 1; how && i < array_len(words); i++)
+		if (text_eq(words[i], how))
+			o->propagation = (enum client_propagation)i;
+	if (json_get_bool(body, "orphanDependents", false))
+		o->propagation = PROPAGATE_ORPHAN;
+}
+
+/*
+ * -- bodies
+ * --------------------------------------------------------------------------------------
+ */
+
+static const struct kind *kind_of_body(const struct kube_request *r)
+{
+	static const struct {
+		const char *sub, *group, *version, *kind;
+	} rows[] = {
+		{"scale", "autoscaling", "v1", "Scale"},
+		{"binding", "", "v1", "Binding"},
+		{"eviction", "policy", "v1", "Eviction"},
+		{"token", "authentication.k8s.io", "v1", "TokenRequest"},
+	};
+
+	for (size_t i = 0; r->sub && i < array_len(rows); i++)
+		if (text_eq(rows[i].sub, r->sub))
+			return kind_of_name(rows[i].group, rows[i].version, rows[i].kind);
+	return r->kind;
+}
+
+/* policy/v1beta1 evictions come from old clients: the same form under another version. */
+static void modernize(struct json *tree)
+{
+	if (text_eq(json_get_text(tree, "kind"), "Eviction"))
+		json_set_text(tree, "apiVersion", "policy/v1");
+}
+
+static int decode(struct kube_request *r, struct str body, const struct kind *k, bool strict,
+		  struct json **ret)
+{
+	struct strict unknown = {.arena = &r->arena};
+	struct err e;
+	int bad = decode_body(body, k, &unknown, NULL, ret, &e);
+
+	if (bad >= 0 && strict)
+		bad = decode_strict(&unknown, k, &e);
+	if (bad < 0) {
+		*ret = json_free(*ret);
+		answer_error(r, &e);
+		return bad;
+	}
+	if (!text_eq(http_request_query(r->http, "fieldValidation"), "Ignore") && unknown.n) {
+		const char **list = arena_new_array(&r->arena, const char *, unknown.n + 1);
+
+		memcpy(list, unknown.list, unknown.n * sizeof(*list));
+		r->warnings = list;
+	}
+	return 0;
+}
+
+static void write_object(struct kube_request *r, struct str body)
+{
+	struct client_target t = target_of(r);
+	struct json *tree = NULL;
+	struct write_options o;
+
+	query_write(r, &o);
+	if (decode(r, body, kind_of_body(r), o.strict, &tree) < 0)
+		return;
+	modernize(tree);
+	if (r->kind->flags & KIND_NO_STORE) {
+		if (!review_run(r, tree)) {
+			(void)json_free(tree);
+			answer_status(r, 405, "MethodNotAllowed", NULL,
+				      "the server does not allow this method on the requested "
+				      "resource");
+		}
+		return;
+	}
+	if (text_eq(r->verb, "create"))
+		client_create(&r->client, &t, tree, &o, created, r);
+	else
+		client_update(&r->client, &t, tree, &o, got, r);
+}
+
+static void patch_object(struct kube_request *r, struct str body)
+{
+	const char *type = http_request_header(r->http, "Content-Type");
+	struct client_target t = target_of(r);
+	struct write_options o;
+	enum patch_type how;
+	struct json *patch = NULL;
+	struct err e;
+
+	query_write(r, &o);
+	if (!patch_type_of(type ? type : "", &how) || how == PATCH_APPLY) {
+		answer_status(r, 415, "UnsupportedMediaType", NULL,
+			      "the body of the request was in an unknown format - accepted media "
+			      "types include: application/json-patch+json, "
+			      "application/merge-patch+json, "
+			      "application/strategic-merge-patch+json");
+		return;
+	}
+	if (json_parse(body, "patch", &patch, &e) < 0) {
+		answer_error(r, &e);
+		return;
+	}
+	client_patch(&r->client, &t, how, patch, &o, got, r);
+}
+
+static void delete_object(struct kube_request *r, struct str body)
+{
+	struct client_target t = target_of(r);
+	auto_json struct json *tree = NULL;
+	struct selector labels, fields;
+	struct delete_options o;
+	struct list_query q;
+
+	if (body.n &&
+	    decode(r, body, kind_of_name("meta.k8s.io", "v1", "DeleteOptions"), false, &tree) < 0)
+		return;
+	read_delete(r, tree, &o);
+	if (r->name[0]) {
+		client_delete(&r->client, &t, &o, removed, r);
+		return;
+	}
+	if (query_list(r, &q, &labels, &fields) == 0)
+		client_delete_all(&r->client, &t, &q, &o, all_removed, r);
+}
+
+static void with_body(void *ctx, struct http_request *http, struct str body, const struct err *e)
+{
+	struct kube_request *r = ctx;
+
+	(void)e;
+	if (!http) { /* too long, or the client left: answered already */
+		request_end(r);
+		return;
+	}
+	if (text_eq(r->verb, "patch"))
+		patch_object(r, body);
+	else if (text_starts(r->verb, "delete"))
+		delete_object(r, body);
+	else
+		write_object(r, body);
+}
+
+/*
+ * -- the door
+ * ------------------------------------------------------------------------------------
+ */
+
+static void read_objects(struct kube_request *r)
+{
+	struct client_target t = target_of(r);
+	struct selector labels, fields;
+	struct list_query q;
+
+	if (r->name[0]) {
+		client_get(&r->client, &t, http_request_query(r->http, "resourceVersion"), got, r);
+		return;
+	}
+	if (query_list(r, &q, &labels, &fields) == 0)
+		client_list(&r->client, &t, &q, listed, r);
+}
+
+static bool has_sub(const struct kind *k, const char *sub)
+{
+	for (size_t i = 0; k->subs[i]; i++)
+		if (text_eq(k->subs[i], sub))
+			return true;
+	return false;
+}
+
+/* Whether a verb makes sense where it was asked. */
+static bool is_allowed(const struct kube_request *r)
+{
+	bool namespaced = r->kind->flags & KIND_NAMESPACED, create = text_eq(r->verb, "create");
+
+	if (!r->verb[0] || (create && r->name[0] && !r->sub))
+		return false;
+	if (!namespaced || r->namespace[0])
+		return true;
+	return !r->name[0] && (!create || r->kind->flags & KIND_NO_STORE);
+}
+
+void verb_run(struct kube_request *r)
+{
+	assert(r->magic == KUBE_REQUEST_MAGIC);
+	if (!r->kind || (r->sub && !has_sub(r->kind, r->sub)))
+		answer_status(r, 404, "NotFound", NULL,
+			      "the server could not find the requested resource");
+	else if (!is_allowed(r))
+		answer_status(r, 405, "MethodNotAllowed", NULL,
+			      "the server does not allow this method on the requested resource");
+	else if (stream_is(r))
+		stream_run(r);
+	else if (text_eq(r->verb, "watch"))
+		watch_run(r);
+	else if (text_eq(r->verb, "get") || text_eq(r->verb, "list"))
+		read_objects(r);
+	else
+		http_request_gather(r->http, KUBE_BODY_MAX, with_body, r);
+}

@@ -1,0 +1,273 @@
+/*
+ * Subresources that are written: each says which part of an object a body on it may change. The
+ * whole object that comes out takes the pipeline like any other. Actions (binding, token) answer a
+ * create; eviction is a file of its own.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "cluster/objects/pipeline_priv.h"
+#include "ground/base/mem.h"
+#include "ground/base/own.h"
+
+static struct json *child(struct json *object, const char *key)
+{
+	if (json_kind(json_get(object, key)) != JSON_OBJECT)
+		json_set(object, key, json_new_object());
+	return json_get(object, key);
+}
+
+/* Takes one member from the body, or away. */
+static void copy_member(struct json *to, const struct json *from, const char *key)
+{
+	const struct json *value = json_get(from, key);
+
+	if (value)
+		json_set(to, key, json_copy(value));
+	else
+		json_remove(to, key);
+}
+
+static int write_scale(struct change *c, struct json *whole, const struct json *body)
+{
+	json_set_i64(child(whole, "spec"), "replicas",
+		     json_get_i64(json_get(body, "spec"), "replicas", 0));
+	(void)c;
+	return 0;
+}
+
+static int write_finalize(struct change *c, struct json *whole, const struct json *body)
+{
+	(void)c;
+	copy_member(child(whole, "spec"), json_get(body, "spec"), "finalizers");
+	return 0;
+}
+
+static int write_approval(struct change *c, struct json *whole, const struct json *body)
+{
+	(void)c;
+	copy_member(child(whole, "status"), json_get(body, "status"), "conditions");
+	return 0;
+}
+
+static int write_ephemeral(struct change *c, struct json *whole, const struct json *body)
+{
+	(void)c;
+	copy_member(child(whole, "spec"), json_get(body, "spec"), "ephemeralContainers");
+	return 0;
+}
+
+static struct json *named(const struct json *list, const char *name)
+{
+	for (size_t i = 0; i < json_len(list); i++)
+		if (text_eq(json_get_text(json_at(list, i), "name"), name))
+			return json_at(list, i);
+	return NULL;
+}
+
+static int write_resize(struct change *c, struct json *whole, const struct json *body)
+{
+	static const char *const lists[] = {"containers", "initContainers"};
+
+	for (size_t l = 0; l < array_len(lists); l++) {
+		struct json *have = json_get(json_get(whole, "spec"), lists[l]);
+		const struct json *want = json_get(json_get(body, "spec"), lists[l]);
+
+		for (size_t i = 0; i < json_len(want); i++) {
+			const char *name = json_get_text(json_at(want, i), "name");
+			struct json *one = named(have, name);
+
+			if (!one)
+				return change_forbid(c, "a resize may not add container \"%s\"",
+						     name ? name : "");
+			copy_member(one, json_at(want, i), "resources");
+			copy_member(one, json_at(want, i), "resizePolicy");
+		}
+	}
+	return 0;
+}
+
+static const struct sub_row {
+	const char *name;
+	int (*write)(struct change *c, struct json *whole, const struct json *body);
+} subs[] = {
+	{"scale", write_scale},	      {"finalize", write_finalize},
+	{"approval", write_approval}, {"ephemeralcontainers", write_ephemeral},
+	{"resize", write_resize},
+};
+
+int sub_write(struct change *c)
+{
+	struct json *whole;
+	int bad;
+
+	if (!c->sub || text_eq(c->sub, "status"))
+		return 0;
+	for (size_t i = 0; i < array_len(subs); i++) {
+		if (!text_eq(subs[i].name, c->sub))
+			continue;
+		whole = object_copy(c->old);
+		bad = subs[i].write(c, whole, c->object);
+		(void)json_free(c->object);
+		c->object = whole;
+		return bad;
+	}
+	return err_set(&c->error, ERR_NOT_FOUND,
+		       "the server could not find the requested resource");
+}
+
+/*
+ * -- scale
+ * ----------------------------------------------------------------------------------------
+ */
+
+static void scale_selector(const struct json *selector, struct strbuf *out)
+{
+	auto_arena struct arena a = {0};
+	struct selector s = {0};
+	struct err e;
+
+	if (json_get(selector, "matchLabels") || json_get(selector, "matchExpressions")) {
+		if (selector_of_json(selector, &a, &s, &e) < 0)
+			return;
+	} else {
+		selector_of_map(selector, &a, &s);
+	}
+	selector_write(&s, out);
+}
+
+struct json *sub_scale_of(const struct kind *k, const struct json *tree)
+{
+	static const char *const members[] = {"name", "namespace", "uid", "resourceVersion",
+					      "creationTimestamp"};
+	const struct json *meta = json_get(tree, "metadata"), *spec = json_get(tree, "spec");
+	struct json *scale = json_new_object(), *status;
+	auto_strbuf struct strbuf selector = {0};
+
+	assert(k->flags & KIND_SCALE);
+	json_set_text(scale, "kind", "Scale");
+	json_set_text(scale, "apiVersion", "autoscaling/v1");
+	for (size_t i = 0; i < array_len(members); i++)
+		copy_member(child(scale, "metadata"), meta, members[i]);
+	json_set_i64(child(scale, "spec"), "replicas", json_get_i64(spec, "replicas", 0));
+	status = child(scale, "status");
+	json_set_i64(status, "replicas", json_get_i64(json_get(tree, "status"), "replicas", 0));
+	scale_selector(json_get(spec, "selector"), &selector);
+	if (selector.n)
+		json_set_text(status, "selector", strbuf_text(&selector));
+	return scale;
+}
+
+bool sub_get(struct change *c)
+{
+	if (!text_eq(c->sub, "scale") || !(c->stored->flags & KIND_SCALE))
+		return false;
+	c->body = sub_scale_of(c->stored, object_tree(c->old));
+	return true;
+}
+
+/*
+ * -- actions
+ * --------------------------------------------------------------------------------------
+ */
+
+static void set_scheduled(struct change *c)
+{
+	struct json *status = child(c->object, "status"), *list = json_get(status, "conditions");
+	struct json *left = json_new_array(), *one = json_new_object();
+	char now[32];
+
+	for (size_t i = 0; i < json_len(list); i++)
+		if (!text_eq(json_get_text(json_at(list, i), "type"), "PodScheduled"))
+			json_append(left, json_ref(json_at(list, i)));
+	json_set_text(one, "type", "PodScheduled");
+	json_set_text(one, "status", "True");
+	json_set_text(one, "lastTransitionTime", objects_now(c->objects, now, sizeof(now)));
+	json_append(left, one);
+	json_set(status, "conditions", left);
+}
+
+static void merge_annotations(struct json *meta, const struct json *from)
+{
+	struct json_iter it = {0};
+	struct json *value;
+	const char *key;
+
+	while (json_next(from, &it, &key, &value))
+		json_set(child(meta, "annotations"), key, json_ref(value));
+}
+
+/* Puts a pod on a node: the one write that may set spec.nodeName. */
+static void create_binding(struct change *c, const struct json *body)
+{
+	const struct json *tree = object_tree(c->old);
+	const char *node = json_get_text(json_get(body, "target"), "name");
+	const char *has = json_get_text(json_get(tree, "spec"), "nodeName");
+
+	if (!node || !node[0]) {
+		change_fail(c, ERR_INVALID,
+			    "Binding \"%s\" is invalid: target.name: Required value", c->name);
+		return;
+	}
+	if (c->old->deleting) {
+		change_fail(c, ERR_CONFLICT,
+			    "Operation cannot be fulfilled on pods/binding \"%s\": pod %s is being "
+			    "deleted, cannot be assigned to a host",
+			    c->name, c->name);
+		return;
+	}
+	if (has && has[0]) {
+		change_fail(c, ERR_CONFLICT,
+			    "Operation cannot be fulfilled on pods/binding \"%s\": pod %s is "
+			    "already assigned to node \"%s\"",
+			    c->name, c->name, has);
+		return;
+	}
+	c->object = object_copy(c->old);
+	json_set_text(child(c->object, "spec"), "nodeName", node);
+	merge_annotations(child(c->object, "metadata"),
+			  json_get(json_get(body, "metadata"), "annotations"));
+	set_scheduled(c);
+	change_store(c);
+}
+
+static void create_token(struct change *c, const struct json *body)
+{
+	struct objects *os = c->objects;
+	struct json *status = NULL;
+
+	if (!os->o.sign_token) {
+		change_fail(c, ERR_UNSUPPORTED, "this server issues no tokens");
+		return;
+	}
+	if (os->o.sign_token(os->o.ctx, c->old, json_get(body, "spec"), &status, &c->error) == 0) {
+		c->body = json_copy(body);
+		json_set(c->body, "status", status);
+	}
+	change_end(c);
+}
+
+static const struct action_row {
+	const char *kind, *sub;
+	void (*create)(struct change *c, const struct json *body);
+} actions[] = {
+	{"Pod", "binding", create_binding},
+	{"Pod", "eviction", eviction_create},
+	{"ServiceAccount", "token", create_token},
+};
+
+void sub_create(struct change *c)
+{
+	auto_json struct json *body = take(c->object);
+
+	if (!c->old) {
+		change_not_found(c);
+		return;
+	}
+	for (size_t i = 0; i < array_len(actions); i++)
+		if (text_eq(actions[i].kind, c->stored->name) && text_eq(actions[i].sub, c->sub)) {
+			actions[i].create(c, body);
+			return;
+		}
+	change_fail(c, ERR_NOT_FOUND, "the server could not find the requested resource");
+}

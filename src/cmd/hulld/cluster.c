@@ -1,0 +1,178 @@
+/*
+ * The cluster's parts: see cluster.h. A part that needs another is made after it and freed
+ * before.
+ */
+#include "cluster.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "api/kube/kube.h"
+#include "cluster/controllers/controllers.h"
+#include "cluster/objects/direct.h"
+#include "engine/system.h"
+#include "ground/base/log.h"
+#include "ground/base/mem.h"
+#include "ground/base/own.h"
+#include "ground/base/parse.h"
+#include "ground/store/keys.h"
+#include "ground/wire/loop.h"
+
+#define SERVICE_CIDR "10.96.0.0/16"
+#define SERVICE_IP   "10.96.0.1"
+#define LISTEN_CHARS 128
+#define BACKLOG	     511
+
+struct cluster {
+	struct cluster_options o;
+	char *listen, *folder;
+	struct keys *keys;
+	struct objects *objects;
+	struct client api; /* the API server's own */
+	struct kube *kube;
+	struct informers *informers; /* of every loop in this process */
+	struct controllers *controllers;
+};
+
+char *cluster_wanted(const char *root)
+{
+	auto_free char *path = mem_printf("%s/kube/listen", root);
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[LISTEN_CHARS];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+
+	if (n <= 0)
+		return NULL;
+	return str_dup(str_trim((struct str){text, (size_t)n}));
+}
+
+static int sign_token(void *ctx, const struct object *account, const struct json *spec,
+		      struct json **ret_status, struct err *e)
+{
+	struct cluster *c = ctx;
+
+	return kube_sign_token(c->kube, account, spec, ret_status, e);
+}
+
+static int open_store(struct cluster *c, struct err *e)
+{
+	auto_free char *path = mem_printf("%s/cluster.db", c->o.root);
+	struct keys_options o = {.loop = c->o.loop,
+				 .path = path,
+				 .index = objects_index,
+				 .index_free = objects_index_free};
+
+	return keys_open(&o, &c->keys, e);
+}
+
+static int open_objects(struct cluster *c, struct err *e)
+{
+	struct objects_options o = {.loop = c->o.loop,
+				    .keys = c->keys,
+				    .service_cidr = SERVICE_CIDR,
+				    .sign_token = sign_token,
+				    .ctx = c};
+
+	if (objects_new(&o, &c->objects, e) < 0)
+		return -ERR_INTERNAL;
+	c->api = objects_client(c->objects, (struct identity){.user = "system:apiserver"});
+	return 0;
+}
+
+static int listen_on(const char *text, int *ret, struct err *e)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET};
+	struct str rest = str_of(text), host;
+	auto_free char *address = NULL;
+	auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	uint32_t port = 0;
+	int one = 1;
+
+	(void)str_cut(&rest, ':', &host);
+	address = str_dup(host);
+	if (parse_u32(rest, "port", &port, e) < 0 || port == 0 || port > 65535 ||
+	    inet_pton(AF_INET, address, &a.sin_addr) != 1)
+		return err_set(e, ERR_INVALID,
+			       "invalid address '%s' of the Kubernetes API: ADDRESS:PORT is "
+			       "expected, as 127.0.0.1:6443",
+			       text);
+	a.sin_port = htons((uint16_t)port);
+	if (fd < 0)
+		return err_sys(e, "cannot make a socket");
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(fd, BACKLOG) < 0)
+		return err_sys(e, "cannot listen on %s for the Kubernetes API", text);
+	*ret = take_fd(&fd);
+	return 0;
+}
+
+static int open_api(struct cluster *c, struct err *e)
+{
+	struct kube_options o = {.loop = c->o.loop,
+				 .client = &c->api,
+				 .folder = c->folder,
+				 .address = c->listen,
+				 .service_ip = SERVICE_IP,
+				 .version = HULL_VERSION};
+	int fd = -1;
+
+	if (kube_new(&o, &c->kube, e) < 0 || listen_on(c->listen, &fd, e) < 0)
+		return -ERR_SYSTEM;
+	return kube_listen(c->kube, fd, e);
+}
+
+static void start_loops(struct cluster *c)
+{
+	c->informers = informers_new(c->o.loop, &c->api);
+	c->controllers =
+		controllers_new(&(struct controllers_options){.loop = c->o.loop,
+							      .client = &c->api,
+							      .informers = c->informers,
+							      .ca_pem = kube_ca_pem(c->kube)});
+}
+
+static void booted(void *ctx)
+{
+	struct cluster *c = ctx;
+
+	start_loops(c);
+
+	log_info("the Kubernetes API listens on https://%s", c->listen);
+}
+
+int cluster_new(const struct cluster_options *o, struct cluster **ret, struct err *e)
+{
+	struct cluster *c = mem_new(struct cluster);
+
+	assert(o->loop && o->engine && o->listen);
+	c->o = *o;
+	c->listen = mem_dup_text(o->listen);
+	c->folder = mem_printf("%s/kube", o->root);
+	if (open_store(c, e) < 0 || open_objects(c, e) < 0 || open_api(c, e) < 0) {
+		(void)cluster_free(c);
+		return -(int)e->kind;
+	}
+	kube_bootstrap(c->kube, booted, c);
+	*ret = c;
+	return 0;
+}
+
+struct cluster *cluster_free(struct cluster *c)
+{
+	if (!c)
+		return NULL;
+	c->informers = informers_free(c->informers);
+	c->controllers = controllers_free(c->controllers);
+	c->kube = kube_free(c->kube);
+	c->objects = objects_free(c->objects);
+	c->keys = keys_close(c->keys);
+	free(c->listen);
+	free(c->folder);
+	free(c);
+	return NULL;
+}
