@@ -12,6 +12,7 @@
 #include "ground/base/mem.h"
 #include "ground/base/parse.h"
 #include "virt/network/network_priv.h"
+#include "virt/network/pod.h"
 
 #define IFNAMES_MAX 1024 /* interfaces of one container */
 
@@ -366,6 +367,8 @@ int network_detach(struct network_host *h, struct network_endpoint *ep, const st
 	int r = 0;
 
 	assert(ep->network->host == h);
+	if (ep->network->driver == DRIVER_PODS)
+		return network_pod_detach(h, ep, e);
 	memcpy(container, ep->info.container, sizeof(container));
 	if (ep->network->driver == DRIVER_BRIDGE) {
 		r = rules_ports(ep, false, e);
@@ -553,6 +556,8 @@ int network_endpoint_load(struct network_host *h, const struct json *record,
 
 	if (!container || !id)
 		return err_set(e, ERR_INVALID, "the record of an endpoint is damaged");
+	if (h->pods && strcmp(id, h->pods->network->spec.id) == 0)
+		return network_pod_load(h, record, ret, e);
 	r = network_find(h, id, &n, e);
 	if (r < 0)
 		return r;

@@ -164,6 +164,11 @@ int network_pods_configure(struct network_host *h, const struct network_pods_opt
 	return pods_lay(h, e);
 }
 
+bool network_pods_configured(const struct network_host *h)
+{
+	return h->pods;
+}
+
 const char *network_pods_gateway(const struct network_host *h, bool v6)
 {
 	static char text[2][IP_TEXT_MAX + 4];

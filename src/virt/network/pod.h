@@ -4,11 +4,10 @@
  * gets a route to the other end. Nobody is asked who has which address: both ends know it from the
  * start, so that the first packet goes at once and nothing waits.
  *
- * A pod is a struct network_endpoint of a network that no list shows: network_endpoint_info() and
- * network_endpoint_encode() work on it, network_attach(), network_endpoint_load() and
- * network_detach() are the bridges'. The engine keeps the record and feeds it back after a restart,
- * before network_reconcile(), just as it does for containers; a pod on the host's own network
- * (hostNetwork) is none of this and has no endpoint.
+ * A pod is a struct network_endpoint of a network that no list shows: network_endpoint_info(),
+ * _encode(), _load() and network_detach() work on it as on those of bridges. The engine keeps the
+ * record and feeds it back after a restart, before network_reconcile(), just as it does for
+ * containers; a pod on the host's own network (hostNetwork) is none of this and has no endpoint.
  *
  * Traffic between pods, and to services (service.h), keeps its source address; what leaves the
  * cluster's nets is masqueraded. An address that was given back is taken again as late as possible.
@@ -48,6 +47,7 @@ struct network_pods_options {
  */
 int network_pods_configure(struct network_host *h, const struct network_pods_options *o,
 			   struct err *e) must_use;
+bool network_pods_configured(const struct network_host *h);
 /* The node's own address in the range: what pods see of connections that the host makes. "" none.
  */
 const char *network_pods_gateway(const struct network_host *h, bool v6);

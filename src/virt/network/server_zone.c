@@ -318,32 +318,46 @@ static void push_record(struct found *f, const struct zone *z, const struct zone
 		(void)snprintf(d->name, sizeof(d->name), "%s", r->target);
 }
 
-/* "10-244-0-5.default.pod.DOMAIN" says its address itself, "fd00--5.default.pod" too. */
-static bool find_pod(const struct zone *z, const struct dns_query *q, struct found *f)
+/* The label before ".NAMESPACE.pod.DOMAIN", or nothing. */
+static struct str pod_label(const struct zone *z, const char *name)
 {
-	size_t n = strlen(q->name), tail = strlen(z->domain);
-	struct str rest = {q->name, n > tail ? n - tail - 1 : 0}, label, namespace, pod;
-	char text[IP_TEXT_MAX];
-	struct ip ip;
+	size_t n = strlen(name), tail = strlen(z->domain);
+	struct str rest = {name, n > tail ? n - tail - 1 : 0}, label, namespace, pod;
 
-	if (!str_cut(&rest, '.', &label) || !str_cut(&rest, '.', &namespace) ||
-	    !str_cut(&rest, '.', &pod) || rest.p || !str_is(pod, "pod") || namespace.n == 0 ||
-	    label.n >= sizeof(text))
+	if (!in_zone(z, name) || !str_cut(&rest, '.', &label) || !str_cut(&rest, '.', &namespace) ||
+	    !str_cut(&rest, '.', &pod) || rest.p || !str_is(pod, "pod") || namespace.n == 0)
+		return (struct str){NULL, 0};
+	return label;
+}
+
+/* "10-244-0-5" or "fd00--5" */
+static bool read_dashed(struct str label, char sign, struct ip *ret)
+{
+	char text[IP_TEXT_MAX];
+
+	if (label.n == 0 || label.n >= sizeof(text))
 		return false;
-	for (int six = 0; six < 2; six++) {
-		memcpy(text, label.p, label.n);
-		text[label.n] = '\0';
-		for (size_t i = 0; i < label.n; i++)
-			if (text[i] == '-')
-				text[i] = six ? ':' : '.';
-		if (ip_parse(str_of(text), "address", &ip, NULL) < 0)
-			continue;
-		f->known = true;
-		if (q->type == (six ? DNS_AAAA : DNS_A) || q->type == DNS_ANY)
-			push(f, z, six ? DNS_AAAA : DNS_A, q->name)->ip = ip;
-		return true;
-	}
-	return false;
+	memcpy(text, label.p, label.n);
+	text[label.n] = '\0';
+	for (size_t i = 0; i < label.n; i++)
+		if (text[i] == '-')
+			text[i] = sign;
+	return ip_parse(str_of(text), "address", ret, NULL) == 0;
+}
+
+/* "10-244-0-5.default.pod.DOMAIN" says its address itself. */
+static void find_pod(const struct zone *z, const struct dns_query *q, struct found *f)
+{
+	struct str label = pod_label(z, q->name);
+	struct ip ip;
+	uint16_t type;
+
+	if (!read_dashed(label, '.', &ip) && !read_dashed(label, ':', &ip))
+		return;
+	f->known = true;
+	type = ip.n == 4 ? DNS_A : DNS_AAAA;
+	if (q->type == type || q->type == DNS_ANY)
+		push(f, z, type, q->name)->ip = ip;
 }
 
 /* The records of one name; the target of an alias, if that is what it is. */
@@ -380,7 +394,7 @@ static void find(const struct zone *z, const struct dns_query *q, struct found *
 		alias = find_name(z, name, q->type, f);
 	}
 	if (!f->known)
-		(void)find_pod(z, q, f);
+		find_pod(z, q, f);
 }
 
 /* Those who take the first answer are spread, too. */

@@ -100,9 +100,12 @@ static void write_piece(struct owner *o, size_t piece, const struct network_reco
 	json_write(j, &o->pieces[piece]);
 }
 
-static void write_pieces(struct owner *o, const struct network_record *records, size_t n)
+/* False: they are what they were. */
+static bool write_pieces(struct owner *o, const struct network_record *records, size_t n)
 {
-	pieces_free(o);
+	struct owner was = {.pieces = o->pieces, .pieces_n = o->pieces_n};
+	bool same;
+
 	o->pieces_n = n ? (n + PIECE_RECORDS - 1) / PIECE_RECORDS : 1;
 	o->pieces = mem_new_array(struct strbuf, o->pieces_n);
 	for (size_t i = 0; i < o->pieces_n; i++) {
@@ -111,6 +114,12 @@ static void write_pieces(struct owner *o, const struct network_record *records, 
 		write_piece(o, i, n ? records + from : NULL,
 			    n - from < PIECE_RECORDS ? n - from : PIECE_RECORDS);
 	}
+	same = was.pieces_n == o->pieces_n;
+	for (size_t i = 0; i < o->pieces_n && same; i++)
+		same = was.pieces[i].n == o->pieces[i].n &&
+		       memcmp(was.pieces[i].p, o->pieces[i].p, o->pieces[i].n) == 0;
+	pieces_free(&was);
+	return !same;
 }
 
 /* ---- telling ---- */
@@ -333,9 +342,10 @@ int network_zone_set(struct network_host *h, const char *owner,
 		return err_set(e, ERR_EXHAUSTED, "'%s' has %zu names: more than %d", owner, n,
 			       NETWORK_RECORDS_MAX);
 	o = owner_of(z, owner);
-	write_pieces(o, records, n);
-	list_remove(&o->link);
-	list_append(&z->untold, &o->link);
+	if (write_pieces(o, records, n)) {
+		list_remove(&o->link);
+		list_append(&z->untold, &o->link);
+	}
 	pump(z);
 	if (n == 0 && list_empty(&o->link)) /* said: nothing is left to remember */
 		owner_free(z, o);
