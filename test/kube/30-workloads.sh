@@ -68,7 +68,11 @@ kc scale deploy/web --replicas=2 >/dev/null
 check "two endpoints" within 30 is 2 ends
 kc set env deploy/web COLOR=blue >/dev/null
 expect "a new template rolls out" 0 'successfully rolled out' kc rollout status deploy/web --timeout=60s
-same "its pods have it" "blue blue" "$(for p in $(kc get pods -l app=web -o name --field-selector=status.phase=Running | tail -n 2); do
+count() {
+	kc get pods -l app=web --no-headers | wc -l
+}
+check "... the old pods leave" within 30 is 2 count
+same "the new ones have it" "blue blue" "$(for p in $(kc get pods -l app=web -o name); do
 	kc exec "$p" -- sh -c 'echo $COLOR'; done | xargs)"
 matches "history has two revisions" '^2 ' "$(kc rollout history deploy/web | grep '^2')"
 kc rollout undo deploy/web >/dev/null
