@@ -80,14 +80,14 @@ void container_look(struct pod_container *c)
 	c->finished_ns = v->finished_ns;
 	free(c->image_id);
 	c->image_id = mem_dup_text(v->image_id);
-	if (!container_runs(c))
-		c->started = c->ready = false;
+	if (!container_runs(c)) {
+		if (!c->busy)
+			c->started = c->ready = false;
+		probes_end(c);
+	}
 }
 
-/*
- * -- found again
- * ----------------------------------------------------------------------------------
- */
+/* -- found again ------------------------------------------------------------------------------- */
 
 static const char *label(const struct container_view *v, const char *key)
 {
@@ -115,7 +115,7 @@ static void adopt_one(struct pod *p, const struct container_view *v)
 		memcpy(c->last_id, c->id, sizeof(c->last_id));
 	(void)snprintf(c->id, sizeof(c->id), "%s", v->id);
 	c->attempt = (int)n;
-	c->started = true; /* it ran before us: probes go on from there */
+	c->started = c->ready = true; /* it ran before us: probes go on from there */
 }
 
 void container_adopt(struct pod *p)
@@ -135,10 +135,7 @@ void container_adopt(struct pod *p)
 		adopt_one(p, list[i]);
 }
 
-/*
- * -- making and starting
- * --------------------------------------------------------------------------
- */
+/* -- making and starting ----------------------------------------------------------------------- */
 
 static void failed(struct pod_container *c, const char *reason, const char *text)
 {
@@ -166,6 +163,7 @@ static void started(void *ctx, bool unchanged, const struct err *e)
 	} else {
 		container_clear(c);
 		c->started = c->ready = true;
+		c->probing = false;
 		node_event(c->pod, "Normal", "Started", c->name, "Started container %s", c->name);
 	}
 	pod_again(c->pod);
@@ -289,10 +287,7 @@ static bool ensure_image(struct pod_container *c, const struct json *spec)
 	return false;
 }
 
-/*
- * -- the next incarnation
- * --------------------------------------------------------------------------
- */
+/* -- the next incarnation ---------------------------------------------------------------------- */
 
 static void forgotten(void *ctx, const struct err *e)
 {
@@ -343,7 +338,7 @@ static void retire(struct pod_container *c)
 			      NULL);
 	memcpy(c->last_id, c->id, sizeof(c->last_id));
 	c->id[0] = '\0';
-	c->exists = false;
+	c->exists = c->wanted_stop = false;
 	c->attempt++;
 	back_off(c);
 }
@@ -371,6 +366,8 @@ static bool must_wait(struct pod_container *c)
 
 void container_advance(struct pod_container *c, const struct json *spec)
 {
+	if (spec && container_runs(c) && !c->probing && !c->wanted_stop)
+		probes_begin(c, spec);
 	if (!spec || c->busy || container_runs(c))
 		return;
 	if (container_ended(c))
@@ -385,10 +382,7 @@ void container_advance(struct pod_container *c, const struct json *spec)
 		create(c, spec);
 }
 
-/*
- * -- ending
- * ---------------------------------------------------------------------------------------
- */
+/* -- ending ------------------------------------------------------------------------------------ */
 
 static void stopped(void *ctx, bool unchanged, const struct err *e)
 {
