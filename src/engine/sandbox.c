@@ -419,3 +419,93 @@ void sandbox_unpin_all(struct engine *g)
 		(void)rmdir(parent);
 	}
 }
+
+/*
+ * -- connections into one
+ * -------------------------------------------------------------------------
+ */
+
+struct reaching {
+	struct engine *engine;
+	int sock;
+	uint16_t port;
+	engine_sandbox_connected *done;
+	void *ctx;
+	struct err error;
+};
+
+static void reached(struct reaching *r, int fd, const struct err *e)
+{
+	(void)fd_close(r->sock);
+	r->done(r->ctx, fd, e);
+	free(r);
+}
+
+static void reacher_ended(void *ctx, struct loop_exit how)
+{
+	struct reaching *r = ctx;
+	int fd = -1;
+	char word[8];
+	size_t n = 0, fds_n = 1;
+	struct err e = {0};
+
+	if (how.code == 0 && unix_receive(r->sock, word, sizeof(word), &n, &fd, &fds_n, &e) == 0 &&
+	    fd >= 0) {
+		reached(r, fd, NULL);
+		return;
+	}
+	(void)err_set(&e, ERR_UNAVAILABLE, "nobody listens on port %u of the pod", r->port);
+	reached(r, -1, &e);
+}
+
+static void reach_failed(void *arg)
+{
+	struct reaching *r = arg;
+	struct err e = r->error;
+
+	reached(r, -1, &e);
+}
+
+static int spawn_reacher(struct reaching *r, int netns, struct err *e)
+{
+	auto_arena struct arena a = {0};
+	char port[8];
+	char *const argv[] = {"hull-keeper", "connect", port, NULL};
+	int ends[2], bad;
+
+	(void)snprintf(port, sizeof(port), "%u", r->port);
+	if (unix_pair(SOCK_SEQPACKET, ends, e) < 0)
+		return -ERR_SYSTEM;
+	r->sock = ends[0];
+	bad = loop_spawn(r->engine->loop,
+			 &(struct loop_spawn_options){
+				 .program = engine_program(r->engine, &a, "hull-keeper"),
+				 .argv = argv,
+				 .fds = (int[]){-1, -1, -1, ends[1], netns},
+				 .fds_n = 5,
+				 .exited = reacher_ended,
+				 .arg = r},
+			 NULL, e);
+	(void)fd_close(ends[1]);
+	return bad;
+}
+
+void engine_sandbox_connect(struct user *u, const char *id, uint16_t port,
+			    engine_sandbox_connected *done, void *ctx)
+{
+	const struct sandbox *s = map_get(&u->engine->sandboxes, id);
+	struct reaching *r = mem_new(struct reaching);
+	auto_close int own = -1;
+	int bad = 0;
+
+	*r = (struct reaching){
+		.engine = u->engine, .sock = -1, .port = port, .done = done, .ctx = ctx};
+	if (!s || s->hidden)
+		bad = err_set(&r->error, ERR_NOT_FOUND, "no such sandbox: %s", id);
+	if (bad == 0 && s->host_network)
+		own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (bad == 0)
+		bad = spawn_reacher(r, s->host_network ? own : s->netns, &r->error);
+	if (bad < 0)
+		loop_defer(u->engine->loop, reach_failed, r);
+}

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "engine/engine.h"
 
@@ -35,6 +36,11 @@ void engine_sandbox_create(struct user *u, const struct sandbox_request *r,
 			   engine_sandbox_made *done, void *ctx);
 /* Unplugs and unpins it; what still runs in it keeps its namespaces without a network. */
 void engine_sandbox_remove(struct user *u, const char *id, engine_done *done, void *ctx);
+
+/* A TCP connection to a port on the pod's own loopback; fd is the receiver's. */
+typedef void engine_sandbox_connected(void *ctx, int fd, const struct err *e);
+void engine_sandbox_connect(struct user *u, const char *id, uint16_t port,
+			    engine_sandbox_connected *done, void *ctx);
 
 /* NULL: there is none. Borrowed until the next turn of the loop. */
 const struct sandbox_view *engine_sandbox_find(struct user *u, const char *id);

@@ -56,6 +56,9 @@ struct kube_request {
 	enum answer_form form;
 	const char *table_version; /* "meta.k8s.io/v1" */
 	const char *const *warnings;
+	/* of a proxy */
+	uint16_t port;
+	const char *port_name;
 };
 
 /*

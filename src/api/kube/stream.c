@@ -1,142 +1,44 @@
 /*
- * Streams of running pods: which requests they are, and the node they go to. A log is text in
- * pieces; the client's speed holds the node back.
+ * Streams of running pods: which requests they are, the pod and the container that are meant, and
+ * the node they go to. Everything that can be refused is refused here, as a Status, before a
+ * connection is taken over.
  */
-#include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/kube/kube_priv.h"
+#include "api/kube/stream_priv.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
-#include "ground/base/rfc3339.h"
+
+struct sub {
+	const char *name;
+	void (*run)(struct kube_request *r, const struct stream_node *n);
+	bool container; /* it is about one */
+};
+static void run_proxy(struct kube_request *r, const struct stream_node *n);
+
+static const struct sub subs[] = {
+	{"log", log_run, true},	     {"exec", exec_run, true},
+	{"attach", exec_run, true},  {"portforward", forward_run, false},
+	{"proxy", run_proxy, false},
+};
+
+static const struct sub *sub_of(const struct kube_request *r)
+{
+	for (size_t i = 0; r->sub && i < array_len(subs); i++)
+		if (text_eq(subs[i].name, r->sub))
+			return &subs[i];
+	return NULL;
+}
 
 bool stream_is(const struct kube_request *r)
 {
-	static const char *const subs[] = {"log", "exec", "attach", "portforward", "proxy"};
-
-	for (size_t i = 0; r->sub && i < array_len(subs); i++)
-		if (text_eq(subs[i], r->sub))
-			return true;
-	return false;
+	return sub_of(r) != NULL;
 }
 
-/*
- * -- logs
- * ----------------------------------------------------------------------------------------
- */
-
-struct log {
-	struct kube_request *request;
-	struct node_stream *stream;
-	bool began;
-};
-
-static void begin(struct log *l)
-{
-	if (!l->began)
-		http_reply_begin(l->request->http, 200, "text/plain");
-	l->began = true;
-}
-
-static int data(void *ctx, const void *p, size_t n)
-{
-	struct log *l = ctx;
-
-	begin(l);
-	return http_reply_push(l->request->http, p, n) > HTTP_REPLY_FULL;
-}
-
-static void end(void *ctx, const struct err *e)
-{
-	struct log *l = ctx;
-	struct kube_request *r = l->request;
-
-	if (e && !l->began) {
-		free(l);
-		answer_error(r, e);
-		return;
-	}
-	begin(l);
-	free(l);
-	http_reply_end(r->http);
-	request_end(r);
-}
-
-static void drained(void *arg)
-{
-	struct log *l = arg;
-
-	l->stream->resume(l->stream);
-}
-
-static void gone(void *arg)
-{
-	struct log *l = arg;
-	struct kube_request *r = l->request;
-
-	l->stream->cancel(l->stream);
-	free(l);
-	if (!http_request_is_gone(r->http))
-		return;
-	http_request_drop(r->http);
-	request_end(r);
-}
-
-static int64_t number(const struct kube_request *r, const char *name, int64_t otherwise)
-{
-	const char *text = http_request_query(r->http, name);
-	int64_t n;
-	struct err e;
-
-	return text && parse_i64(str_of(text), name, &n, &e) == 0 ? n : otherwise;
-}
-
-static void read_options(const struct kube_request *r, struct node_log_options *o)
-{
-	const char *since = http_request_query(r->http, "sinceTime");
-	int64_t seconds = number(r, "sinceSeconds", 0);
-	struct err e;
-
-	*o = (struct node_log_options){
-		.follow = query_flag(r, "follow"),
-		.previous = query_flag(r, "previous"),
-		.timestamps = query_flag(r, "timestamps"),
-		.tail_lines = number(r, "tailLines", -1),
-		.limit_bytes = number(r, "limitBytes", -1),
-		.stream = http_request_query(r->http, "stream"),
-	};
-	if (seconds > 0)
-		o->since_ns = world_now_ns(r->kube->world) - seconds * 1000000000;
-	else if (since && rfc3339_parse(since, &o->since_ns, &e) < 0)
-		o->since_ns = 0;
-}
-
-static void run_log(struct kube_request *r, const struct node_ops *ops, void *node,
-		    const struct node_target *t)
-{
-	struct log *l = mem_new(struct log);
-	struct node_log_options o;
-	struct err e;
-
-	read_options(r, &o);
-	l->request = r;
-	if (ops->log(node, t, &o, &(struct node_sink){data, end, l}, &l->stream, &e) < 0) {
-		free(l);
-		answer_status(r, 400, "BadRequest", NULL, "%s", e.text);
-		return;
-	}
-	if (o.follow) /* the headers tell that it works, though nothing may be there yet */
-		begin(l);
-	http_reply_on_drained(r->http, drained, l);
-	http_request_on_gone(r->http, gone, l);
-}
-
-/*
- * -- the pod
- * -------------------------------------------------------------------------------------
- */
+/* -- the pod and its container -- */
 
 static const char *names_of(struct arena *a, const struct json *list)
 {
@@ -147,7 +49,7 @@ static const char *names_of(struct arena *a, const struct json *list)
 	return arena_dup(a, strbuf_str(&out));
 }
 
-static bool has_container(const struct json *spec, const char *name)
+static const struct json *find_container(const struct json *spec, const char *name)
 {
 	static const char *const lists[] = {"containers", "initContainers", "ephemeralContainers"};
 
@@ -156,80 +58,264 @@ static bool has_container(const struct json *spec, const char *name)
 
 		for (size_t i = 0; i < json_len(list); i++)
 			if (text_eq(json_get_text(json_at(list, i), "name"), name))
-				return true;
+				return json_at(list, i);
 	}
-	return false;
+	return NULL;
 }
 
 /* The container that is meant; NULL, and the request is answered. */
-static const char *container_of_pod(struct kube_request *r, const struct json *pod)
+static const struct json *container_of_pod(struct kube_request *r, const struct json *pod)
 {
 	const struct json *spec = json_get(pod, "spec"), *list = json_get(spec, "containers");
 	const char *name = http_request_query(r->http, "container");
 	const char *usual = json_get_text(json_get(json_get(pod, "metadata"), "annotations"),
 					  "kubectl.kubernetes.io/default-container");
+	const struct json *found;
 
 	if (!name || !name[0])
-		name = usual && has_container(spec, usual) ? usual : NULL;
+		name = usual && find_container(spec, usual) ? usual : NULL;
 	if (!name && json_len(list) == 1)
-		return arena_dup_text(&r->arena, json_get_text(json_at(list, 0), "name"));
+		return json_at(list, 0);
 	if (!name) {
 		answer_status(r, 400, "BadRequest", NULL,
 			      "a container name must be specified for pod %s, choose one of: [%s]",
 			      r->name, names_of(&r->arena, list));
 		return NULL;
 	}
-	if (!has_container(spec, name)) {
+	found = find_container(spec, name);
+	if (!found)
 		answer_status(r, 400, "BadRequest", NULL, "container %s is not valid for pod %s",
 			      name, r->name);
-		return NULL;
+	return found;
+}
+
+/* exec, attach, portforward, proxy want a pod that has not ended. 0, or the request is answered. */
+static int check_phase(struct kube_request *r, const struct json *pod)
+{
+	const char *phase = json_get_text(json_get(pod, "status"), "phase");
+
+	if (text_eq(r->sub, "log") || !(text_eq(phase, "Succeeded") || text_eq(phase, "Failed")))
+		return 0;
+	if (text_eq(r->sub, "exec") || text_eq(r->sub, "attach"))
+		answer_status(
+			r, 500, "InternalError", NULL,
+			"cannot exec into a container in a completed pod; current phase is %s",
+			phase);
+	else
+		answer_status(r, 400, "BadRequest", NULL,
+			      "pod \"%s\" is not running; its phase is %s", r->name, phase);
+	return -1;
+}
+
+/* Finds the node of a pod. 0, or the request is answered. */
+static int find_node(struct kube_request *r, const struct object *o, struct stream_node *ret)
+{
+	const struct node_directory *nodes = r->kube->o.nodes;
+	const struct json *pod = object_tree(o);
+	const char *node = json_get_text(json_get(pod, "spec"), "nodeName");
+
+	*ret = (struct stream_node){.target = {.namespace = r->namespace, .pod = r->name}};
+	ret->target.uid = arena_dup_text(&r->arena, o->uid);
+	if (!node || !node[0]) {
+		answer_status(r, 400, "BadRequest", NULL, "pod %s does not have a host assigned",
+			      r->name);
+		return -1;
 	}
-	return arena_dup_text(&r->arena, name);
+	if (nodes)
+		ret->ops = nodes->find(nodes->ctx, node, &ret->node);
+	if (ret->ops)
+		return 0;
+	answer_status(r, 503, "ServiceUnavailable", NULL, "node \"%s\" cannot be reached from here",
+		      node);
+	return -1;
+}
+
+/* Of a pod that was named without one. */
+static uint16_t first_port(const struct json *pod)
+{
+	const struct json *list = json_get(json_get(pod, "spec"), "containers");
+	const struct json *ports = json_get(json_at(list, 0), "ports");
+
+	return (uint16_t)json_get_i64(json_at(ports, 0), "containerPort", 80);
 }
 
 static void with_pod(void *ctx, const struct outcome *o)
 {
 	struct kube_request *r = ctx;
-	const struct node_directory *nodes = r->kube->o.nodes;
-	const struct node_ops *ops = NULL;
-	struct node_target t = {.namespace = r->namespace, .pod = r->name};
-	const struct json *pod;
-	const char *node;
-	void *self = NULL;
+	const struct sub *sub = sub_of(r);
+	const struct json *container;
+	struct stream_node n;
 
 	if (o->error) {
 		answer_outcome_error(r, o);
 		return;
 	}
-	pod = object_tree(o->object);
-	node = json_get_text(json_get(pod, "spec"), "nodeName");
-	t.uid = arena_dup_text(&r->arena, o->object->uid);
-	t.container = container_of_pod(r, pod);
-	if (!t.container)
+	if (find_node(r, o->object, &n) < 0 || check_phase(r, object_tree(o->object)) < 0)
 		return;
-	if (!node || !node[0]) {
-		answer_status(r, 400, "BadRequest", NULL, "pod %s does not have a host assigned",
-			      r->name);
+	if (sub->container) {
+		container = container_of_pod(r, object_tree(o->object));
+		if (!container)
+			return;
+		n.target.container = arena_dup_text(&r->arena, json_get_text(container, "name"));
+		n.tty = json_get_bool(container, "tty", false);
+	}
+	if (text_eq(sub->name, "proxy") && !r->port)
+		r->port = first_port(object_tree(o->object));
+	sub->run(r, &n);
+}
+
+static void ask_for_pod(struct kube_request *r)
+{
+	const struct kind *pods = kind_of_resource("", "v1", "pods");
+
+	client_get(&r->client, &(struct client_target){pods, r->namespace, r->name, NULL}, NULL,
+		   with_pod, r);
+}
+
+/* -- proxies -- */
+
+static void run_proxy(struct kube_request *r, const struct stream_node *n)
+{
+	proxy_run(r, n, r->port);
+}
+
+/* "[scheme:]name[:port]": into r->name and *ret_port. 0, or the request is answered. */
+static int read_name(struct kube_request *r, const char **ret_port)
+{
+	struct str rest = str_of(r->name), parts[3] = {{NULL, 0}};
+	size_t n = 0;
+
+	while (n < array_len(parts) && str_cut(&rest, ':', &parts[n]))
+		n++;
+	if (rest.n || n == 0 || (n == 3 && !str_is(parts[0], "http") && parts[0].n)) {
+		answer_status(
+			r, 400, "BadRequest", NULL,
+			"invalid request \"%s\": it must be NAME, NAME:PORT or http:NAME:PORT",
+			r->name);
+		return -1;
+	}
+	r->name = arena_dup(&r->arena, parts[n == 3 ? 1 : 0]);
+	*ret_port = n == 1 ? "" : arena_dup(&r->arena, parts[n - 1]);
+	return 0;
+}
+
+static int read_port(struct kube_request *r, const char *text)
+{
+	uint64_t port = 0;
+
+	if (!text[0])
+		return 0;
+	if (parse_u64(str_of(text), "port", &port, NULL) < 0 || port == 0 || port > UINT16_MAX) {
+		answer_status(r, 400, "BadRequest", NULL, "invalid port \"%s\"", text);
+		return -1;
+	}
+	r->port = (uint16_t)port;
+	return 0;
+}
+
+/* The port of a subset that a service's port is called; 0: it has none of that name. */
+static uint16_t subset_port(const struct json *subset, const char *called)
+{
+	const struct json *ports = json_get(subset, "ports");
+
+	for (size_t i = 0; i < json_len(ports); i++) {
+		const char *name = json_get_text(json_at(ports, i), "name");
+		int64_t number = json_get_i64(json_at(ports, i), "port", 0);
+		auto_free char *text = mem_printf("%" PRId64, number);
+
+		if (!called[0] || text_eq(name, called) || text_eq(text, called))
+			return (uint16_t)number;
+	}
+	return 0;
+}
+
+static const char *subset_pod(const struct json *subset)
+{
+	const struct json *list = json_get(subset, "addresses");
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *target = json_get(json_at(list, i), "targetRef");
+
+		if (text_eq(json_get_text(target, "kind"), "Pod"))
+			return json_get_text(target, "name");
+	}
+	return NULL;
+}
+
+static void with_endpoints(void *ctx, const struct outcome *o)
+{
+	struct kube_request *r = ctx;
+	const struct json *subsets;
+
+	if (o->error && o->error->kind != ERR_NOT_FOUND) {
+		answer_outcome_error(r, o);
 		return;
 	}
-	if (nodes)
-		ops = nodes->find(nodes->ctx, node, &self);
-	if (!ops)
-		answer_status(r, 503, "ServiceUnavailable", NULL,
-			      "node \"%s\" cannot be reached from here", node);
-	else if (text_eq(r->sub, "log"))
-		run_log(r, ops, self, &t);
-	else
-		answer_status(r, 501, "NotImplemented", NULL, "%s is not served yet", r->sub);
+	subsets = o->error ? NULL : json_get(object_tree(o->object), "subsets");
+	for (size_t i = 0; i < json_len(subsets); i++) {
+		const char *pod = subset_pod(json_at(subsets, i));
+
+		r->port = subset_port(json_at(subsets, i), r->port_name);
+		if (!pod || !r->port)
+			continue;
+		r->name = arena_dup_text(&r->arena, pod);
+		ask_for_pod(r);
+		return;
+	}
+	answer_status(r, 503, "ServiceUnavailable", NULL,
+		      "no endpoints available for service \"%s\"", r->name);
+}
+
+/* A service's port has a name or a number; its endpoints know them by name only. */
+static void with_service(void *ctx, const struct outcome *o)
+{
+	const struct kind *endpoints = kind_of_resource("", "v1", "endpoints");
+	struct kube_request *r = ctx;
+	const struct json *ports;
+
+	if (o->error) {
+		answer_outcome_error(r, o);
+		return;
+	}
+	ports = json_get(json_get(object_tree(o->object), "spec"), "ports");
+	for (size_t i = 0; i < json_len(ports); i++) {
+		const struct json *port = json_at(ports, i);
+		auto_free char *number = mem_printf("%" PRId64, json_get_i64(port, "port", 0));
+		const char *name = json_get_text(port, "name");
+
+		if (text_eq(r->port_name, number))
+			r->port_name = name ? arena_dup_text(&r->arena, name) : "";
+	}
+	client_get(&r->client, &(struct client_target){endpoints, r->namespace, r->name, NULL},
+		   NULL, with_endpoints, r);
+}
+
+static void start_proxy(struct kube_request *r)
+{
+	const char *port = "";
+
+	if (read_name(r, &port) < 0)
+		return;
+	if (text_eq(r->resource, "services")) {
+		r->port_name = port;
+		client_get(&r->client,
+			   &(struct client_target){r->kind, r->namespace, r->name, NULL}, NULL,
+			   with_service, r);
+	} else if (!text_eq(r->resource, "pods")) {
+		answer_status(r, 501, "NotImplemented", NULL,
+			      "%s have no proxy here: ask their pods and services", r->resource);
+	} else if (read_port(r, port) == 0) {
+		ask_for_pod(r);
+	}
 }
 
 void stream_run(struct kube_request *r)
 {
-	if (!text_eq(r->resource, "pods")) {
-		answer_status(r, 501, "NotImplemented", NULL, "%s/%s is not served yet",
-			      r->resource, r->sub);
-		return;
-	}
-	client_get(&r->client, &(struct client_target){r->kind, r->namespace, r->name, NULL}, NULL,
-		   with_pod, r);
+	if (text_eq(r->sub, "proxy"))
+		start_proxy(r);
+	else if (text_eq(r->resource, "pods"))
+		ask_for_pod(r);
+	else
+		answer_status(r, 501, "NotImplemented", NULL, "%s/%s is not served", r->resource,
+			      r->sub);
 }

@@ -10,20 +10,26 @@
 #include "cluster/controllers/controllers_priv.h"
 #include "ground/base/mem.h"
 
+#define FILLING_MS 20
+
 static const struct controller_row *const rows[] = {
-	&deployment_row,
-	&replicaset_row,
-	&replicationcontroller_row,
-	&serviceaccount_row,
+	&deployment_row, &endpoints_row,  &endpointslice_row,	      &gc_row,
+	&namespace_row,	 &replicaset_row, &replicationcontroller_row, &serviceaccount_row,
 };
 
 static void sync_key(void *ctx, const char *key)
 {
 	struct controller *c = ctx;
-	struct work *w = mem_new(struct work);
+	struct work *w;
 	struct str rest = str_of(key), head;
 
 	assert(c->magic == CONTROLLER_MAGIC);
+	if (!informers_synced(c->all->o.informers)) { /* nobody acts on half of what is */
+		workqueue_add_after(c->queue, key, FILLING_MS);
+		workqueue_done(c->queue, key, false);
+		return;
+	}
+	w = mem_new(struct work);
 	w->magic = WORK_MAGIC;
 	w->controller = c;
 	w->key = key;

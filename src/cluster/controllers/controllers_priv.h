@@ -43,6 +43,8 @@ struct controllers {
 };
 
 extern const struct controller_row serviceaccount_row;
+extern const struct controller_row namespace_row, gc_row;
+extern const struct controller_row endpoints_row, endpointslice_row;
 extern const struct controller_row replicaset_row, replicationcontroller_row, deployment_row;
 
 /*
@@ -86,6 +88,7 @@ void work_event(struct controller *c, const struct object *about, const char *ty
 
 struct informer *controller_view(const struct controller *c, const char *group,
 				 const char *resource);
+const struct kind *view_kind(const char *group, const char *resource);
 /* Handlers for informer_on(): the key of the object itself, or of its controlling owner. */
 void controller_on_self(void *controller, const struct object *now, const struct object *before);
 void controller_add(struct controller *c, const struct object *o);

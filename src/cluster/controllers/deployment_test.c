@@ -1,5 +1,5 @@
 /* Replica sets and deployments, played out against the whole pipeline. */
-#include "cluster/controllers/controllers_place.h"
+#include "cluster/controllers/place_fixture.h"
 
 #define TEMPLATE                                                                            \
 	"'template':{'metadata':{'labels':{'app':'%s'}},'spec':{'containers':[{'name':'c'," \

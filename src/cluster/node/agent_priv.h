@@ -31,7 +31,8 @@ struct node_agent {
 	char *node_name, *identity;
 	struct workqueue *queue;
 	struct informer *pods, *config_maps, *secrets, *services;
-	struct map known; /* "ns/name" -> struct pod * */
+	struct map known;     /* "ns/name" -> struct pod * */
+	struct list sessions; /* of exec and attach, whose end somebody waits for */
 	struct stream *events;
 	struct loop_timer *beat;
 	bool registered;
@@ -174,4 +175,13 @@ void node_beat(void *agent);
 char *node_time(int64_t ns, char ret[NODE_TIME]); /* RFC 3339, seconds */
 void node_event(struct pod *p, const char *type, const char *reason, const char *container,
 		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+/* node_log.c, node_exec.c: what the API asks; node_ops.h says what each does. */
+int node_find(struct node_agent *a, const struct node_target *t, struct pod_container **ret,
+	      struct err *e) must_use;
+int node_log(void *node, const struct node_target *t, const struct node_log_options *o,
+	     const struct node_sink *sink, struct node_stream **ret, struct err *e) must_use;
+void node_stats(void *node, node_json_done *done, void *ctx);
+void session_exec_ended(struct node_agent *a, const char *exec_id, int code);
+void session_attach_ended(struct node_agent *a, const char *container_id);
 extern const struct node_ops agent_ops;

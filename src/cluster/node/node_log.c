@@ -1,6 +1,6 @@
 /*
- * What the API asks of the node: logs of containers, processes in them, connections into pods. The
- * engine does the work; here pods' names become containers' ids.
+ * Logs of containers for the API: the engine reads them; here pods' names become containers' ids,
+ * and lines become the text that clients see.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -11,8 +11,8 @@
 #include "ground/base/own.h"
 #include "ground/base/rfc3339.h"
 
-static int find(struct node_agent *a, const struct node_target *t, struct pod_container **ret,
-		struct err *e)
+int node_find(struct node_agent *a, const struct node_target *t, struct pod_container **ret,
+	      struct err *e)
 {
 	struct pod *p = pod_find(a, t->namespace, t->pod);
 
@@ -85,8 +85,8 @@ static void log_cancel(struct node_stream *s)
 	free(log);
 }
 
-static int agent_log(void *node, const struct node_target *t, const struct node_log_options *o,
-		     const struct node_sink *sink, struct node_stream **ret, struct err *e)
+int node_log(void *node, const struct node_target *t, const struct node_log_options *o,
+	     const struct node_sink *sink, struct node_stream **ret, struct err *e)
 {
 	struct node_agent *a = node;
 	struct log_options want = {.stdout_ = !text_eq(o->stream, "Stderr"),
@@ -98,7 +98,7 @@ static int agent_log(void *node, const struct node_target *t, const struct node_
 	const char *id;
 	struct log *log;
 
-	if (find(a, t, &c, e) < 0)
+	if (node_find(a, t, &c, e) < 0)
 		return -ERR_NOT_FOUND;
 	id = o->previous || !c->id[0] ? c->last_id : c->id;
 	if (o->previous && !id[0])
@@ -122,7 +122,3 @@ static int agent_log(void *node, const struct node_target *t, const struct node_
 	*ret = &log->base;
 	return 0;
 }
-
-const struct node_ops agent_ops = {
-	.log = agent_log,
-};

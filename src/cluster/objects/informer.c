@@ -16,7 +16,7 @@
 #include "ground/wire/loop.h"
 
 #define INFORMER_MAGIC 0x494e464fu
-#define HANDLERS_MAX   16
+#define HANDLERS_MAX   64
 #define AGAIN_MS       1000
 
 struct entry {

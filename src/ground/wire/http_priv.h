@@ -110,3 +110,14 @@ void http_release_later(struct http_request *r);
 void http_body_piece(struct http_request *r, const void *bytes, size_t n);
 void http_body_end(struct http_request *r);
 void http_body_broken(struct http_request *r); /* the client left in the middle */
+
+/* Runs the library soon: something changed that it does not see by itself. */
+void http_port_kick(struct http_port *p);
+
+/*
+ * A connection over TLS that was taken over, while it rests: sends the reply's head and returns the
+ * caller's descriptor, or -1. Ends by itself, dropping the request, or with http_upgrades_end().
+ */
+struct http_upgrade;
+int http_upgrade_begin(struct http_request *r, struct list *upgrades, const struct strbuf *head);
+void http_upgrades_end(struct list *upgrades);

@@ -109,12 +109,39 @@ const char *http_request_header(const struct http_request *r, const char *name)
 	return http_pairs_get(&r->headers, name, 0);
 }
 
+const char *http_request_header_at(const struct http_request *r, const char *name, size_t i)
+{
+	return http_pairs_get(&r->headers, name, i);
+}
+
 const char *http_request_query_at(const struct http_request *r, const char *name, size_t i)
 {
 	for (size_t k = 0; k < r->query.n; k++)
 		if (strcmp(r->query.items[k].name, name) == 0 && i-- == 0)
 			return r->query.items[k].value;
 	return NULL;
+}
+
+static bool each(const struct http_pairs *p, size_t i, const char **ret_name,
+		 const char **ret_value)
+{
+	if (i >= p->n)
+		return false;
+	*ret_name = p->items[i].name;
+	*ret_value = p->items[i].value;
+	return true;
+}
+
+bool http_request_each_header(const struct http_request *r, size_t i, const char **ret_name,
+			      const char **ret_value)
+{
+	return each(&r->headers, i, ret_name, ret_value);
+}
+
+bool http_request_each_query(const struct http_request *r, size_t i, const char **ret_name,
+			     const char **ret_value)
+{
+	return each(&r->query, i, ret_name, ret_value);
 }
 
 bool http_request_wants_upgrade(const struct http_request *r)

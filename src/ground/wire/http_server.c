@@ -15,7 +15,8 @@
  * wants other headers, 200 for old clients, and a descriptor that outlives this process. So, while
  * the connection rests (and is in no epoll set), the socket is copied, one end of a socket pair is
  * put on the library's number, our own reply goes out on the copy, and the library upgrades into
- * the pair: we get the bytes it had read ahead, and what it closes is the pair.
+ * the pair: we get the bytes it had read ahead, and what it closes is the pair. Over TLS it rests
+ * to its end: http_upgrade.c.
  */
 #include "ground/wire/http_server.h"
 
@@ -25,6 +26,7 @@
 #include <gnutls/gnutls.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "ground/base/log.h"
@@ -59,7 +61,7 @@ struct http_port {
 	bool unix_socket, tls;
 	bool run_asked;
 	bool closing;
-	struct list requests;
+	struct list requests, upgrades;
 };
 
 static void port_run(void *arg)
@@ -86,6 +88,15 @@ static void port_ready(void *arg, unsigned ready)
 	port_run(arg);
 }
 
+void http_port_kick(struct http_port *p)
+{
+	assert(p->magic == PORT_MAGIC);
+	if (!p->run_asked) {
+		p->run_asked = true;
+		loop_defer(p->loop, port_run, p);
+	}
+}
+
 void http_kick(struct http_request *r)
 {
 	if (!r->connection || !r->resting)
@@ -94,10 +105,7 @@ void http_kick(struct http_request *r)
 		return;
 	r->resting = false;
 	MHD_resume_connection(r->connection);
-	if (!r->port->run_asked) {
-		r->port->run_asked = true;
-		loop_defer(r->loop, port_run, r->port);
-	}
+	http_port_kick(r->port);
 }
 
 /* Only from the connection's own callbacks. */
@@ -280,21 +288,36 @@ static void upgraded(void *arg, struct MHD_Connection *c, void *context, const c
 	(void)MHD_upgrade_action(h, MHD_UPGRADE_ACTION_CLOSE);
 }
 
+/* What the owner says the protocol is. */
+static const char *hijack_protocol(const struct http_request *r)
+{
+	const char *said = http_pairs_get(&r->reply_headers, "Upgrade", 0);
+
+	return said ? said : "tcp";
+}
+
+static void hijack_head(const struct http_request *r, struct strbuf *b)
+{
+	bool upgrade = http_request_wants_upgrade(r);
+
+	strbuf_add_text(b, upgrade ? "HTTP/1.1 101 UPGRADED\r\n" : "HTTP/1.1 200 OK\r\n");
+	if (r->content_type)
+		strbuf_printf(b, "Content-Type: %s\r\n", r->content_type);
+	if (upgrade)
+		strbuf_printf(b, "Connection: Upgrade\r\nUpgrade: %s\r\n", hijack_protocol(r));
+	for (size_t i = 0; i < r->reply_headers.n; i++)
+		if (strcasecmp(r->reply_headers.items[i].name, "Upgrade") != 0)
+			strbuf_printf(b, "%s: %s\r\n", r->reply_headers.items[i].name,
+				      r->reply_headers.items[i].value);
+	strbuf_add_text(b, "\r\n");
+}
+
 /* Our reply, on the copied socket: small, into an empty buffer, so it goes out at once or never. */
 static int hijack_greet(struct http_request *r)
 {
 	auto_strbuf struct strbuf b = {0};
-	bool upgrade = http_request_wants_upgrade(r);
 
-	strbuf_add_text(&b, upgrade ? "HTTP/1.1 101 UPGRADED\r\n" : "HTTP/1.1 200 OK\r\n");
-	if (r->content_type)
-		strbuf_printf(&b, "Content-Type: %s\r\n", r->content_type);
-	if (upgrade)
-		strbuf_add_text(&b, "Connection: Upgrade\r\nUpgrade: tcp\r\n");
-	for (size_t i = 0; i < r->reply_headers.n; i++)
-		strbuf_printf(&b, "%s: %s\r\n", r->reply_headers.items[i].name,
-			      r->reply_headers.items[i].value);
-	strbuf_add_text(&b, "\r\n");
+	hijack_head(r, &b);
 	return send(r->hijack_fd, b.p, b.n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)b.n ? 0 : -1;
 }
 
@@ -326,7 +349,29 @@ static int hijack_upgrade(struct http_request *r)
 	return done == MHD_YES ? 0 : -1;
 }
 
+/* Over TLS a connection is taken over as it rests: http_upgrade.c. */
+static int hijack_tls(struct http_request *r)
+{
+	auto_strbuf struct strbuf head = {0};
+
+	if (!http_request_wants_upgrade(r))
+		return -1;
+	hijack_head(r, &head);
+	r->hijack_fd = http_upgrade_begin(r, &r->port->upgrades, &head);
+	if (r->hijack_fd < 0)
+		return -1;
+	hijack_done(r, (struct str){NULL, 0});
+	return 0;
+}
+
 /* The connection rests: it is in no epoll set, its number may change its meaning. */
+static int hijack_plain(struct http_request *r)
+{
+	if (hijack_swap(r) < 0 || hijack_greet(r) < 0)
+		return -1;
+	return hijack_upgrade(r);
+}
+
 static void hijack(void *arg)
 {
 	struct http_request *r = http_request_of(arg);
@@ -335,12 +380,12 @@ static void hijack(void *arg)
 		return; /* told when the connection went */
 	assert(r->resting);
 	r->watch = loop_watch_free(r->watch);
-	/* Over TLS the bare descriptor would carry the other side's cipher text. */
-	if (r->gone || r->tls || hijack_swap(r) < 0 || hijack_greet(r) < 0 ||
-	    hijack_upgrade(r) < 0) {
+	if (r->gone || (r->tls ? hijack_tls(r) : hijack_plain(r)) < 0) {
 		r->hijack_fd = fd_close(r->hijack_fd);
 		r->reply = HTTP_DROP;
 		hijack_done(r, (struct str){NULL, 0});
+	} else if (r->tls) {
+		return; /* rests on */
 	}
 	http_kick(r);
 }
@@ -528,6 +573,7 @@ static int listen_on(struct http_server *s, int fd, const struct pki_pair *own, 
 	assert(s->magic == SERVER_MAGIC);
 	*p = (struct http_port){.magic = PORT_MAGIC, .server = s, .loop = s->loop};
 	list_init(&p->requests);
+	list_init(&p->upgrades);
 	list_append(&s->ports, &p->link);
 	p->unix_socket = getsockname(fd, (struct sockaddr *)&a, &n) == 0 && a.ss_family == AF_UNIX;
 	p->tls = own != NULL;
@@ -568,6 +614,7 @@ static void port_close(struct http_port *p)
 	p->watch = loop_watch_free(p->watch);
 	loop_defer_cancel(p->loop, port_run, p);
 	p->run_asked = true; /* no more runs from http_kick */
+	http_upgrades_end(&p->upgrades);
 	list_each (&p->requests, struct http_request, link, r) {
 		loop_defer_cancel(p->loop, hijack, r);
 		r->reply = HTTP_DROP;

@@ -44,8 +44,7 @@ int http_server_listen(struct http_server *s, int fd, struct err *e) must_use;
 /*
  * The same over TLS (1.2 and newer). Clients may show a certificate, which is not judged here: the
  * handler reads it with http_request_certificate() and asks pki_identify(). They are told the name
- * of the authority whose certificates are wanted (ca_pem). Connections over TLS
- * cannot be taken over yet: _hijack gives -1 there, as if the client had left.
+ * of the authority whose certificates are wanted (ca_pem).
  */
 struct pki_pair;
 int http_server_listen_tls(struct http_server *s, int fd, const struct pki_pair *own,
@@ -59,12 +58,19 @@ const char *http_request_method(const struct http_request *r);
 const char *http_request_path(const struct http_request *r); /* percent-decoded, without query */
 const char *http_request_header(const struct http_request *r,
 				const char *name); /* any case; NULL */
+/* The i-th line of a header that comes more than once. */
+const char *http_request_header_at(const struct http_request *r, const char *name, size_t i);
 /* The i-th value of a query parameter, "" when it has none, NULL when absent. */
 const char *http_request_query_at(const struct http_request *r, const char *name, size_t i);
 static inline const char *http_request_query(const struct http_request *r, const char *name)
 {
 	return http_request_query_at(r, name, 0);
 }
+/* The i-th header or query parameter at all; false: there are fewer. */
+bool http_request_each_header(const struct http_request *r, size_t i, const char **ret_name,
+			      const char **ret_value);
+bool http_request_each_query(const struct http_request *r, size_t i, const char **ret_name,
+			     const char **ret_value);
 bool http_request_wants_upgrade(const struct http_request *r); /* Connection: upgrade, Upgrade: x */
 /* The client process of a unix socket connection; false over TCP. */
 bool http_request_peer(const struct http_request *r, struct unix_peer *ret);
@@ -125,15 +131,26 @@ void http_reply_end(struct http_request *r);
 
 /*
  * Takes the connection over, as docker attach does: with an upgrade asked for, the reply is
- * "101 UPGRADED" with Connection and Upgrade headers, else "200 OK" without length; then bytes are
- * raw. The reply is written before `hijacked` is called. fd is a full owner of the socket, not tied
+ * 101 with Connection and Upgrade headers (the protocol is "tcp", or what http_reply_header said
+ * for "Upgrade"), else "200 OK" without length; then bytes are raw. The reply is written before `hijacked` is called. fd is a full owner of the socket, not tied
  * to this server or loop, non-blocking: it may be handed to another process and lives on without
  * this one. `early` is what the client had sent already behind its request (usually empty), valid
  * in the call. When the client has left, fd is -1. Headers added with http_reply_header are sent
  * too.
+ *
+ * Over TLS an upgrade must have been asked for (else fd is -1), and fd is one end of a socket pair
+ * whose life ends with the server: it may not outlive this process. The client's close_notify is end
+ * of file, shutting down writing sends one, closing fd ends the connection once all is sent.
  */
 typedef void http_hijacked_fn(void *arg, int fd, struct str early);
 void http_request_hijack(struct http_request *r, const char *content_type,
 			 http_hijacked_fn *hijacked, void *arg);
+
+/*
+ * What a WebSocket server answers to a Sec-WebSocket-Key (RFC 6455 §4.2.2): false when that is not
+ * 16 bytes in base64.
+ */
+#define HTTP_ACCEPT_ROOM 29
+bool http_websocket_accept(const char *key, char ret[HTTP_ACCEPT_ROOM]);
 
 void http_request_drop(struct http_request *r);

@@ -1,16 +1,20 @@
 /* The child that makes a sandbox: see sandbox.h. Single-threaded, static, gone in a millisecond. */
 #include "virt/keeper/sandbox.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/base/parse.h"
 #include "ground/base/str.h"
 #include "ground/linux/fdpass.h"
 #include "ground/linux/netns.h"
@@ -60,4 +64,34 @@ int sandbox_child(int sock, const char *dir, const char *hostname, bool host_net
 	fds[0] = s.netns;
 	fds[1] = s.route;
 	return fdpass_send(sock, "ok", 2, fds, SANDBOX_FDS, e);
+}
+
+static int connect_loopback(const struct sockaddr *a, socklen_t n, int family)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0 && connect(fd, a, n) == 0)
+		return fd;
+	return fd_close(fd);
+}
+
+int sandbox_connect_child(int sock, int netns, const char *port, struct err *e)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	auto_close int fd = -1;
+	uint32_t number;
+
+	if (parse_u32(str_of(port), "port", &number, e) < 0)
+		return -ERR_INVALID;
+	if (setns(netns, CLONE_NEWNET) < 0)
+		return err_sys(e, "cannot enter the pod's network");
+	v4.sin_port = v6.sin6_port = htons((uint16_t)number);
+	v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	fd = connect_loopback((struct sockaddr *)&v4, sizeof(v4), AF_INET);
+	if (fd < 0)
+		fd = connect_loopback((struct sockaddr *)&v6, sizeof(v6), AF_INET6);
+	if (fd < 0)
+		return err_sys(e, "cannot connect to port %u of the pod", number);
+	return fdpass_send(sock, "ok", 2, &fd, 1, e);
 }

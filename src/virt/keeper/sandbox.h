@@ -21,3 +21,6 @@ extern const char *const sandbox_files[];
  */
 int sandbox_child(int sock, const char *dir, const char *hostname, bool host_network,
 		  struct err *e) must_use;
+
+/* Another child's work: a TCP connection to a port of the namespace's own loopback, sent back. */
+int sandbox_connect_child(int sock, int netns, const char *port, struct err *e) must_use;
