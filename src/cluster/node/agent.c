@@ -10,14 +10,12 @@
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/base/parse.h"
 #include "ground/wire/loop.h"
 
 #define BEAT_MS 10000
 
-/*
- * -- what wakes it
- * --------------------------------------------------------------------------------
- */
+/* -- what wakes it ----------------------------------------------------------------------------- */
 
 static void pod_changed(void *ctx, const struct object *now, const struct object *before)
 {
@@ -49,18 +47,31 @@ static void source_changed(void *ctx, const struct object *now, const struct obj
 static void container_event(void *ctx, const struct event *v)
 {
 	struct node_agent *a = ctx;
-	const char *name = NULL, *namespace = NULL;
+	const char *name = NULL, *space = NULL, *exec = NULL;
+	int64_t code = 0;
 	auto_free char *key = NULL;
+	struct err e;
 
 	for (const struct json_pair *at = v->attributes; at && at->key; at++) {
 		if (text_eq(at->key, "io.kubernetes.pod.name"))
 			name = at->value;
 		if (text_eq(at->key, "io.kubernetes.pod.namespace"))
-		namespace = at->value;
+			space = at->value;
+		if (text_eq(at->key, "execID"))
+			exec = at->value;
+		if (text_eq(at->key, "exitCode") &&
+		    parse_i64(str_of(at->value), "exit code", &code, &e) < 0)
+			code = 0;
 	}
-	if (!name || !namespace)
+	if (text_eq(v->action, "exec_die") && exec) {
+		session_exec_ended(a, exec, (int)code);
 		return;
-	key = mem_printf("%s/%s", namespace, name);
+	}
+	if (text_eq(v->action, "die"))
+		session_attach_ended(a, v->actor_id);
+	if (!name || !space)
+		return;
+	key = mem_printf("%s/%s", space, name);
 	if (map_get(&a->known, key))
 		workqueue_add(a->queue, key);
 }
@@ -76,7 +87,7 @@ static void events_ended(void *ctx, const struct err *e)
 static int listen(struct node_agent *a, struct err *e)
 {
 	static char *const types[] = {"container", NULL};
-	static char *const actions[] = {"start", "die", "oom", "destroy", NULL};
+	static char *const actions[] = {"start", "die", "oom", "destroy", "exec_die", NULL};
 	static const struct filter filters[] = {{"type", types}, {"event", actions}};
 	struct event_options o = {.filters = {filters, array_len(filters)}};
 
@@ -84,10 +95,7 @@ static int listen(struct node_agent *a, struct err *e)
 			     &a->events, e);
 }
 
-/*
- * -- life
- * -----------------------------------------------------------------------------------------
- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 static struct informer *view(struct node_agent *a, const char *resource)
 {
@@ -108,6 +116,7 @@ int node_agent_new(const struct node_agent_options *o, struct node_agent **ret, 
 	a->identity = mem_printf("system:node:%s", o->node_name);
 	a->client = *o->client;
 	a->client.identity = (struct identity){.user = a->identity};
+	list_init(&a->sessions);
 	a->queue = workqueue_new(&(struct workqueue_options){
 		.loop = o->loop, .name = "node", .parallel = 64, .sync = pod_sync, .ctx = a});
 	a->config_maps = view(a, "configmaps");
@@ -154,10 +163,7 @@ const char *node_agent_name(const struct node_agent *a)
 	return a->node_name;
 }
 
-/*
- * -- events
- * ---------------------------------------------------------------------------------------
- */
+/* -- events ------------------------------------------------------------------------------------ */
 
 static struct json *about(const struct pod *p, const char *container)
 {

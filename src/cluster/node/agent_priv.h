@@ -86,10 +86,7 @@ struct pod {
 	int64_t token_until_ms; /* when to ask for a new one */
 };
 
-/*
- * -- pod.c
- * ---------------------------------------------------------------------------------------
- */
+/* -- pod.c ------------------------------------------------------------------------------------- */
 
 void pod_sync(void *agent, const char *key);
 void pod_again(struct pod *p);
@@ -97,10 +94,7 @@ void pod_forget_all(struct node_agent *a);
 struct pod *pod_find(struct node_agent *a, const char *namespace, const char *name);
 struct pod_container *pod_container_find(struct pod *p, const char *name);
 
-/*
- * -- container.c
- * ---------------------------------------------------------------------------------
- */
+/* -- container.c ------------------------------------------------------------------------------- */
 
 /* Reads what the engine knows; finds containers of an earlier daemon by their labels. */
 void container_look(struct pod_container *c);
@@ -115,10 +109,7 @@ bool container_done(const struct pod_container *c, const char *policy); /* and w
 void container_wait(struct pod_container *c, const char *reason, const char *message);
 void container_clear(struct pod_container *c);
 
-/*
- * -- container_spec.c, pod_env.c
- * ------------------------------------------------------------------
- */
+/* -- container_spec.c, pod_env.c --------------------------------------------------------------- */
 
 /* Docker's create body for a container of a pod. ERR_*: a reference leads nowhere. */
 int container_spec(struct pod *p, const struct pod_container *c, const struct json *spec,
@@ -131,10 +122,7 @@ char *pod_expand(const char *text, char *const *env);
 char *pod_field(const struct pod *p, const struct json *pod, const char *path);
 char *pod_resource(const struct json *pod, const struct json *container, const struct json *ref);
 
-/*
- * -- pod_volumes.c
- * --------------------------------------------------------------------------------
- */
+/* -- pod_volumes.c ----------------------------------------------------------------------------- */
 
 int pod_volumes_make(struct pod *p, const struct json *pod, struct err *e) must_use;
 void pod_volumes_remove(struct pod *p);
@@ -143,34 +131,22 @@ char *pod_volume_path(const struct pod *p, const struct json *pod, const char *n
 		      const char *sub);
 int pod_files(struct pod *p, const struct json *pod, const char *ip, struct err *e) must_use;
 
-/*
- * -- pod_token.c
- * ---------------------------------------------------------------------------------
- */
+/* -- pod_token.c ------------------------------------------------------------------------------- */
 
 /* The token, NULL: it was asked for and the pod will be looked at again. */
 const char *pod_token(struct pod *p, const struct json *pod, const struct json *source);
 
-/*
- * -- pod_status.c
- * ---------------------------------------------------------------------------------
- */
+/* -- pod_status.c ------------------------------------------------------------------------------ */
 
 struct json *status_of_pod(struct pod *p, const struct json *pod);
 void status_write(struct pod *p, const struct object *o);
 
-/*
- * -- node_object.c
- * --------------------------------------------------------------------------------
- */
+/* -- node_object.c ----------------------------------------------------------------------------- */
 
 void node_register(struct node_agent *a);
 void node_beat(void *agent);
 
-/*
- * -- the rest
- * ------------------------------------------------------------------------------------
- */
+/* -- the rest ---------------------------------------------------------------------------------- */
 
 char *node_time(int64_t ns, char ret[NODE_TIME]); /* RFC 3339, seconds */
 void node_event(struct pod *p, const char *type, const char *reason, const char *container,

@@ -84,10 +84,7 @@ void container_look(struct pod_container *c)
 		c->started = c->ready = false;
 }
 
-/*
- * -- found again
- * ----------------------------------------------------------------------------------
- */
+/* -- found again ------------------------------------------------------------------------------- */
 
 static const char *label(const struct container_view *v, const char *key)
 {
@@ -135,10 +132,7 @@ void container_adopt(struct pod *p)
 		adopt_one(p, list[i]);
 }
 
-/*
- * -- making and starting
- * --------------------------------------------------------------------------
- */
+/* -- making and starting ----------------------------------------------------------------------- */
 
 static void failed(struct pod_container *c, const char *reason, const char *text)
 {
@@ -289,10 +283,7 @@ static bool ensure_image(struct pod_container *c, const struct json *spec)
 	return false;
 }
 
-/*
- * -- the next incarnation
- * --------------------------------------------------------------------------
- */
+/* -- the next incarnation ---------------------------------------------------------------------- */
 
 static void forgotten(void *ctx, const struct err *e)
 {
@@ -385,10 +376,7 @@ void container_advance(struct pod_container *c, const struct json *spec)
 		create(c, spec);
 }
 
-/*
- * -- ending
- * ---------------------------------------------------------------------------------------
- */
+/* -- ending ------------------------------------------------------------------------------------ */
 
 static void stopped(void *ctx, bool unchanged, const struct err *e)
 {

@@ -29,10 +29,7 @@ static struct json *list_in(struct json *o, const char *key)
 	return json_get(o, key);
 }
 
-/*
- * -- what it runs
- * ---------------------------------------------------------------------------------
- */
+/* -- what it runs ------------------------------------------------------------------------------ */
 
 static void set_words(struct json *body, const char *key, const struct json *words, char **env)
 {
@@ -66,10 +63,7 @@ static void set_streams(struct json *body, const struct json *spec)
 	json_set_bool(body, "StdinOnce", json_get_bool(spec, "stdinOnce", false));
 }
 
-/*
- * -- how much
- * -------------------------------------------------------------------------------------
- */
+/* -- how much ---------------------------------------------------------------------------------- */
 
 static bool amount(const struct json *resources, const char *which, const char *what,
 		   struct quantity *ret)
@@ -119,10 +113,7 @@ static int oom_score(const struct json *pod, const struct json *spec, int64_t ca
 	return score < 3 ? 3 : score > 999 ? 999 : (int)score;
 }
 
-/*
- * -- with which rights
- * ----------------------------------------------------------------------------
- */
+/* -- with which rights ------------------------------------------------------------------------- */
 
 static const struct json *security(const struct json *pod_part, const struct json *own,
 				   const char *key)
@@ -199,10 +190,7 @@ static void set_rights(struct json *body, struct json *host, const struct json *
 			      json_get_text(json_at(sysctls, i), "value"));
 }
 
-/*
- * -- where it stands
- * ------------------------------------------------------------------------------
- */
+/* -- where it stands --------------------------------------------------------------------------- */
 
 static void add_bind(struct json *host, const char *source, const char *target, bool read_only)
 {

@@ -37,10 +37,7 @@ struct pod_container *pod_container_find(struct pod *p, const char *name)
 	return NULL;
 }
 
-/*
- * -- making and forgetting
- * ------------------------------------------------------------------------
- */
+/* -- making and forgetting --------------------------------------------------------------------- */
 
 static size_t add_containers(struct pod *p, const struct json *list, enum pod_part part)
 {
@@ -146,10 +143,7 @@ static bool is_busy(const struct pod *p)
 	return p->busy || p->writing || p->token_busy;
 }
 
-/*
- * -- the sandbox
- * ----------------------------------------------------------------------------------
- */
+/* -- the sandbox ------------------------------------------------------------------------------- */
 
 static void trouble(struct pod *p, const char *reason, const char *message)
 {
@@ -207,10 +201,7 @@ static const char *sandbox_ip(struct pod *p)
 	return v->host_network ? p->agent->o.address : v->ipv4;
 }
 
-/*
- * -- towards running
- * ------------------------------------------------------------------------------
- */
+/* -- towards running --------------------------------------------------------------------------- */
 
 /* What is on its way is no failure: its arrival has the pod looked at again. */
 static void mount_failed(struct pod *p, const struct err *e)
@@ -338,10 +329,7 @@ static void run(struct pod *p, const struct object *o)
 	status_write(p, o);
 }
 
-/*
- * -- towards nothing
- * ------------------------------------------------------------------------------
- */
+/* -- towards nothing --------------------------------------------------------------------------- */
 
 static bool stop_all(struct pod *p, int64_t grace_s)
 {

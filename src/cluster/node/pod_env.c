@@ -57,10 +57,7 @@ char *pod_expand(const char *text, char *const *env)
 	return strbuf_take(&out);
 }
 
-/*
- * -- services
- * -------------------------------------------------------------------------------------
- */
+/* -- services ---------------------------------------------------------------------------------- */
 
 static char *shout(const char *name)
 {
@@ -98,10 +95,7 @@ static bool add_service(void *ctx, const struct object *o)
 	return true;
 }
 
-/*
- * -- references
- * -----------------------------------------------------------------------------------
- */
+/* -- references -------------------------------------------------------------------------------- */
 
 /* The value of one key, decoded; the caller's. NULL: e says what is missing, kind 0: it may be. */
 static char *key_of(struct pod *p, const struct json *ref, bool secret, struct err *e)
@@ -165,10 +159,7 @@ static int add_all(struct pod *p, const struct json *from, char ***env, struct e
 	return 0;
 }
 
-/*
- * -- the pod's own facts
- * --------------------------------------------------------------------------
- */
+/* -- the pod's own facts ----------------------------------------------------------------------- */
 
 static char *map_text(const struct json *map)
 {
@@ -253,10 +244,7 @@ char *pod_resource(const struct json *pod, const struct json *container, const s
 	return mem_printf("%lld", (long long)((q.nano + by.nano - 1) / by.nano));
 }
 
-/*
- * -- all together
- * ---------------------------------------------------------------------------------
- */
+/* -- all together ------------------------------------------------------------------------------ */
 
 static int add_one(struct pod *p, const struct json *pod, const struct json *container,
 		   const struct json *one, char ***env, struct err *e)

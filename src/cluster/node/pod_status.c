@@ -22,10 +22,7 @@ char *node_time(int64_t ns, char ret[NODE_TIME])
 	return ret;
 }
 
-/*
- * -- one container
- * --------------------------------------------------------------------------------
- */
+/* -- one container ----------------------------------------------------------------------------- */
 
 static struct json *waiting(const struct pod_container *c)
 {
@@ -122,10 +119,7 @@ static struct json *statuses(const struct pod *p, const struct json *spec, enum 
 	return list;
 }
 
-/*
- * -- phase
- * ----------------------------------------------------------------------------------------
- */
+/* -- phase ------------------------------------------------------------------------------------- */
 
 struct sums {
 	size_t main, running, ready, succeeded, failed, waiting;
@@ -201,10 +195,7 @@ static const char *qos_of(const struct json *spec)
 	return !any ? "BestEffort" : all ? "Guaranteed" : "Burstable";
 }
 
-/*
- * -- conditions
- * -----------------------------------------------------------------------------------
- */
+/* -- conditions -------------------------------------------------------------------------------- */
 
 static const struct json *condition(const struct json *status, const char *type)
 {
@@ -302,10 +293,7 @@ static struct json *conditions(const struct pod *p, const struct json *pod, cons
 	return list;
 }
 
-/*
- * -- all of it
- * ------------------------------------------------------------------------------------
- */
+/* -- all of it --------------------------------------------------------------------------------- */
 
 static void set_addresses(struct pod *p, struct json *status)
 {

@@ -35,10 +35,7 @@ static char *base_of(const struct pod *p, const char *name)
 	return mem_printf("%s/volumes/%s", p->dir, name);
 }
 
-/*
- * -- files
- * ----------------------------------------------------------------------------------------
- */
+/* -- files ------------------------------------------------------------------------------------- */
 
 /* What a projected volume holds: path -> contents. */
 struct files {
@@ -194,10 +191,7 @@ static int add_projected(struct pod *p, const struct json *pod, struct files *f,
 	return bad;
 }
 
-/*
- * -- swapping
- * -------------------------------------------------------------------------------------
- */
+/* -- swapping ---------------------------------------------------------------------------------- */
 
 static bool same_file(const char *dir, const struct file *f)
 {
@@ -309,10 +303,7 @@ static int make_files(struct pod *p, const struct json *pod, const struct json *
 		       : 0;
 }
 
-/*
- * -- the other kinds
- * ------------------------------------------------------------------------------
- */
+/* -- the other kinds --------------------------------------------------------------------------- */
 
 static int make_empty(const struct pod *p, const struct json *v, const struct json *pod,
 		      struct err *e)
@@ -468,10 +459,7 @@ void pod_volumes_remove(struct pod *p)
 		log_warn("pod %s: %s", p->key, e.text);
 }
 
-/*
- * -- files of /etc
- * --------------------------------------------------------------------------------
- */
+/* -- files of /etc ----------------------------------------------------------------------------- */
 
 static void write_resolv(const struct pod *p, const struct json *spec, struct strbuf *out)
 {
