@@ -49,10 +49,7 @@ void answer_json(struct kube_request *r, int status, struct json *j)
 	answer_text(r, status, "application/json", strbuf_str(&out));
 }
 
-/*
- * -- Status
- * --------------------------------------------------------------------------------------
- */
+/* -- Status ------------------------------------------------------------------------------------ */
 
 const char *status_reason(int code, enum err_kind kind)
 {
@@ -158,10 +155,7 @@ void answer_outcome_error(struct kube_request *r, const struct outcome *o)
 		      o->error->text);
 }
 
-/*
- * -- forms
- * ---------------------------------------------------------------------------------------
- */
+/* -- forms ------------------------------------------------------------------------------------- */
 
 void answer_negotiate(struct kube_request *r)
 {

@@ -95,10 +95,7 @@ static void anonymous(struct kube_request *r)
 	r->identity.groups = groups_with(&r->arena, NULL, "system:unauthenticated");
 }
 
-/*
- * -- impersonation
- * -------------------------------------------------------------------------------
- */
+/* -- impersonation ----------------------------------------------------------------------------- */
 
 static int may_be(struct kube_request *r, const char *what, const char *name)
 {

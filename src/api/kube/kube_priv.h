@@ -61,18 +61,12 @@ struct kube_request {
 	const char *port_name;
 };
 
-/*
- * -- path.c
- * --------------------------------------------------------------------------------------
- */
+/* -- path.c ------------------------------------------------------------------------------------ */
 
 /* Reads the path of an object or list. false: it is none. kind NULL: nobody knows the resource. */
 bool path_read(struct kube_request *r, const char *path);
 
-/*
- * -- answer.c
- * ------------------------------------------------------------------------------------
- */
+/* -- answer.c ---------------------------------------------------------------------------------- */
 
 /* Ends the request. Trees are the callee's. */
 void answer_json(struct kube_request *r, int status, struct json *j);
@@ -95,10 +89,7 @@ struct json *answer_tree(const struct kind *asked, const struct object *o);
 void answer_write(const struct kind *asked, const struct object *o, struct strbuf *out);
 void request_end(struct kube_request *r); /* frees it; its reply is out */
 
-/*
- * -- verbs
- * ---------------------------------------------------------------------------------------
- */
+/* -- verbs ------------------------------------------------------------------------------------- */
 
 void verb_run(struct kube_request *r);
 void watch_run(struct kube_request *r);
@@ -113,10 +104,7 @@ bool review_run(struct kube_request *r, struct json *body); /* body taken when t
 void stream_run(struct kube_request *r); /* log, exec, attach, portforward, proxy */
 bool stream_is(const struct kube_request *r);
 
-/*
- * -- pages
- * ---------------------------------------------------------------------------------------
- */
+/* -- pages ------------------------------------------------------------------------------------- */
 
 bool page_run(struct kube_request *r, const char *path); /* false: there is none */
 bool discovery_page(struct kube_request *r, const char *path);
@@ -124,10 +112,7 @@ bool documents_page(struct kube_request *r, const char *path);
 bool health_page(struct kube_request *r, const char *path);
 bool page_is_open(const char *path); /* to anybody */
 
-/*
- * -- who
- * -----------------------------------------------------------------------------------------
- */
+/* -- who --------------------------------------------------------------------------------------- */
 
 /* Finds r->identity. 0, or the request is answered (401, 403). */
 int authenticate(struct kube_request *r);
@@ -152,10 +137,7 @@ struct accounts *accounts_new(struct kube *k);
 struct accounts *accounts_free(struct accounts *a);
 bool accounts_has(const struct kube *k, const char *namespace, const char *name, const char *uid);
 
-/*
- * -- credentials.c
- * -------------------------------------------------------------------------------
- */
+/* -- credentials.c ----------------------------------------------------------------------------- */
 
 int credentials_open(struct kube *k, struct err *e) must_use;
 int token_identity(struct kube *k, struct str token, struct arena *a, struct identity *ret,

@@ -28,10 +28,7 @@ struct rbac {
 	struct mirror mirrors[MIRRORS];
 };
 
-/*
- * -- the mirror
- * ----------------------------------------------------------------------------------
- */
+/* -- the mirror -------------------------------------------------------------------------------- */
 
 static void changed(void *ctx, const struct watch_event *v)
 {
@@ -87,10 +84,7 @@ struct rbac *rbac_free(struct rbac *r)
 	return NULL;
 }
 
-/*
- * -- rules
- * ---------------------------------------------------------------------------------------
- */
+/* -- rules ------------------------------------------------------------------------------------- */
 
 static bool lists(const struct json *list, const char *text)
 {
@@ -184,10 +178,7 @@ static bool role_rules(const struct rbac *r, const struct json *role, rule_fn *f
 	return false;
 }
 
-/*
- * -- bindings
- * ------------------------------------------------------------------------------------
- */
+/* -- bindings ---------------------------------------------------------------------------------- */
 
 static bool is_account(const char *user, const char *namespace, const char *name)
 {
@@ -320,10 +311,7 @@ void rbac_rules(const struct rbac *r, const struct identity *who, const char *na
 	(void)everybody_rules(r, who, namespace, collect, &c);
 }
 
-/*
- * -- requests
- * ------------------------------------------------------------------------------------
- */
+/* -- requests ---------------------------------------------------------------------------------- */
 
 int authorize(struct kube_request *r)
 {

@@ -38,7 +38,7 @@ bool stream_is(const struct kube_request *r)
 	return sub_of(r) != NULL;
 }
 
-/* -- the pod and its container -- */
+/* -- the pod and its container ----------------------------------------------------------------- */
 
 static const char *names_of(struct arena *a, const struct json *list)
 {
@@ -172,7 +172,7 @@ static void ask_for_pod(struct kube_request *r)
 		   with_pod, r);
 }
 
-/* -- proxies -- */
+/* -- proxies ----------------------------------------------------------------------------------- */
 
 static void run_proxy(struct kube_request *r, const struct stream_node *n)
 {

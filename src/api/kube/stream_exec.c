@@ -8,7 +8,7 @@
  *	OPENING	 the client opens its streams, for STREAM_CREATE_MS
  *	  |	channels are ready
  *	JOINED	 bytes flow
- *	  |	exited, and what it wrote has been passed on: the status goes out; or the client left
+ *	  |	it exited and all is passed on: the status goes out; or the client left
  *	(gone)
  *
  * The process starts before the client's streams are there: so a container that does not run is a
@@ -83,7 +83,7 @@ static void exec_free(struct exec *x)
 	free(x);
 }
 
-/* -- stdin -- */
+/* -- stdin ------------------------------------------------------------------------------------- */
 
 static void push_in(struct exec *x)
 {
@@ -134,7 +134,7 @@ static void resize_bytes(struct exec *x, struct str bytes)
 	}
 }
 
-/* -- stdout and stderr -- */
+/* -- stdout and stderr ------------------------------------------------------------------------- */
 
 static bool is_open(const struct exec *x)
 {
@@ -236,7 +236,7 @@ static void pair_ready(void *arg, unsigned ready)
 	pump(exec_of(arg));
 }
 
-/* -- the client -- */
+/* -- the client -------------------------------------------------------------------------------- */
 
 static void on_ready(void *ctx)
 {
@@ -300,7 +300,7 @@ static void no_streams(void *arg)
 	exec_free(x);
 }
 
-/* -- the way there -- */
+/* -- the way there ----------------------------------------------------------------------------- */
 
 static void upgraded(void *arg, int fd, struct str early)
 {

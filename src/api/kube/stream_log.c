@@ -84,7 +84,7 @@ static void gone(void *arg)
 	request_end(r);
 }
 
-/* -- what is asked for -- */
+/* -- what is asked for ------------------------------------------------------------------------- */
 
 static int invalid(struct kube_request *r, const char *field, const char *value, const char *why)
 {

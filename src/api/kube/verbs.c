@@ -29,10 +29,7 @@ static struct client_target target_of(const struct kube_request *r)
 	};
 }
 
-/*
- * -- what came back
- * ------------------------------------------------------------------------------
- */
+/* -- what came back ---------------------------------------------------------------------------- */
 
 static void finish(struct kube_request *r, int status, const struct outcome *o)
 {
@@ -97,10 +94,7 @@ static void all_removed(void *ctx, const struct list_outcome *l)
 		answer_status(r, 200, "", NULL, "%s", "");
 }
 
-/*
- * -- the query
- * -----------------------------------------------------------------------------------
- */
+/* -- the query --------------------------------------------------------------------------------- */
 
 static int check_fields(const struct kube_request *r, const struct selector *fields, struct err *e)
 {
@@ -192,10 +186,7 @@ static void read_delete(const struct kube_request *r, const struct json *body,
 		o->propagation = PROPAGATE_ORPHAN;
 }
 
-/*
- * -- bodies
- * --------------------------------------------------------------------------------------
- */
+/* -- bodies ------------------------------------------------------------------------------------ */
 
 static const struct kind *kind_of_body(const struct kube_request *r)
 {
@@ -331,10 +322,7 @@ static void with_body(void *ctx, struct http_request *http, struct str body, con
 		write_object(r, body);
 }
 
-/*
- * -- the door
- * ------------------------------------------------------------------------------------
- */
+/* -- the door ---------------------------------------------------------------------------------- */
 
 static void read_objects(struct kube_request *r)
 {

@@ -30,10 +30,7 @@ struct watching {
 	int64_t until_ms;
 };
 
-/*
- * -- encoded once
- * --------------------------------------------------------------------------------
- */
+/* -- encoded once ------------------------------------------------------------------------------ */
 
 struct event_cache {
 	struct cached {
@@ -133,10 +130,7 @@ static void encode_bookmark(const struct kube_request *r, uint64_t revision, boo
 		      initial ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "");
 }
 
-/*
- * -- one watch
- * -----------------------------------------------------------------------------------
- */
+/* -- one watch --------------------------------------------------------------------------------- */
 
 static void watching_end(struct watching *w)
 {

@@ -12,10 +12,21 @@
 
 #define FILLING_MS 20
 
+/* clang-format off */
 static const struct controller_row *const rows[] = {
-	&deployment_row, &endpoints_row,  &endpointslice_row,	      &gc_row,
-	&namespace_row,	 &replicaset_row, &replicationcontroller_row, &serviceaccount_row,
+	&daemonset_row,
+	&deployment_row,
+	&endpoints_row,
+	&endpointslice_row,
+	&gc_row,
+	&namespace_row,
+	&podgc_row,
+	&replicaset_row,
+	&replicationcontroller_row,
+	&serviceaccount_row,
+	&statefulset_row,
 };
+/* clang-format on */
 
 static void sync_key(void *ctx, const char *key)
 {

@@ -43,14 +43,12 @@ struct controllers {
 };
 
 extern const struct controller_row serviceaccount_row;
+extern const struct controller_row daemonset_row, statefulset_row, podgc_row;
 extern const struct controller_row namespace_row, gc_row;
 extern const struct controller_row endpoints_row, endpointslice_row;
 extern const struct controller_row replicaset_row, replicationcontroller_row, deployment_row;
 
-/*
- * -- work
- * ----------------------------------------------------------------------------------------
- */
+/* -- work -------------------------------------------------------------------------------------- */
 
 /* The work on one key: it lasts until its own part and every call of it have ended. */
 struct work {
@@ -81,10 +79,7 @@ void work_called(void *work, const struct outcome *o);
 void work_event(struct controller *c, const struct object *about, const char *type,
 		const char *reason, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/*
- * -- subscribing
- * ---------------------------------------------------------------------------------
- */
+/* -- subscribing ------------------------------------------------------------------------------- */
 
 struct informer *controller_view(const struct controller *c, const char *group,
 				 const char *resource);
@@ -93,10 +88,7 @@ const struct kind *view_kind(const char *group, const char *resource);
 void controller_on_self(void *controller, const struct object *now, const struct object *before);
 void controller_add(struct controller *c, const struct object *o);
 
-/*
- * -- owners
- * ---------------------------------------------------------------------------------------
- */
+/* -- owners ------------------------------------------------------------------------------------ */
 
 /* Objects that an owner owns; each holds a reference. */
 struct owned {
@@ -121,10 +113,7 @@ int selector_of_object(const struct object *o, struct arena *a, struct selector 
 void controller_on_dependent(struct controller *c, const struct informer *owners, const char *kind,
 			     const struct object *now, const struct object *before);
 
-/*
- * -- trees
- * ----------------------------------------------------------------------------------------
- */
+/* -- trees ------------------------------------------------------------------------------------- */
 
 struct json *tree_child(struct json *object, const char *key); /* made where missing */
 /* The member, or null for 0: what a merge patch takes away, as Go leaves zeros out. */
@@ -139,10 +128,7 @@ int64_t tree_portion(const struct json *value, int64_t whole, bool up);
 #define TREE_HASH_CHARS 12
 char *tree_hash(const struct json *tree, int64_t count, char ret[TREE_HASH_CHARS]);
 
-/*
- * -- questions
- * -----------------------------------------------------------------------------------
- */
+/* -- questions --------------------------------------------------------------------------------- */
 
 char *controller_now(const struct controller *c, char ret[TIME_CHARS]); /* RFC 3339, seconds */
 int64_t controller_now_s(const struct controller *c);

@@ -133,10 +133,7 @@ static void runs_replication_controllers(void **state)
 	assert_int_equal(number(p, "replicationcontrollers", "rc", "replicas"), 2);
 }
 
-/*
- * -- deployments
- * ----------------------------------------------------------------------------------
- */
+/* -- deployments ------------------------------------------------------------------------------- */
 
 static void set_image(struct place *p, const char *image)
 {

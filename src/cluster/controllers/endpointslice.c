@@ -115,10 +115,7 @@ static void add_pod(void *ctx, const struct object *pod)
 	b->any = true;
 }
 
-/*
- * -- slices
- * ---------------------------------------------------------------------------------------
- */
+/* -- slices ------------------------------------------------------------------------------------ */
 
 /* Puts what is left of a group behind `list`, as far as there is room. */
 static void fill(struct json *list, struct group *g)

@@ -70,10 +70,7 @@ static const struct json *owners_of(const struct object *o)
 	return mentions(o, "\"ownerReferences\"") ? json_get(meta_of(o), "ownerReferences") : NULL;
 }
 
-/*
- * -- who owns whom
- * ---------------------------------------------------------------------------------
- */
+/* -- who owns whom ----------------------------------------------------------------------------- */
 
 static void link_item(struct collector *g, struct item *it)
 {
@@ -237,10 +234,7 @@ static void end(struct controller *c)
 	c->own = NULL;
 }
 
-/*
- * -- writes
- * -----------------------------------------------------------------------------------------
- */
+/* -- writes ------------------------------------------------------------------------------------ */
 
 static void drop_finalizer(struct work *w, const struct object *o, const char *name)
 {
@@ -337,10 +331,7 @@ static void wait_for_dependents(struct work *w, const struct object *owner)
 		drop_finalizer(w, owner, FOREGROUND);
 }
 
-/*
- * -- whether to delete
- * ------------------------------------------------------------------------------
- */
+/* -- whether to delete ------------------------------------------------------------------------- */
 
 /* What the source said of each owner. */
 struct verdict {

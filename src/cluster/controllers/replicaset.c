@@ -57,10 +57,7 @@ static void begin(struct controller *c)
 	informer_on(controller_view(c, "", "pods"), on_pod, c);
 }
 
-/*
- * -- which pods go first
- * --------------------------------------------------------------------------
- */
+/* -- which pods go first ----------------------------------------------------------------------- */
 
 struct candidate {
 	const struct object *pod;
@@ -176,10 +173,7 @@ static size_t neighbours_of(const struct controller *c, const struct object *set
 	return n.count.n;
 }
 
-/*
- * -- making and deleting
- * --------------------------------------------------------------------------
- */
+/* -- making and deleting ----------------------------------------------------------------------- */
 
 static void remember(struct sync *s, const struct err *e)
 {
@@ -253,10 +247,7 @@ static void delete_some(struct work *w, const struct object *set, const struct o
 	free(list);
 }
 
-/*
- * -- status
- * ---------------------------------------------------------------------------------------
- */
+/* -- status ------------------------------------------------------------------------------------ */
 
 struct counts {
 	int64_t active, labeled, ready, available, soonest_s;
@@ -344,10 +335,7 @@ static void tell_status(struct work *w)
 	work_end(w);
 }
 
-/*
- * -- one key
- * --------------------------------------------------------------------------------------
- */
+/* -- one key ----------------------------------------------------------------------------------- */
 
 static void make_batch(struct work *w)
 {

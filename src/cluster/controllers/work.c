@@ -113,10 +113,7 @@ void work_status(struct work *w, const struct object *o, struct json *status)
 	work_patch(w, o, "status", patch);
 }
 
-/*
- * -- events
- * --------------------------------------------------------------------------------------
- */
+/* -- events ------------------------------------------------------------------------------------ */
 
 static struct json *reference(const struct object *about)
 {
@@ -164,10 +161,7 @@ void work_event(struct controller *c, const struct object *about, const char *ty
 		      event, NULL, NULL, NULL);
 }
 
-/*
- * -- subscribing
- * ---------------------------------------------------------------------------------
- */
+/* -- subscribing ------------------------------------------------------------------------------- */
 
 const struct kind *view_kind(const char *group, const char *resource)
 {
