@@ -56,12 +56,27 @@ static int read_value(const struct field *f, struct str text, int64_t *ret, stru
 	return parse_i64(text, f->name, ret, e);
 }
 
-/* "*", "?", "a", "a-b", each with "/step". */
+/* "a" or "a-b"; a lone "a" with a step goes on to the end. */
+static int read_bounds(const struct field *f, struct str range, bool stepped, int64_t *ret_from,
+		       int64_t *ret_to, struct err *e)
+{
+	struct str last = range, first;
+
+	(void)str_cut(&last, '-', &first);
+	if (read_value(f, first, ret_from, e) < 0)
+		return -(int)e->kind;
+	if (first.n < range.n)
+		return read_value(f, last, ret_to, e);
+	*ret_to = stepped ? f->most : *ret_from;
+	return 0;
+}
+
+/* "*", "?" or bounds, each with "/step". */
 static int read_range(const struct field *f, struct str text, uint64_t *bits, bool *ret_any,
 		      struct err *e)
 {
 	int64_t from = f->least, to = f->most, step = 1;
-	struct str range, last, first, left = text;
+	struct str range, left = text;
 	bool stepped, any;
 
 	(void)str_cut(&left, '/', &range);
@@ -70,16 +85,8 @@ static int read_range(const struct field *f, struct str text, uint64_t *bits, bo
 		return err_set(e, ERR_INVALID, "step of %s is no positive number: '%.*s'", f->name,
 			       (int)text.n, text.p);
 	any = str_is(range, "*") || str_is(range, "?");
-	if (!any) {
-		last = range;
-		(void)str_cut(&last, '-', &first);
-		if (read_value(f, first, &from, e) < 0)
-			return -(int)e->kind;
-		if (first.n < range.n ? read_value(f, last, &to, e) < 0 : false)
-			return -(int)e->kind;
-		if (first.n == range.n)
-			to = stepped ? f->most : from;
-	}
+	if (!any && read_bounds(f, range, stepped, &from, &to, e) < 0)
+		return -(int)e->kind;
 	if (from < f->least || to > f->most || from > to)
 		return err_set(e, ERR_INVALID, "%s is out of its range %lld-%lld: '%.*s'", f->name,
 			       (long long)f->least, (long long)f->most, (int)text.n, text.p);
