@@ -7,6 +7,7 @@
 #include "cluster/controllers/controllers.h"
 #include "cluster/objects/workqueue.h"
 #include "ground/base/arena.h"
+#include "ground/base/map.h"
 #include "ground/base/own.h"
 
 #define CONTROLLER_MAGIC 0x43544c52u
@@ -38,7 +39,8 @@ struct controllers {
 	struct loop *loop;
 	const struct world *world;
 	struct controller *list;
-	char **users; /* of the identities */
+	struct map pods, events; /* pod.h; event.c */
+	char **users;		 /* of the identities */
 	size_t n;
 };
 
