@@ -150,12 +150,11 @@ static void with_pod(void *ctx, const struct outcome *o)
 		answer_outcome_error(r, o);
 		return;
 	}
-	if (find_node(r, o->object, &n) < 0 || check_phase(r, object_tree(o->object)) < 0)
+	container = sub->container ? container_of_pod(r, object_tree(o->object)) : NULL;
+	if ((sub->container && !container) || find_node(r, o->object, &n) < 0 ||
+	    check_phase(r, object_tree(o->object)) < 0)
 		return;
-	if (sub->container) {
-		container = container_of_pod(r, object_tree(o->object));
-		if (!container)
-			return;
+	if (container) {
 		n.target.container = arena_dup_text(&r->arena, json_get_text(container, "name"));
 		n.tty = json_get_bool(container, "tty", false);
 	}

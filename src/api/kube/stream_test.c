@@ -428,6 +428,17 @@ static void make(struct place *p, const char *plural, const char *text)
 	loop_run(the_loop);
 }
 
+static void run_pod(struct place *p, const char *name)
+{
+	struct client_target t = {kind_of_resource("", "v1", "pods"), "default", name, "status"};
+	struct json *j = NULL;
+	struct err e;
+
+	assert_int_equal(json_parse(STR("{\"status\":{\"phase\":\"Running\"}}"), "", &j, &e), 0);
+	client_patch(&p->client, &t, PATCH_MERGE, j, NULL, made, p);
+	loop_run(the_loop);
+}
+
 static void booted(void *ctx)
 {
 	(void)ctx;
@@ -484,6 +495,7 @@ static int set_up(void **state)
 	     "{\"metadata\":{\"name\":\"one\",\"labels\":{\"app\":\"one\"}},\"spec\":{\"nodeName\":"
 	     "\"here\",\"containers\":[{\"name\":\"main\",\"image\":\"x\",\"stdin\":true,"
 	     "\"ports\":[{\"containerPort\":80}]}]}}");
+	run_pod(p, "one");
 	make(p, "pods",
 	     "{\"metadata\":{\"name\":\"two\"},\"spec\":{\"nodeName\":\"away\",\"containers\":["
 	     "{\"name\":\"a\",\"image\":\"x\"},{\"name\":\"b\",\"image\":\"x\"}]}}");
@@ -548,7 +560,8 @@ static const struct {
 	 "$K logs -p one 2>&1 | grep -q 'previous terminated container \"main\" in pod \"one\" not "
 	 "found'"},
 	{"a container must be named",
-	 "$K logs two 2>&1 | grep -q 'a container name must be specified for pod two, choose one "
+	 "$K get --raw /api/v1/namespaces/default/pods/two/log 2>&1 | grep -q 'a container name "
+	 "must be specified for pod two, choose one "
 	 "of' "
 	 "&& $K exec one -c nope -- true 2>&1 | grep -q 'container nope is not valid for pod one'"},
 	{"no such pod", "$K exec three -- true 2>&1 | grep -q 'pods \"three\" not found'"},
@@ -559,7 +572,7 @@ static const struct {
 	 "'s/.*127.0.0.1:\\([0-9]*\\).*/\\1/p' $T/pf | head -n 1); r=1; for i in 1 2 3 4 5; do "
 	 "curl "
 	 "-sf http://127.0.0.1:$L/big | cksum >$T/c; cmp $T/c $T/big.sum || r=2; done; curl -s "
-	 "http://127.0.0.1:$L/none | grep -q 404 && test $r = 1; r=$?; kill $P; exit $r"},
+	 "http://127.0.0.1:$L/none | grep -q 404 && test $r = 1; r=$?; kill $P 2>/dev/null; exit $r"},
 	{"port-forward to nobody",
 	 "$K port-forward one 0:1 >$T/pf 2>$T/pfe & P=$!; for i in $(seq 100); do grep -q "
 	 "Forwarding $T/pf && break; sleep 0.1; done; L=$(sed -n "
@@ -585,8 +598,8 @@ static int run_script(const struct place *p, const char *kubectl, const char *te
 {
 	auto_free char *path = mem_printf("PATH=%s", getenv("PATH"));
 	auto_free char *k =
-		mem_printf("K=timeout 60 %s --kubeconfig %s/kubeconfig --cache-dir %s/cache", kubectl,
-			   p->folder, p->dir);
+		mem_printf("K=timeout --foreground 60 %s --kubeconfig %s/kubeconfig --cache-dir %s/cache",
+			   kubectl, p->folder, p->dir);
 	auto_free char *t = mem_printf("T=%s", p->dir);
 	auto_free char *web = mem_printf("WEB=%u", p->web_port);
 	char *env[] = {path, k, t, web, (char *)"HOME=/nonexistent", NULL};
@@ -611,6 +624,10 @@ static void check_one(const struct place *p, const char *kubectl)
 {
 	int failed = 0;
 
+	if (getenv("TRY")) {
+		(void)run_script(p, kubectl, getenv("TRY"));
+		return;
+	}
 	for (size_t i = 0; i < array_len(scripts); i++) {
 		const char *only = getenv("ONLY");
 
