@@ -33,7 +33,7 @@ struct kube {
 	struct pki_pair ca, server, signer;
 	struct rbac *rbac;
 	struct accounts *accounts;
-	struct list requests, watches;
+	struct list requests, watches, streams;
 	struct event_cache *events;
 	struct loop_timer *deadlines; /* of watches */
 	struct known *known;	      /* certificates that were judged already */
@@ -112,6 +112,7 @@ bool query_flag(const struct kube_request *r, const char *name);
 bool review_run(struct kube_request *r, struct json *body); /* body taken when true */
 void stream_run(struct kube_request *r); /* log, exec, attach, portforward, proxy */
 bool stream_is(const struct kube_request *r);
+void streams_end(struct list *streams); /* with the server */
 
 /*
  * -- pages

@@ -38,6 +38,15 @@ bool stream_is(const struct kube_request *r)
 	return sub_of(r) != NULL;
 }
 
+void streams_end(struct list *streams)
+{
+	while (!list_empty(streams)) {
+		struct stream *s = list_first(streams, struct stream, link);
+
+		s->end(s);
+	}
+}
+
 /* -- the pod and its container -- */
 
 static const char *names_of(struct arena *a, const struct json *list)

@@ -572,7 +572,8 @@ static const struct {
 	 "'s/.*127.0.0.1:\\([0-9]*\\).*/\\1/p' $T/pf | head -n 1); r=1; for i in 1 2 3 4 5; do "
 	 "curl "
 	 "-sf http://127.0.0.1:$L/big | cksum >$T/c; cmp $T/c $T/big.sum || r=2; done; curl -s "
-	 "http://127.0.0.1:$L/none | grep -q 404 && test $r = 1; r=$?; kill $P 2>/dev/null; exit $r"},
+	 "http://127.0.0.1:$L/none | grep -q 404 && test $r = 1; r=$?; kill $P 2>/dev/null; exit "
+	 "$r"},
 	{"port-forward to nobody",
 	 "$K port-forward one 0:1 >$T/pf 2>$T/pfe & P=$!; for i in $(seq 100); do grep -q "
 	 "Forwarding $T/pf && break; sleep 0.1; done; L=$(sed -n "
@@ -597,9 +598,9 @@ static void over(void *arg, struct loop_exit how)
 static int run_script(const struct place *p, const char *kubectl, const char *text)
 {
 	auto_free char *path = mem_printf("PATH=%s", getenv("PATH"));
-	auto_free char *k =
-		mem_printf("K=timeout --foreground 60 %s --kubeconfig %s/kubeconfig --cache-dir %s/cache",
-			   kubectl, p->folder, p->dir);
+	auto_free char *k = mem_printf(
+		"K=timeout --foreground 60 %s --kubeconfig %s/kubeconfig --cache-dir %s/cache",
+		kubectl, p->folder, p->dir);
 	auto_free char *t = mem_printf("T=%s", p->dir);
 	auto_free char *web = mem_printf("WEB=%u", p->web_port);
 	char *env[] = {path, k, t, web, (char *)"HOME=/nonexistent", NULL};
