@@ -14,6 +14,7 @@
 
 /* clang-format off */
 static const struct controller_row *const rows[] = {
+	&cronjob_row,
 	&daemonset_row,
 	&deployment_row,
 	&endpoints_row,
