@@ -174,6 +174,18 @@ struct node_agent *node_agent_free(struct node_agent *a)
 	return NULL;
 }
 
+void node_agent_quiet(struct node_agent *a)
+{
+	a->swept = false;
+}
+
+void node_agent_unmount(struct node_agent *a)
+{
+	auto_free char *pods = mem_printf("%s/pods", a->o.root);
+
+	pod_mounts_detach(pods);
+}
+
 const struct node_ops *node_agent_ops(void)
 {
 	return &agent_ops;

@@ -174,8 +174,18 @@ char *pod_resource(const struct json *pod, const struct json *container, const s
 int pod_volumes_make(struct pod *p, const struct json *pod, struct err *e) must_use;
 void pod_volumes_remove(struct pod *p);
 /* Where a volume lies on the host; the caller's. NULL: the pod has no such volume. */
-char *pod_volume_path(const struct pod *p, const struct json *pod, const char *name,
-		      const char *sub);
+char *pod_volume_path(const struct pod *p, const struct json *pod, const char *name);
+/* Whether a part of it may be made that is not there. */
+bool pod_volume_is_writable(const struct json *pod, const char *name);
+
+/* -- pod_mounts.c ------------------------------------------------------------------------------ */
+
+/* The part `sub` of the volume at `base`, pinned at a path of its own, the caller's. */
+int pod_mount_part(const struct pod_container *c, size_t index, const char *base, const char *sub,
+		   bool may_make, char **ret, struct err *e) must_use;
+/* Unmounts all that is mounted below a folder. */
+void pod_mounts_detach(const char *below);
+
 int pod_files(struct pod *p, const struct json *pod, const char *ip, struct err *e) must_use;
 
 /* -- pod_token.c ------------------------------------------------------------------------------- */

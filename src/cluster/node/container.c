@@ -459,7 +459,7 @@ static void retire(struct pod_container *c)
 			      NULL);
 	memcpy(c->last_id, c->id, sizeof(c->last_id));
 	c->id[0] = '\0';
-	c->exists = c->wanted_stop = c->adopted = false;
+	c->exists = c->wanted_stop = c->adopted = c->killed = false;
 	c->attempt++;
 	free(c->last_words);
 	c->last_words = NULL;
@@ -487,15 +487,19 @@ static bool must_wait(struct pod_container *c)
 	return true;
 }
 
-void container_advance(struct pod_container *c, const struct json *spec)
+/* Nothing of its last incarnation is in the way; false: not yet. */
+static bool may_begin(struct pod_container *c)
 {
-	if (!spec || c->busy || container_runs(c))
-		return;
 	if (container_ended(c) && c->reading)
-		return; /* its last words belong to its end */
+		return false; /* its last words belong to its end */
 	if (container_ended(c))
 		retire(c);
-	if (must_wait(c))
+	return !must_wait(c);
+}
+
+void container_advance(struct pod_container *c, const struct json *spec)
+{
+	if (!spec || c->busy || container_runs(c) || !may_begin(c))
 		return;
 	if (text_eq(c->reason, "CrashLoopBackOff"))
 		container_clear(c);
