@@ -253,7 +253,7 @@ int kube_sign_token(void *arg, const struct object *account, const struct json *
 	return 0;
 }
 
-static const char *const *account_groups(struct arena *a, const char *namespace)
+const char *const *account_groups(struct arena *a, const char *namespace)
 {
 	const char **list = arena_new_array(a, const char *, 4);
 

@@ -257,6 +257,19 @@ static const char *from_of(const struct kube_request *r)
 	return http_request_query(r->http, "resourceVersion");
 }
 
+/* What is no revision at all is told before the stream begins. */
+static int check_revision(struct kube_request *r)
+{
+	const char *text = http_request_query(r->http, "resourceVersion");
+	uint64_t n = 0;
+	struct err e;
+
+	if (!text || !text[0] || parse_u64(str_of(text), "resourceVersion", &n, &e) == 0)
+		return 0;
+	answer_error(r, &e);
+	return -ERR_INVALID;
+}
+
 void watch_run(struct kube_request *r)
 {
 	struct client_target t = {r->kind, r->namespace, NULL, NULL};
@@ -270,7 +283,8 @@ void watch_run(struct kube_request *r)
 			      "watch one object by fieldSelector=metadata.name=%s", r->name);
 		return;
 	}
-	if (query_selectors(r, &labels, &fields) < 0)
+	if (query_selectors(r, &labels, &fields) < 0 || query_revision(r) < 0 ||
+	    check_revision(r) < 0)
 		return;
 	w = mem_new(struct watching);
 	w->request = r;
