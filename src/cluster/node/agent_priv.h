@@ -29,8 +29,8 @@ struct node_agent {
 	struct user *user; /* the engine as this owner sees it */
 	struct client client;
 	char *node_name, *identity;
-	struct workqueue *queue;
-	struct informer *pods, *config_maps, *secrets, *services, *slices, *claims, *stores;
+	struct workqueue *queue, *claim_queue;
+	struct informer *pods, *config_maps, *secrets, *services, *slices, *claims, *stores, *nodes;
 	struct map known;     /* "ns/name" -> struct pod * */
 	struct list sessions; /* of exec and attach, whose end somebody waits for */
 	struct list actions;  /* of probes and hooks, under way */
@@ -167,7 +167,8 @@ int pod_env(struct pod *p, const struct json *pod, const struct json *container,
 char *pod_expand(const char *text, char *const *env);
 /* A field of the pod as the downward API names it; the caller's, NULL: there is none. */
 char *pod_field(const struct pod *p, const struct json *pod, const char *path);
-char *pod_resource(const struct json *pod, const struct json *container, const struct json *ref);
+char *pod_resource(const struct pod *p, const struct json *pod, const struct json *container,
+		   const struct json *ref);
 
 /* -- pod_volumes.c ----------------------------------------------------------------------------- */
 
@@ -185,6 +186,11 @@ int pod_mount_part(const struct pod_container *c, size_t index, const char *base
 		   bool may_make, char **ret, struct err *e) must_use;
 /* Unmounts all that is mounted below a folder. */
 void pod_mounts_detach(const char *below);
+
+/* -- claims.c ---------------------------------------------------------------------------------- */
+
+/* The local disk as a storage class: binds claims, makes their volumes, removes them. */
+void claims_start(struct node_agent *a);
 
 int pod_files(struct pod *p, const struct json *pod, const char *ip, struct err *e) must_use;
 

@@ -387,8 +387,13 @@ static bool ensure_image(struct pod_container *c, const struct json *spec)
 	const char *image = json_get_text(spec, "image");
 	struct pull_options o = {.reference = image};
 
-	if (!image || have_image(c, image))
+	if (!image)
 		return true;
+	if (have_image(c, image)) {
+		node_event(c->pod, "Normal", "Pulled", c->name,
+			   "Container image \"%s\" already present on machine", image);
+		return true;
+	}
 	if (text_eq(json_get_text(spec, "imagePullPolicy"), "Never")) {
 		auto_free char *text =
 			mem_printf("Container image \"%s\" is not present with pull policy of "

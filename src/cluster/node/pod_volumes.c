@@ -152,7 +152,7 @@ static int add_downward(const struct pod *p, const struct json *pod, struct file
 		auto_free char *text = NULL;
 
 		text = field ? pod_field(p, pod, json_get_text(field, "fieldPath"))
-			     : pod_resource(pod, NULL, json_get(one, "resourceFieldRef"));
+			     : pod_resource(p, pod, NULL, json_get(one, "resourceFieldRef"));
 		if (add_file(f, path ? path : "", str_of(text ? text : ""),
 			     (mode_t)json_get_i64(one, "mode", f->mode), e) < 0)
 			return -ERR_INVALID;
