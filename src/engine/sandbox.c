@@ -16,6 +16,7 @@
 #include "engine/engine_priv.h"
 #include "ground/wire/unix.h"
 #include "virt/keeper/sandbox.h"
+#include "virt/network/pod.h"
 
 #define SANDBOX_MAGIC 0x53414e44u
 
@@ -25,7 +26,9 @@ struct sandbox {
 	enum owner owner;
 	char id[ENGINE_ID_HEX + 1];
 	char *name, *uid, *hostname, *dir;
-	bool host_network, hidden; /* hidden: not durable yet, or going */
+	bool host_network, hidden;  /* hidden: not durable yet, or going */
+	struct network_port *ports; /* until it is plugged in */
+	size_t ports_n;
 	struct network_endpoint *endpoint;
 	struct sandbox_view view;
 	int netns, route, sock;
@@ -59,6 +62,7 @@ void sandbox_free(struct sandbox *s)
 	(void)fd_close(s->sock);
 	free(s->name);
 	free(s->uid);
+	free(s->ports);
 	free(s->hostname);
 	free(s->dir);
 	s->magic = 0;
@@ -143,6 +147,13 @@ static int plug(struct sandbox *s, struct err *e)
 
 	if (s->host_network)
 		return 0;
+	if (network_pods_configured(s->engine->net))
+		return network_pod_attach(s->engine->net, &ns,
+					  &(struct network_pod_join){.sandbox = s->id,
+								     .name = s->name,
+								     .ports = s->ports,
+								     .ports_n = s->ports_n},
+					  &s->endpoint, e);
 	if (network_find(s->engine->net, "bridge", &n, e) < 0)
 		return -ERR_NOT_FOUND;
 	return network_attach(s->engine->net, n, &ns, &join, &s->endpoint, e);
@@ -254,6 +265,8 @@ void engine_sandbox_create(struct user *u, const struct sandbox_request *r,
 	s->uid = mem_dup_text(r->uid);
 	s->hostname = mem_dup_text(r->hostname);
 	s->host_network = r->host_network;
+	s->ports = mem_dup_bytes(r->ports, r->ports_n * sizeof(*r->ports));
+	s->ports_n = r->ports_n;
 	s->hidden = true;
 	s->made = done;
 	s->ctx = ctx;

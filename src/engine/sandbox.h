@@ -10,11 +10,15 @@
 
 #include "engine/engine.h"
 
+struct network_port; /* virt/network/network.h */
+
 struct sandbox_request {
 	const char *name;     /* "default/web-0": unique, for people and for finding it again */
 	const char *uid;      /* the pod's */
 	const char *hostname; /* at most 63 bytes */
 	bool host_network;
+	const struct network_port *ports; /* host ports; only of a node of a cluster */
+	size_t ports_n;
 };
 
 struct sandbox_view {

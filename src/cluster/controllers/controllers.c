@@ -19,6 +19,7 @@ static const struct controller_row *const rows[] = {
 	&endpoints_row,
 	&endpointslice_row,
 	&gc_row,
+	&job_row,
 	&namespace_row,
 	&podgc_row,
 	&replicaset_row,

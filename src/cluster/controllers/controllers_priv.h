@@ -44,6 +44,7 @@ struct controllers {
 
 extern const struct controller_row serviceaccount_row;
 extern const struct controller_row daemonset_row, statefulset_row, podgc_row;
+extern const struct controller_row job_row;
 extern const struct controller_row namespace_row, gc_row;
 extern const struct controller_row endpoints_row, endpointslice_row;
 extern const struct controller_row replicaset_row, replicationcontroller_row, deployment_row;

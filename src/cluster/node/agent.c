@@ -45,6 +45,11 @@ static void source_changed(void *ctx, const struct object *now, const struct obj
 	}
 }
 
+static void slice_changed(void *ctx, const struct object *now, const struct object *before)
+{
+	pod_slice_changed(ctx, now ? now : before);
+}
+
 static void container_event(void *ctx, const struct event *v)
 {
 	struct node_agent *a = ctx;
@@ -66,6 +71,7 @@ static void container_event(void *ctx, const struct event *v)
 	}
 	if (text_eq(v->action, "exec_die") && exec) {
 		session_exec_ended(a, exec, (int)code);
+		action_exec_ended(a, exec, (int)code);
 		return;
 	}
 	if (text_eq(v->action, "die"))
@@ -118,19 +124,25 @@ int node_agent_new(const struct node_agent_options *o, struct node_agent **ret, 
 	a->client = *o->client;
 	a->client.identity = (struct identity){.user = a->identity};
 	list_init(&a->sessions);
+	list_init(&a->actions);
+	if (http_client_new(o->loop, "kube-probe/1.33", &a->http, e) < 0) {
+		free(a);
+		return -(int)e->kind;
+	}
 	a->queue = workqueue_new(&(struct workqueue_options){
 		.loop = o->loop, .name = "node", .parallel = 64, .sync = pod_sync, .ctx = a});
 	a->config_maps = view(a, "configmaps");
 	a->secrets = view(a, "secrets");
 	a->services = view(a, "services");
+	a->claims = view(a, "persistentvolumeclaims");
+	a->stores = view(a, "persistentvolumes");
+	a->slices = informer_of(o->informers,
+				kind_of_resource("discovery.k8s.io", "v1", "endpointslices"));
 	a->pods = view(a, "pods");
 	informer_on(a->pods, pod_changed, a);
+	informer_on(a->slices, slice_changed, a);
 	informer_on(a->config_maps, source_changed, a);
 	informer_on(a->secrets, source_changed, a);
-	if (http_client_new(o->loop, "kube-probe/1.33", &a->http, e) < 0) {
-		(void)node_agent_free(a);
-		return -(int)e->kind;
-	}
 	a->beat = loop_timer_new(o->loop, node_beat, a);
 	loop_timer_set(a->beat, BEAT_MS, BEAT_MS);
 	if (listen(a, e) < 0) {
@@ -138,6 +150,8 @@ int node_agent_new(const struct node_agent_options *o, struct node_agent **ret, 
 		return -(int)e->kind;
 	}
 	node_register(a);
+	a->sweeper = loop_timer_new(o->loop, pod_sweep, a);
+	pod_sweep(a);
 	*ret = a;
 	return 0;
 }
@@ -149,6 +163,7 @@ struct node_agent *node_agent_free(struct node_agent *a)
 	assert(a->magic == AGENT_MAGIC);
 	stream_cancel(a->events);
 	a->beat = loop_timer_free(a->beat);
+	a->sweeper = loop_timer_free(a->sweeper);
 	pod_forget_all(a);
 	a->http = http_client_free(a->http);
 	a->queue = workqueue_free(a->queue);

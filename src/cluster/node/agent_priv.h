@@ -30,13 +30,15 @@ struct node_agent {
 	struct client client;
 	char *node_name, *identity;
 	struct workqueue *queue;
-	struct informer *pods, *config_maps, *secrets, *services;
-	struct map known;	  /* "ns/name" -> struct pod * */
-	struct http_client *http; /* of probes */
-	struct list sessions;	  /* of exec and attach, whose end somebody waits for */
+	struct informer *pods, *config_maps, *secrets, *services, *slices, *claims, *stores;
+	struct map known;     /* "ns/name" -> struct pod * */
+	struct list sessions; /* of exec and attach, whose end somebody waits for */
+	struct list actions;  /* of probes and hooks, under way */
+	struct http_client *http;
 	struct stream *events;
-	struct loop_timer *beat;
+	struct loop_timer *beat, *sweeper;
 	bool registered;
+	bool swept; /* what an earlier daemon left is known */
 };
 
 enum pod_part { PART_INIT, PART_SIDECAR, PART_MAIN, PART_EPHEMERAL };
@@ -62,8 +64,13 @@ struct pod_container {
 	char *image_id;
 	struct json *last_state; /* of the incarnation before: {"terminated": ...}; NULL */
 	bool ready, started;	 /* what probes say */
+	bool probed, adopted;	 /* its probes are there; it ran before this daemon */
 	struct list probes;
-	bool probing; /* they were begun for the present incarnation */
+	struct action *hook;	/* postStart or preStop, under way */
+	bool had_hook, killed;	/* while it is being stopped */
+	int64_t stop_by_ms;	/* when its grace ends */
+	char *last_words;	/* its termination message; NULL: not read yet */
+	struct stream *reading; /* of its log, for the last words */
 };
 
 struct pod {
@@ -75,7 +82,16 @@ struct pod {
 	bool busy;	   /* its sandbox or volumes are being made or removed */
 	bool stopping;	   /* its containers were told to stop */
 	bool told_unready; /* the world knows that it is going */
-	bool finished;	   /* nothing of it is left on the node */
+	bool finished;	   /* nothing of it is left on the node, and its object was told to go */
+	bool clearing;	   /* nothing runs any more, it is being removed */
+	bool mounted;	   /* its volumes stood once */
+	bool over;	   /* its phase was final before this daemon */
+	bool served;	   /* it was an endpoint when it was told to go */
+	int64_t grace_s;   /* of its end, by its spec */
+	int64_t served_until_ms, drained_ms;
+	int64_t stop_by_ms;	   /* when its grace ends, once it goes */
+	const char *failed_reason; /* it was ended for good: "DeadlineExceeded"; NULL */
+	const char *failed_message;
 	char *trouble_reason, *trouble_message; /* of the whole pod; NULL */
 	struct pod_container *containers;
 	size_t n, room;
@@ -95,6 +111,15 @@ void pod_again(struct pod *p);
 void pod_forget_all(struct node_agent *a);
 struct pod *pod_find(struct node_agent *a, const char *namespace, const char *name);
 struct pod_container *pod_container_find(struct pod *p, const char *name);
+/* What the pod's spec says of a container; NULL: no longer anything. */
+const struct json *pod_container_spec(const struct json *spec, const struct pod_container *c);
+struct pod *pod_make(struct node_agent *a, const char *namespace, const char *name,
+		     const char *uid);
+struct pod_container *pod_add_container(struct pod *p, const char *name);
+/* Ends what is left of pods whose objects went while no daemon was there. */
+void pod_sweep(void *agent);
+/* A slice of a service changed: pods in it that are going may go on. */
+void pod_slice_changed(struct node_agent *a, const struct object *slice);
 
 /* -- container.c ------------------------------------------------------------------------------- */
 
@@ -105,17 +130,31 @@ void container_adopt(struct pod *p);
 void container_advance(struct pod_container *c, const struct json *spec);
 void container_stop(struct pod_container *c, int64_t grace_s);
 void container_remove(struct pod_container *c);
+void container_kill(struct pod_container *c); /* it had its time */
+/* Its probes begin when it runs, and end when it does not. */
+void container_probe(struct pod_container *c, const struct json *spec);
+/* Calls off what goes on beside the engine: probes, hooks, reading. */
+void container_forget(struct pod_container *c);
+char *container_words_path(const struct pod_container *c);	  /* of its termination message */
+struct json *container_terminated(const struct pod_container *c); /* {"terminated": ...} */
 bool container_runs(const struct pod_container *c);
 bool container_ended(const struct pod_container *c); /* its present incarnation ran and ended */
 bool container_done(const struct pod_container *c, const char *policy); /* and will not run again */
 void container_wait(struct pod_container *c, const char *reason, const char *message);
 void container_clear(struct pod_container *c);
 
-/* -- probe.c ----------------------------------------------------------------------------------- */
+/* -- action.c, probe.c ------------------------------------------------------------------------- */
 
-/* Begins to ask; until the first answers a container is as its probes' kinds say. */
-void probes_begin(struct pod_container *c, const struct json *spec);
-void probes_end(struct pod_container *c);
+/* good: well. text: its output, or why not. The action is gone. Never from inside the call. */
+typedef void action_done(void *ctx, bool good, const char *text);
+struct action *action_start(struct pod_container *c, const struct json *spec,
+			    const struct json *handler, int64_t timeout_ms, action_done *done,
+			    void *ctx);
+struct action *action_cancel(struct action *a); /* NULL allowed; returns NULL */
+void action_exec_ended(struct node_agent *a, const char *exec_id, int code);
+
+void probes_start(struct pod_container *c, const struct json *spec);
+void probes_stop(struct pod_container *c);
 
 /* -- container_spec.c, pod_env.c --------------------------------------------------------------- */
 

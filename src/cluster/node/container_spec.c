@@ -3,8 +3,11 @@
  * references to config maps and secrets. Rows say which field becomes which.
  */
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cluster/node/agent_priv.h"
 #include "ground/base/mem.h"
@@ -203,8 +206,27 @@ static void add_bind(struct json *host, const char *source, const char *target, 
 	json_append(list_in(host, "Mounts"), m);
 }
 
-static int set_mounts(struct pod *p, struct json *host, const struct json *pod,
-		      const struct json *spec, char **env, struct err *e)
+/* Where the container may leave its last words. */
+static int set_words_file(const struct pod_container *c, struct json *host, const char *target,
+			  struct err *e)
+{
+	auto_free char *folder = mem_printf("%s/last-words", c->pod->dir);
+	auto_free char *path = container_words_path(c);
+	auto_close int fd = -1;
+
+	if (!target || !target[0])
+		return 0;
+	if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+		return err_sys(e, "cannot make '%s'", folder);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+	if (fd < 0 || fchmod(fd, 0666) < 0)
+		return err_sys(e, "cannot make '%s'", path);
+	add_bind(host, path, target, false);
+	return 0;
+}
+
+static int set_mounts(struct pod *p, const struct pod_container *c, struct json *host,
+		      const struct json *pod, const struct json *spec, char **env, struct err *e)
 {
 	static const char *const files[] = {"hosts", "resolv.conf", "hostname"};
 	const struct json *list = json_get(spec, "volumeMounts");
@@ -230,7 +252,7 @@ static int set_mounts(struct pod *p, struct json *host, const struct json *pod,
 
 		add_bind(host, source, target, false);
 	}
-	return 0;
+	return set_words_file(c, host, json_get_text(spec, "terminationMessagePath"), e);
 }
 
 static void set_namespaces(const struct pod *p, struct json *host, const struct json *pod_spec)
@@ -258,7 +280,7 @@ int container_spec(struct pod *p, const struct pod_container *c, const struct js
 
 	assert(c && spec);
 	if (bad >= 0)
-		bad = set_mounts(p, host, pod, spec, env, e);
+		bad = set_mounts(p, c, host, pod, spec, env, e);
 	if (bad < 0) {
 		(void)mem_free_texts(env);
 		return bad;

@@ -15,8 +15,10 @@
 #include "api/kube/kube.h"
 #include "cluster/controllers/controllers.h"
 #include "cluster/node/agent.h"
+#include "cluster/node/services.h"
 #include "cluster/objects/direct.h"
 #include "cluster/scheduler/scheduler.h"
+#include "engine/cluster_net.h"
 #include "engine/system.h"
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
@@ -24,11 +26,17 @@
 #include "ground/base/parse.h"
 #include "ground/store/keys.h"
 #include "ground/wire/loop.h"
+#include "virt/network/pod.h"
 
-#define SERVICE_CIDR "10.96.0.0/16"
-#define SERVICE_IP   "10.96.0.1"
-#define LISTEN_CHARS 128
-#define BACKLOG	     511
+#define POD_CIDR      "10.244.0.0/16" /* of the cluster; this node's is its first /24 */
+#define POD_RANGE     "10.244.0.0/24"
+#define SERVICE_CIDR  "10.96.0.0/16"
+#define SERVICE_IP    "10.96.0.1"
+#define DNS_IP	      "10.96.0.10"
+#define DNS_DOMAIN    "cluster.local"
+#define BALANCER_POOL "10.98.0.0/24" /* where addresses of load balancers come from */
+#define LISTEN_CHARS  128
+#define BACKLOG	      511
 
 struct cluster {
 	struct cluster_options o;
@@ -41,6 +49,8 @@ struct cluster {
 	struct controllers *controllers;
 	struct scheduler *scheduler;
 	struct node_agent *agent;
+	struct client for_services; /* who asks for services and writes their addresses */
+	struct node_services *services;
 	struct node_directory nodes;
 	char *node_name;
 };
@@ -165,9 +175,26 @@ static int start_node(struct cluster *c, struct err *e)
 				       .node_name = c->node_name,
 				       .root = c->o.root,
 				       .address = "127.0.0.1",
+				       .dns_ip = DNS_IP,
 				       .version = HULL_VERSION};
 
 	return node_agent_new(&o, &c->agent, e);
+}
+
+static int start_services(struct cluster *c, struct err *e)
+{
+	static const char *const dns[] = {DNS_IP, NULL};
+	struct node_services_options o = {.loop = c->o.loop,
+					  .client = &c->for_services,
+					  .net = engine_cluster_net(c->o.engine),
+					  .node = c->node_name,
+					  .domain = DNS_DOMAIN,
+					  .dns = dns,
+					  .pool = BALANCER_POOL};
+
+	c->for_services =
+		objects_client(c->objects, (struct identity){.user = "system:kube-proxy"});
+	return node_services_new(&o, &c->services, e);
 }
 
 static void booted(void *ctx)
@@ -178,7 +205,8 @@ static void booted(void *ctx)
 	start_loops(c);
 	if (start_node(c, &e) < 0)
 		log_error("this node runs no pods: %s", e.text);
-
+	if (start_services(c, &e) < 0)
+		log_error("this node serves no services: %s", e.text);
 	log_info("the Kubernetes API listens on https://%s", c->listen);
 }
 
@@ -216,6 +244,7 @@ struct cluster *cluster_free(struct cluster *c)
 {
 	if (!c)
 		return NULL;
+	c->services = node_services_free(c->services);
 	c->informers = informers_free(c->informers);
 	c->agent = node_agent_free(c->agent);
 	c->scheduler = scheduler_free(c->scheduler);
@@ -228,4 +257,13 @@ struct cluster *cluster_free(struct cluster *c)
 	free(c->folder);
 	free(c);
 	return NULL;
+}
+
+const struct network_pods_options *cluster_pods(void)
+{
+	static const char *const nets[] = {POD_CIDR, SERVICE_CIDR, NULL};
+	static const struct network_pods_options pods = {
+		.range4 = POD_RANGE, .cluster = nets, .services = nets + 1};
+
+	return &pods;
 }
