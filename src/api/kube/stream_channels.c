@@ -2,8 +2,8 @@
  * The channels of a process over a client's connection.
  *
  * SPDY: the client opens a stream for each, named by its header `streamtype`; they are ready when
- * all that the query announced are there. WebSocket: the first byte of each message is the channel's
- * number; 255 and a number ends one (v5). Both give the same events and take the same writes.
+ * all that the query announced are there. WebSocket: the first byte of each message is the number
+ * of its channel; 255 and a number ends one (v5). Both give the same events, take the same writes.
  */
 #include <assert.h>
 #include <stdlib.h>

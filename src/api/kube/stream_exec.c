@@ -8,7 +8,7 @@
  *	OPENING	 the client opens its streams, for STREAM_CREATE_MS
  *	  |	channels are ready
  *	JOINED	 bytes flow
- *	  |	exited, and what it wrote has been passed on: the status goes out; or the client left
+ *	  |	exited, and what it wrote was passed on: the status goes out; or the client left
  *	(gone)
  *
  * The process starts before the client's streams are there: so a container that does not run is a

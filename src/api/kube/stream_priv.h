@@ -69,7 +69,7 @@ enum channel {
 struct channel_protocol {
 	const char *name;
 	bool websocket;
-	bool json; /* the status is a Status object, else its message, and nothing when it is well */
+	bool json;   /* the status is a Status object; else its message, nothing when well */
 	bool base64; /* text frames: a digit, then base64 */
 };
 
