@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "engine/cluster_net.h"
 #include "engine/engine_priv.h"
+#include "virt/network/pod.h"
 
 static const char *const owner_names[] = {"docker", "kube", "cli"};
 static_assert(array_len(owner_names) == OWNERS, "one name per owner");
@@ -173,7 +175,7 @@ static int open_images(struct engine *g, struct err *e)
 	return image_store_open(&o, &g->images, e);
 }
 
-static int open_network(struct engine *g, struct err *e)
+static int open_network(struct engine *g, const struct network_pods_options *pods, struct err *e)
 {
 	auto_arena struct arena a = {0};
 	struct network_host_options o = {
@@ -187,10 +189,12 @@ static int open_network(struct engine *g, struct err *e)
 		.ctx = g,
 	};
 
-	return network_host_open(&o, &g->net, e);
+	int bad = network_host_open(&o, &g->net, e);
+
+	return bad == 0 && pods ? network_pods_configure(g->net, pods, e) : bad;
 }
 
-static int open_all(struct engine *g, struct err *e)
+static int open_all(struct engine *g, const struct network_pods_options *pods, struct err *e)
 {
 	auto_free char *db = mem_printf("%s/hull.db", g->root);
 	int bad = make_dirs(g, e);
@@ -208,7 +212,7 @@ static int open_all(struct engine *g, struct err *e)
 	if (bad >= 0)
 		bad = volume_store_open(g->root, g->world, &g->volumes, e);
 	if (bad >= 0)
-		bad = open_network(g, e);
+		bad = open_network(g, pods, e);
 	if (bad >= 0)
 		bad = adopt_all(g, e);
 	return bad;
@@ -238,7 +242,7 @@ int engine_new(const struct engine_options *o, engine_done *ready, void *ctx, st
 	g->events = events_new(g);
 	for (int i = 0; i < OWNERS; i++)
 		g->users[i] = (struct user){.engine = g, .owner = (enum owner)i};
-	bad = open_all(g, e);
+	bad = open_all(g, o->pods, e);
 	if (bad < 0) {
 		(void)engine_free(g);
 		return bad;
@@ -260,6 +264,9 @@ struct engine *engine_free(struct engine *g)
 	map_done(&g->workloads);
 	map_done(&g->execs);
 	map_done(&g->unreadable);
+	map_each (&g->sandboxes, it)
+		sandbox_free(it->value);
+	map_done(&g->sandboxes);
 	for (int i = 0; i < OWNERS; i++)
 		map_done(&g->users[i].names);
 	if (g->net)
@@ -286,4 +293,10 @@ struct user *engine_user(struct engine *g, enum owner owner)
 	assert(g->magic == ENGINE_MAGIC);
 	assert(owner < OWNERS);
 	return &g->users[owner];
+}
+
+struct network_host *engine_cluster_net(struct engine *g)
+{
+	assert(g->magic == ENGINE_MAGIC && g->net);
+	return g->net;
 }

@@ -29,6 +29,7 @@
 struct loop; /* ground/wire/loop.h */
 struct engine;
 struct user;
+struct network_pods_options; /* virt/network/pod.h */
 
 enum owner { OWNER_DOCKER, OWNER_KUBE, OWNER_CLI, OWNERS };
 
@@ -44,6 +45,8 @@ struct engine_options {
 	char *const *insecure_registries;
 	char *const *mirrors; /* "registry=https://mirror" or "https://mirror" for docker.io */
 	char *const *dns;     /* default name servers of containers; NULL: the host's */
+	/* The node's range of pods, where it is one of a cluster; NULL: sandboxes use a bridge. */
+	const struct network_pods_options *pods;
 	bool debug;
 };
 

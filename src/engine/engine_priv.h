@@ -68,6 +68,7 @@ struct engine {
 	struct volume_store *volumes;
 	struct map workloads;  /* id -> struct workload * */
 	struct map execs;      /* id -> struct exec * */
+	struct map sandboxes;  /* id -> struct sandbox * */
 	struct map unreadable; /* ids of records that could not be read: left alone */
 	struct user users[OWNERS];
 	struct event_ring *events;
@@ -225,6 +226,17 @@ void plug_load(struct workload *w);				  /* takes it back at adoption */
 int plug_write_files(struct workload *w, struct err *e) must_use; /* hosts, hostname, resolv.conf */
 bool workload_has_own_net(const struct workload *w);
 void plug_names_wanted(void *ctx, const char *container_id);
+
+/* sandbox.c: */
+
+struct sandbox;
+void sandbox_free(struct sandbox *s);
+bool sandbox_mode(const char *mode); /* "sandbox:ID" */
+/* Where a namespace of the sandbox is pinned; the caller's. */
+int sandbox_path(struct engine *g, const char *mode, const char *file, char **ret,
+		 struct err *e) must_use;
+void sandbox_adopt(void *engine, const char *id, struct str record);
+void sandbox_unpin_all(struct engine *g);
 
 /* ports.c: */
 

@@ -141,7 +141,7 @@ static struct json *process_of(const struct workload *w, const struct identity *
 	return p;
 }
 
-/* "container:X": a namespace of another container's first process. */
+/* "container:X", "sandbox:X": a namespace of another container's first process, or a pinned one. */
 static int join(struct workload *w, const char *mode, const char *type, const char *file,
 		struct json *namespaces, struct err *e)
 {
@@ -151,6 +151,12 @@ static int join(struct workload *w, const char *mode, const char *type, const ch
 
 	json_append(namespaces, n);
 	json_set_text(n, "type", type);
+	if (sandbox_mode(mode)) {
+		if (sandbox_path(w->engine, mode, file, &path, e) < 0)
+			return -ERR_NOT_FOUND;
+		json_set_text(n, "path", path);
+		return 0;
+	}
 	if (workload_find(&w->engine->users[w->owner], mode + 10, &other, e) < 0)
 		return err_wrap(e, "cannot join a %s namespace", type);
 	if (other->state != WORKLOAD_RUNNING || !other->pid)
@@ -172,7 +178,7 @@ static int namespaces_of(struct workload *w, struct json *list, struct err *e)
 		{"mount", "mnt", NULL, false},
 		{"pid", "pid", h->pid_mode, true},
 		{"ipc", "ipc", h->ipc_mode, true},
-		{"uts", "uts", h->uts_mode, false},
+		{"uts", "uts", h->uts_mode, true},
 		{"cgroup", "cgroup", h->cgroupns_mode, false},
 		/* a joined one comes as a descriptor with the keeper's orders */
 		{"network", "net", h->network_mode, false},
@@ -183,7 +189,8 @@ static int namespaces_of(struct workload *w, struct json *list, struct err *e)
 
 		if (text_eq(rows[i].mode, "host"))
 			continue;
-		if (rows[i].joinable && rows[i].mode && text_starts(rows[i].mode, "container:")) {
+		if (rows[i].joinable && rows[i].mode &&
+		    (sandbox_mode(rows[i].mode) || text_starts(rows[i].mode, "container:"))) {
 			if (join(w, rows[i].mode, rows[i].type, rows[i].file, list, e) < 0)
 				return -ERR_CONFLICT;
 			continue;
@@ -310,9 +317,10 @@ int oci_build(struct workload *w, const struct identity *user, struct json **ret
 			"no command specified: neither the image '%s' nor the request says what to "
 			"run",
 			w->image_ref);
-	if (!text_eq(r->host.uts_mode, "host"))
+	if (!text_eq(r->host.uts_mode, "host") && !sandbox_mode(r->host.uts_mode))
 		json_set_text(spec, "hostname", r->config.hostname);
-	if (r->config.domainname && *r->config.domainname && !text_eq(r->host.uts_mode, "host"))
+	if (r->config.domainname && *r->config.domainname && !text_eq(r->host.uts_mode, "host") &&
+	    !sandbox_mode(r->host.uts_mode))
 		json_set_text(spec, "domainname", r->config.domainname);
 	if (r->host.annotations)
 		json_set(spec, "annotations", annotations_of(&r->host));

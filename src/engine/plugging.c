@@ -14,7 +14,8 @@ bool workload_has_own_net(const struct workload *w)
 {
 	const char *mode = w->request.host.network_mode;
 
-	return !text_eq(mode, "host") && !(mode && text_starts(mode, "container:"));
+	return !text_eq(mode, "host") && !sandbox_mode(mode) &&
+	       !(mode && text_starts(mode, "container:"));
 }
 
 /* After this every endpoint names a real network, and a mode that is a network has its endpoint. */
@@ -29,6 +30,12 @@ int plug_normalise(struct workload *w, struct err *e)
 		mode = r->host.network_mode = arena_dup_text(&w->arena, "bridge");
 	if (r->endpoints_n > WORKLOAD_ENDPOINTS_MAX)
 		return err_set(e, ERR_INVALID, "more than %d networks", WORKLOAD_ENDPOINTS_MAX);
+	if (sandbox_mode(mode)) {
+		auto_free char *path = NULL;
+
+		r->endpoints_n = 0;
+		return sandbox_path(w->engine, mode, "net", &path, e);
+	}
 	if (text_starts(mode, "container:")) {
 		struct workload *other;
 

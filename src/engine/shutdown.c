@@ -26,6 +26,7 @@ static void all_stopped(struct shutdown *s)
 		void *ctx;
 	} then = {s->done, s->ctx};
 
+	sandbox_unpin_all(s->engine);
 	if (network_host_clear(s->engine->net, &e) < 0)
 		log_warn("%s", e.text);
 	if (cgroup_sweep(parent, CGROUP_LEAVE_MS, &e) < 0)

@@ -262,15 +262,21 @@ static int open_joined(struct workload *w, int *ret_fd, struct err *e)
 	struct workload *other;
 	auto_free char *path = NULL;
 
-	if (workload_find(&w->engine->users[w->owner], mode + 10, &other, e) < 0)
-		return -ERR_NOT_FOUND;
-	if (other->state != WORKLOAD_RUNNING || !other->pid)
-		return err_set(e, ERR_CONFLICT,
-			       "cannot join network of a non running container: %s", other->name);
-	path = mem_printf("/proc/%d/ns/net", other->pid);
+	if (sandbox_mode(mode)) {
+		if (sandbox_path(w->engine, mode, "net", &path, e) < 0)
+			return -ERR_NOT_FOUND;
+	} else {
+		if (workload_find(&w->engine->users[w->owner], mode + 10, &other, e) < 0)
+			return -ERR_NOT_FOUND;
+		if (other->state != WORKLOAD_RUNNING || !other->pid)
+			return err_set(e, ERR_CONFLICT,
+				       "cannot join network of a non running container: %s",
+				       other->name);
+		path = mem_printf("/proc/%d/ns/net", other->pid);
+	}
 	*ret_fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (*ret_fd < 0)
-		return err_sys(e, "cannot join the network of container '%s'", other->name);
+		return err_sys(e, "cannot join the network at '%s'", path);
 	return 0;
 }
 

@@ -16,6 +16,14 @@ COUNT	equ 0x7020	; the shared counter
 GOT	equ 0x7100	; interrupts seen, a qword for each vector from 0x40 on
 NMIS	equ 0x7200
 SEEN	equ 0x7208	; what the shootdown saw
+TURN	equ 0x7300	; of the code that is written while somebody comes to run it
+STORED	equ 0x7340	; ... it is there
+RAN	equ 0x7380	; ... it was run
+STALE	equ 0x73c0	; how often it was the old code then
+SLOTS	equ 0x300000	; a page of 256 functions, each returns 0 until it is written: 1
+TURNS	equ 256 * 9
+CROSS	equ 0x301ffd	; a jump across two pages ...
+TARGET	equ 0x302100	; ... to what may change its next instruction
 VICTIM	equ 0x600000	; linear address whose mapping changes
 
 	org 0x8000
@@ -111,6 +119,10 @@ long_mode:
 	je .map
 	cmp eax, 4
 	je .halted
+	cmp eax, 5
+	je .kicked
+	cmp eax, 6
+	je .written
 	jmp .wait
 .count:	call count
 	lock inc qword [DONE]
@@ -120,6 +132,34 @@ long_mode:
 	jmp .wait
 .map:	mov rax, [VICTIM]
 	lock inc qword [DONE]
+	jmp .wait
+.kicked: cli			; the kick came long before: this HLT ends at once
+	hlt
+	sti
+	lock inc qword [DONE]
+	jmp .wait
+.written: cmp r15d, 1		; one of them is enough
+	jne .ran
+	mov ebp, 256
+.turn:	movzx edi, bpl
+	shl edi, 4
+	add edi, SLOTS
+.early:	pause
+	cmp [TURN], rbp
+	jb .early
+	call rdi		; the old one or the new one
+.late:	pause
+	cmp [STORED], rbp
+	jb .late
+	call rdi		; the new one
+	cmp eax, 1
+	je .new
+	inc qword [STALE]
+.new:	mov [RAN], rbp
+	inc ebp
+	cmp ebp, TURNS
+	jb .turn
+.ran:	lock inc qword [DONE]
 	jmp .wait
 .halted: cli
 	lock inc qword [DONE]
@@ -338,11 +378,73 @@ first:
 	mov rax, [VICTIM]
 	SAY rax
 	SAY [SEEN]
-	; code that another vCPU changes: the others run it once more
 	; a lock across two lines
 	mov qword [0x703c], 0
 	lock add qword [0x703c], 5
 	SAY [0x703c]
+	; a kick waits for the HLT that it ends, interrupts off, as paravirtual spinlocks use it
+	xor r12d, r12d
+.kick:	mov eax, 5
+	mov ecx, r12d
+	vmcall
+	inc r12d
+	cmp r12d, ebx
+	jb .kick
+	jmp .kicks		; no interrupt, but a boundary to look for one at
+.kicks:	hlt
+	OTHERS 5
+	SAY [DONE]
+	; code is written while another vCPU decodes it: it must not keep what it saw
+	cmp ebx, 1
+	je .patched
+	mov qword [DONE], 0
+	mov qword [GO], 6
+	mov ebp, 256
+.turn:	movzx edi, bpl
+	test edi, edi
+	jnz .there
+	mov rax, 0xc300000000b8	; mov eax, 0; ret
+	mov edx, SLOTS
+	mov ecx, 256
+.fill:	mov [rdx], rax
+	add edx, 16
+	loop .fill
+.there:	shl edi, 4
+	add edi, SLOTS + 1
+	mov [TURN], rbp
+	mov ecx, ebp
+	and ecx, 31
+	inc ecx
+.delay:	loop .delay
+	test ebp, 1
+	jz .locked
+	mov byte [rdi], 1
+	jmp .stored
+.locked: lock inc byte [rdi]
+.stored: mov [STORED], rbp
+.running: pause
+	cmp [RAN], rbp
+	jb .running
+	inc ebp
+	cmp ebp, TURNS
+	jb .turn
+	lea rax, [rbx - 1]
+	WAIT_FOR DONE, rax
+.patched:
+	SAY [STALE]
+	; what ran by itself leads to code that changes itself, known from a first time
+	mov byte [CROSS], 0xe9
+	mov dword [CROSS + 1], TARGET - CROSS - 5
+	mov rax, 0x1b80207c6	; mov byte [rdi], 2; mov eax, 1
+	mov [TARGET], rax
+	mov byte [TARGET + 8], 0xc3
+	mov esi, CROSS
+	mov edi, SLOTS + 8
+	call rsi
+	SAY rax
+	mov edi, TARGET + 4
+	call rsi
+	SAY rax
 	OTHERS 4
 	ICR 0, 0xc404c		; halted for good: nobody comes
 	SAY [GOT + 96]

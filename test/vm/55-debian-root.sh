@@ -1,13 +1,13 @@
 #!/bin/bash
 # A whole Debian 12 of its own packages, systemd included, on an ext4 file system: on NVMe without an
 # initrd, and on virtio with one. Somebody at its console works in it, reboots it, and it is killed.
-# CPUS processors (default 1; `make soak` does 2).
+# CPUS processors (default 2), one on virtio.
 # time: 600
 # fixtures: debian_vm
 # shellcheck source=test/lib.sh disable=SC2016
 . "$HULL_TOP/test/lib.sh"
 "$HULL_TOP/test/fixtures" debian_vm >/dev/null || give_up "the Debian machine is there"
-disk="$T/root.ext4" cpus=${CPUS:-1}
+disk="$T/root.ext4" cpus=${CPUS:-2}
 cp --sparse=always "$HULL_CACHE/debian-vm.ext4" "$disk"
 h() {
 	hull --root "$T/h/root" --run "$T/h/run" "$@"
@@ -22,7 +22,7 @@ within 10 curl -sf http://127.0.0.1:8000/hello >/dev/null
 
 # at_console OPTION... <STEPS: runs a machine on that disk and does the steps at its console.
 at_console() {
-	python3 "$HULL_TOP/test/vm/console.py" "$T/log" 150 "$B/hull" --root "$T/h/root" --run "$T/h/run" vm run \
+	sed "s/@CPUS@/$cpus/" | python3 "$HULL_TOP/test/vm/console.py" "$T/log" 150 "$B/hull" --root "$T/h/root" --run "$T/h/run" vm run \
 		--name debian --accel cpu --kernel "$HULL_CACHE/debian-vm.vmlinuz" --memory 1g --net user "$@"
 }
 
@@ -42,6 +42,7 @@ send root
 expect root@machine:~#
 send bind 'set enable-bracketed-paste off'; stty -echo cols 200; PS1=
 want systemd is content: ^running: systemctl is-system-running --wait
+want its processors are there: ^@CPUS@: nproc
 
 # What one does with a Debian.
 want python3 computes: ^333283335000: python3 -c 'print(sum(i * i for i in range(10000)))'
@@ -75,6 +76,7 @@ send root
 expect root@machine:~#
 send bind 'set enable-bracketed-paste off'; stty -echo cols 200; PS1=
 sh checksums match after a reboot: cd /root/files && sha256sum --quiet -c /root/sums && cd
+want the same machine went on: ^@CPUS@: nproc
 
 # Killed while it writes: what was flushed is there.
 sh a file is flushed: dd if=/dev/urandom of=/root/flushed bs=64k count=64 conv=fsync 2>/dev/null && sha256sum /root/flushed >/root/flushed.sum && sync /root/flushed.sum /root

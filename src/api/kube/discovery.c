@@ -27,10 +27,7 @@ static struct json *strings(const char *const *list)
 	return j;
 }
 
-/*
- * -- one group version
- * ----------------------------------------------------------------------------
- */
+/* -- one group version ------------------------------------------------------------------------- */
 
 static void set_verbs(struct json *j, const char *text)
 {
@@ -136,10 +133,7 @@ static bool resources_page(struct kube_request *r, const char *group, const char
 	return true;
 }
 
-/*
- * -- groups
- * ---------------------------------------------------------------------------------------
- */
+/* -- groups ------------------------------------------------------------------------------------ */
 
 static bool seen_before(size_t i, bool version_too)
 {

@@ -47,7 +47,7 @@ void streams_end(struct list *streams)
 	}
 }
 
-/* -- the pod and its container -- */
+/* -- the pod and its container ----------------------------------------------------------------- */
 
 static const char *names_of(struct arena *a, const struct json *list)
 {
@@ -180,7 +180,7 @@ static void ask_for_pod(struct kube_request *r)
 		   with_pod, r);
 }
 
-/* -- proxies -- */
+/* -- proxies ----------------------------------------------------------------------------------- */
 
 static void run_proxy(struct kube_request *r, const struct stream_node *n)
 {

@@ -132,7 +132,7 @@ static void tunnel_end(struct tunnel *t, const struct err *e)
 	hold(f);
 }
 
-/* -- bytes -- */
+/* -- bytes ------------------------------------------------------------------------------------- */
 
 static int push_in(struct tunnel *t)
 {
@@ -217,7 +217,7 @@ static void tunnel_ready(void *arg, unsigned ready)
 	pump(tunnel_of(arg));
 }
 
-/* -- the way there -- */
+/* -- the way there ----------------------------------------------------------------------------- */
 
 static void connected(void *ctx, int fd, const struct err *e)
 {

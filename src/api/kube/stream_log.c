@@ -91,7 +91,7 @@ static void life_end(struct stream *s)
 	gone(container_of(s, struct log, life));
 }
 
-/* -- what is asked for -- */
+/* -- what is asked for ------------------------------------------------------------------------- */
 
 static int invalid(struct kube_request *r, const char *field, const char *value, const char *why)
 {

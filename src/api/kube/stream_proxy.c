@@ -85,7 +85,7 @@ static void relay_end(struct relay *l)
 	request_end(r);
 }
 
-/* -- the request -- */
+/* -- the request ------------------------------------------------------------------------------- */
 
 static bool is_of_the_hop(const char *name)
 {
@@ -148,7 +148,7 @@ static void put_request(struct relay *l, struct str body)
 	l->head_only = text_eq(method, "HEAD");
 }
 
-/* -- the reply -- */
+/* -- the reply --------------------------------------------------------------------------------- */
 
 static void put_headers(struct relay *l)
 {

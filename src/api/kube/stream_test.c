@@ -31,7 +31,7 @@
 #include "ground/store/keys.h"
 #include "ground/wire/loop.h"
 
-/* -- the node: commands in child processes -- */
+/* -- the node: commands in child processes ----------------------------------------------------- */
 
 struct node_session {
 	struct loop *loop;
@@ -356,7 +356,7 @@ static const struct node_ops *find_node(void *ctx, const char *name, void **ret_
 }
 static const struct node_directory directory = {find_node, NULL};
 
-/* -- the server -- */
+/* -- the server -------------------------------------------------------------------------------- */
 
 struct place {
 	char dir[64], path[96], folder[96], address[64];
@@ -368,7 +368,7 @@ struct place {
 	unsigned web_port;
 };
 
-/* -- what listens in the pod: /big is two megabytes, anything else is not there -- */
+/* -- what listens in the pod: /big is two megabytes, anything else is not there ---------------- */
 
 static void web_answer(int fd)
 {
@@ -529,7 +529,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* -- scripts -- */
+/* -- scripts ----------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name, *text;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "api/kube/kube_priv.h"
+#include "cluster/objects/cause.h"
 #include "cluster/objects/decode.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
@@ -29,10 +30,27 @@ static struct client_target target_of(const struct kube_request *r)
 	};
 }
 
-/*
- * -- what came back
- * ------------------------------------------------------------------------------
- */
+/* -- what came back ---------------------------------------------------------------------------- */
+
+/* What the body's decoding said comes before what the pipeline says. */
+static void warn(struct kube_request *r, const char *const *more)
+{
+	size_t n = 0, m = 0;
+	const char **all;
+
+	while (r->warnings && r->warnings[n])
+		n++;
+	while (more && more[m])
+		m++;
+	if (m == 0)
+		return;
+	all = arena_new_array(&r->arena, const char *, n + m + 1);
+	for (size_t i = 0; i < n; i++)
+		all[i] = r->warnings[i];
+	for (size_t i = 0; i < m; i++)
+		all[n + i] = more[i];
+	r->warnings = all;
+}
 
 static void finish(struct kube_request *r, int status, const struct outcome *o)
 {
@@ -40,7 +58,7 @@ static void finish(struct kube_request *r, int status, const struct outcome *o)
 		answer_outcome_error(r, o);
 		return;
 	}
-	r->warnings = o->warnings;
+	warn(r, o->warnings);
 	if (o->body)
 		answer_json(r, status, json_copy(o->body));
 	else
@@ -97,10 +115,7 @@ static void all_removed(void *ctx, const struct list_outcome *l)
 		answer_status(r, 200, "", NULL, "%s", "");
 }
 
-/*
- * -- the query
- * -----------------------------------------------------------------------------------
- */
+/* -- the query --------------------------------------------------------------------------------- */
 
 static int check_fields(const struct kube_request *r, const struct selector *fields, struct err *e)
 {
@@ -127,6 +142,58 @@ int query_selectors(struct kube_request *r, struct selector *labels, struct sele
 	return bad;
 }
 
+static int refuse_option(struct kube_request *r, const char *field, const char *what)
+{
+	auto_arena struct arena a = {0};
+	struct causes causes = {.arena = &a};
+	auto_json struct json *details = json_new_object();
+
+	cause_add(&causes, CAUSE_FORBIDDEN, field, NULL, "%s", what);
+	json_set(details, "causes", causes_json(&causes));
+	answer_status(r, 422, "Invalid", details,
+		      "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, what);
+	return -ERR_INVALID;
+}
+
+/* Whether the options about revisions go together, as Kubernetes has it. */
+int query_revision(struct kube_request *r)
+{
+	const char *match = http_request_query(r->http, "resourceVersionMatch");
+	const char *revision = http_request_query(r->http, "resourceVersion");
+	const char *next = http_request_query(r->http, "continue");
+	bool initial = http_request_query(r->http, "sendInitialEvents") != NULL;
+	bool watch = text_eq(r->verb, "watch"), has = match && match[0];
+
+	if (initial && !watch)
+		return refuse_option(r, "sendInitialEvents",
+				     "sendInitialEvents is forbidden for list");
+	if (initial && !text_eq(match, "NotOlderThan"))
+		return refuse_option(r, "resourceVersionMatch",
+				     "sendInitialEvents requires setting resourceVersionMatch to "
+				     "NotOlderThan");
+	if (!has || initial)
+		return 0;
+	if (watch)
+		return refuse_option(r, "resourceVersionMatch",
+				     "resourceVersionMatch is forbidden for watch unless "
+				     "sendInitialEvents is provided");
+	if (!text_eq(match, "Exact") && !text_eq(match, "NotOlderThan"))
+		return refuse_option(r, "resourceVersionMatch",
+				     "supported values: \"Exact\", \"NotOlderThan\"");
+	if (next && next[0])
+		return refuse_option(r, "resourceVersionMatch",
+				     "resourceVersionMatch is forbidden when continue is provided");
+	if (!revision || !revision[0])
+		return refuse_option(r, "resourceVersionMatch",
+				     "resourceVersionMatch is forbidden unless resourceVersion is "
+				     "provided");
+	if (text_eq(match, "Exact") && text_eq(revision, "0"))
+		return refuse_option(r, "resourceVersionMatch",
+				     "resourceVersionMatch \"exact\" is forbidden for "
+				     "resourceVersion \"0\"");
+	return 0;
+}
+
 static int query_list(struct kube_request *r, struct list_query *q, struct selector *labels,
 		      struct selector *fields)
 {
@@ -135,7 +202,7 @@ static int query_list(struct kube_request *r, struct list_query *q, struct selec
 	int64_t n = 0;
 	struct err e;
 
-	if (query_selectors(r, labels, fields) < 0)
+	if (query_selectors(r, labels, fields) < 0 || query_revision(r) < 0)
 		return -ERR_INVALID;
 	if (limit && limit[0] && (parse_i64(str_of(limit), "limit", &n, &e) < 0 || n < 0)) {
 		answer_status(r, 400, "BadRequest", NULL, "invalid limit '%s'", limit);
@@ -192,10 +259,7 @@ static void read_delete(const struct kube_request *r, const struct json *body,
 		o->propagation = PROPAGATE_ORPHAN;
 }
 
-/*
- * -- bodies
- * --------------------------------------------------------------------------------------
- */
+/* -- bodies ------------------------------------------------------------------------------------ */
 
 static const struct kind *kind_of_body(const struct kube_request *r)
 {
@@ -254,6 +318,7 @@ static void write_object(struct kube_request *r, struct str body)
 	if (decode(r, body, kind_of_body(r), o.strict, &tree) < 0)
 		return;
 	modernize(tree);
+	r->body_name = arena_dup_text(&r->arena, json_get_text(json_get(tree, "metadata"), "name"));
 	if (r->kind->flags & KIND_NO_STORE) {
 		if (!review_run(r, tree)) {
 			(void)json_free(tree);
@@ -263,7 +328,9 @@ static void write_object(struct kube_request *r, struct str body)
 		}
 		return;
 	}
-	if (text_eq(r->verb, "create"))
+	if (grant_check(r, tree) < 0)
+		(void)json_free(tree);
+	else if (text_eq(r->verb, "create"))
 		client_create(&r->client, &t, tree, &o, created, r);
 	else
 		client_update(&r->client, &t, tree, &o, got, r);
@@ -291,7 +358,10 @@ static void patch_object(struct kube_request *r, struct str body)
 		answer_error(r, &e);
 		return;
 	}
-	client_patch(&r->client, &t, how, patch, &o, got, r);
+	if (grant_is_judged(r))
+		grant_patch(r, &t, how, patch, &o, got);
+	else
+		client_patch(&r->client, &t, how, patch, &o, got, r);
 }
 
 static void delete_object(struct kube_request *r, struct str body)
@@ -331,10 +401,7 @@ static void with_body(void *ctx, struct http_request *http, struct str body, con
 		write_object(r, body);
 }
 
-/*
- * -- the door
- * ------------------------------------------------------------------------------------
- */
+/* -- the door ---------------------------------------------------------------------------------- */
 
 static void read_objects(struct kube_request *r)
 {
@@ -342,12 +409,40 @@ static void read_objects(struct kube_request *r)
 	struct selector labels, fields;
 	struct list_query q;
 
+	if (r->kind->flags & KIND_COMPUTED) {
+		if (query_list(r, &q, &labels, &fields) == 0)
+			computed_run(r, &q);
+		return;
+	}
 	if (r->name[0]) {
 		client_get(&r->client, &t, http_request_query(r->http, "resourceVersion"), got, r);
 		return;
 	}
 	if (query_list(r, &q, &labels, &fields) == 0)
 		client_list(&r->client, &t, &q, listed, r);
+}
+
+/* What a body may be, before any of it is read. 0, or the request is answered. */
+static int media_check(struct kube_request *r)
+{
+	const char *type = http_request_header(r->http, "Content-Type");
+	const char *length = http_request_header(r->http, "Content-Length");
+	uint64_t n = 0;
+	struct err e;
+
+	if (length && parse_u64(str_of(length), "length", &n, &e) == 0 && n > KUBE_BODY_MAX) {
+		answer_status(r, 413, "RequestEntityTooLarge", NULL,
+			      "Request entity too large: limit is %zu", KUBE_BODY_MAX);
+		return -ERR_EXHAUSTED;
+	}
+	if (!type || !type[0] || n == 0 || text_eq(r->verb, "patch") ||
+	    text_starts(type, "application/json") ||
+	    text_starts(type, "application/vnd.kubernetes.protobuf"))
+		return 0;
+	answer_status(r, 415, "UnsupportedMediaType", NULL,
+		      "the body of the request was in an unknown format - accepted media types "
+		      "include: application/json, application/vnd.kubernetes.protobuf");
+	return -ERR_UNSUPPORTED;
 }
 
 static bool has_sub(const struct kind *k, const char *sub)
@@ -362,12 +457,17 @@ static bool has_sub(const struct kind *k, const char *sub)
 static bool is_allowed(const struct kube_request *r)
 {
 	bool namespaced = r->kind->flags & KIND_NAMESPACED, create = text_eq(r->verb, "create");
+	bool read = text_eq(r->verb, "list") || text_eq(r->verb, "watch");
 
 	if (!r->verb[0] || (create && r->name[0] && !r->sub))
 		return false;
+	if (!r->name[0] && (text_eq(r->verb, "update") || text_eq(r->verb, "patch")))
+		return false;
+	if (r->kind->flags & KIND_COMPUTED && !read && !text_eq(r->verb, "get"))
+		return false;
 	if (!namespaced || r->namespace[0])
 		return true;
-	return !r->name[0] && (!create || r->kind->flags & KIND_NO_STORE);
+	return !r->name[0] && (read || (create && r->kind->flags & KIND_NO_STORE));
 }
 
 void verb_run(struct kube_request *r)
@@ -381,10 +481,13 @@ void verb_run(struct kube_request *r)
 			      "the server does not allow this method on the requested resource");
 	else if (stream_is(r))
 		stream_run(r);
+	else if (!answer_is_acceptable(r))
+		answer_status(r, 406, "NotAcceptable", NULL,
+			      "only the following media types are accepted: application/json");
 	else if (text_eq(r->verb, "watch"))
 		watch_run(r);
 	else if (text_eq(r->verb, "get") || text_eq(r->verb, "list"))
 		read_objects(r);
-	else
+	else if (media_check(r) == 0)
 		http_request_gather(r->http, KUBE_BODY_MAX, with_body, r);
 }

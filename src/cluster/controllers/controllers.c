@@ -10,17 +10,38 @@
 #include "cluster/controllers/controllers_priv.h"
 #include "ground/base/mem.h"
 
+#define FILLING_MS 20
+
+/* clang-format off */
 static const struct controller_row *const rows[] = {
+	&daemonset_row,
+	&deployment_row,
+	&endpoints_row,
+	&endpointslice_row,
+	&gc_row,
+	&job_row,
+	&namespace_row,
+	&podgc_row,
+	&replicaset_row,
+	&replicationcontroller_row,
 	&serviceaccount_row,
+	&statefulset_row,
 };
+/* clang-format on */
 
 static void sync_key(void *ctx, const char *key)
 {
 	struct controller *c = ctx;
-	struct work *w = mem_new(struct work);
+	struct work *w;
 	struct str rest = str_of(key), head;
 
 	assert(c->magic == CONTROLLER_MAGIC);
+	if (!informers_synced(c->all->o.informers)) { /* nobody acts on half of what is */
+		workqueue_add_after(c->queue, key, FILLING_MS);
+		workqueue_done(c->queue, key, false);
+		return;
+	}
+	w = mem_new(struct work);
 	w->magic = WORK_MAGIC;
 	w->controller = c;
 	w->key = key;
@@ -80,4 +101,12 @@ struct controllers *controllers_free(struct controllers *all)
 		free(all);
 	}
 	return NULL;
+}
+
+bool controllers_idle(const struct controllers *all)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (!workqueue_idle(all->list[i].queue))
+			return false;
+	return true;
 }

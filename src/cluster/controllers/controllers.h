@@ -22,3 +22,5 @@ struct controllers_options {
 
 struct controllers *controllers_new(const struct controllers_options *o);
 struct controllers *controllers_free(struct controllers *c); /* returns NULL */
+/* No key waits or is worked on, those aside that are told to come back later. */
+bool controllers_idle(const struct controllers *c);

@@ -43,11 +43,13 @@ struct controllers {
 };
 
 extern const struct controller_row serviceaccount_row;
+extern const struct controller_row daemonset_row, statefulset_row, podgc_row;
+extern const struct controller_row job_row;
+extern const struct controller_row namespace_row, gc_row;
+extern const struct controller_row endpoints_row, endpointslice_row;
+extern const struct controller_row replicaset_row, replicationcontroller_row, deployment_row;
 
-/*
- * -- work
- * ----------------------------------------------------------------------------------------
- */
+/* -- work -------------------------------------------------------------------------------------- */
 
 /* The work on one key: it lasts until its own part and every call of it have ended. */
 struct work {
@@ -78,21 +80,56 @@ void work_called(void *work, const struct outcome *o);
 void work_event(struct controller *c, const struct object *about, const char *type,
 		const char *reason, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/*
- * -- subscribing
- * ---------------------------------------------------------------------------------
- */
+/* -- subscribing ------------------------------------------------------------------------------- */
 
 struct informer *controller_view(const struct controller *c, const char *group,
 				 const char *resource);
+const struct kind *view_kind(const char *group, const char *resource);
 /* Handlers for informer_on(): the key of the object itself, or of its controlling owner. */
 void controller_on_self(void *controller, const struct object *now, const struct object *before);
 void controller_add(struct controller *c, const struct object *o);
 
+/* -- owners ------------------------------------------------------------------------------------ */
+
+/* Objects that an owner owns; each holds a reference. */
+struct owned {
+	const struct object **list;
+	size_t n, room;
+};
+void owned_done(struct owned *l);
+#define auto_owned __attribute__((cleanup(owned_done)))
+
 /*
- * -- questions
- * -----------------------------------------------------------------------------------
+ * What `owner` owns in a view. With a work, adopts what `selector` takes and lets go what it does
+ * not; without (NULL) it only looks. selector NULL: whatever it owns.
  */
+void owned_claim(struct work *w, const struct object *owner, const struct informer *view,
+		 const struct selector *selector, struct owned *ret);
+/* spec.selector, in whichever form the kind has it. 0, or it makes no sense. */
+int selector_of_object(const struct object *o, struct arena *a, struct selector *ret);
+/*
+ * A dependent changed: adds its owner of that kind, and when it has none, all owners whose selector
+ * takes it.
+ */
+void controller_on_dependent(struct controller *c, const struct informer *owners, const char *kind,
+			     const struct object *now, const struct object *before);
+
+/* -- trees ------------------------------------------------------------------------------------- */
+
+struct json *tree_child(struct json *object, const char *key); /* made where missing */
+/* The member, or null for 0: what a merge patch takes away, as Go leaves zeros out. */
+void tree_set_count(struct json *object, const char *key, int64_t n);
+const struct json *tree_spec(const struct object *o);
+const struct json *tree_status(const struct object *o);
+const char *tree_annotation(const struct object *o, const char *key); /* NULL */
+int64_t tree_created_s(const struct object *o);
+/* "25%" of `whole`, or a plain number; up: a fraction counts as one. */
+int64_t tree_portion(const struct json *value, int64_t whole, bool up);
+/* A short word of safe letters that follows from a tree and a count. */
+#define TREE_HASH_CHARS 12
+char *tree_hash(const struct json *tree, int64_t count, char ret[TREE_HASH_CHARS]);
+
+/* -- questions --------------------------------------------------------------------------------- */
 
 char *controller_now(const struct controller *c, char ret[TIME_CHARS]); /* RFC 3339, seconds */
 int64_t controller_now_s(const struct controller *c);
@@ -109,6 +146,9 @@ const struct json *condition_of(const struct json *status, const char *type);
 /* Sets a condition in a status tree; its transition time changes with its value only. */
 void condition_set(struct json *status, const struct json *old_status, const char *type,
 		   const char *value, const char *reason, const char *message, const char *now);
+/* Takes a condition away. */
+void condition_remove(struct json *status, const struct json *old_status, const char *type);
+int64_t object_generation(const struct object *o);
 /* A pod from a template, to be named by the server. */
 struct json *pod_of_template(const struct json *template, const char *prefix,
 			     const struct object *owner);

@@ -119,6 +119,24 @@ void condition_set(struct json *status, const struct json *old_status, const cha
 	json_set_text(one, "lastUpdateTime", now);
 }
 
+void condition_remove(struct json *status, const struct json *old_status, const char *type)
+{
+	const struct json *have = list_in(status, old_status);
+	struct json *left = json_new_array();
+
+	for (size_t i = 0; i < json_len(have); i++)
+		if (!text_eq(json_get_text(json_at(have, i), "type"), type))
+			json_append(left, json_ref(json_at(have, i)));
+	if (json_len(left) == 0)
+		left = json_free(left);
+	json_set(status, "conditions", left);
+}
+
+int64_t object_generation(const struct object *o)
+{
+	return json_get_i64(json_get(object_tree(o), "metadata"), "generation", 0);
+}
+
 struct json *pod_of_template(const struct json *template, const char *prefix,
 			     const struct object *owner)
 {

@@ -113,10 +113,7 @@ void work_status(struct work *w, const struct object *o, struct json *status)
 	work_patch(w, o, "status", patch);
 }
 
-/*
- * -- events
- * --------------------------------------------------------------------------------------
- */
+/* -- events ------------------------------------------------------------------------------------ */
 
 static struct json *reference(const struct object *about)
 {
@@ -164,13 +161,9 @@ void work_event(struct controller *c, const struct object *about, const char *ty
 		      event, NULL, NULL, NULL);
 }
 
-/*
- * -- subscribing
- * ---------------------------------------------------------------------------------
- */
+/* -- subscribing ------------------------------------------------------------------------------- */
 
-struct informer *controller_view(const struct controller *c, const char *group,
-				 const char *resource)
+const struct kind *view_kind(const char *group, const char *resource)
 {
 	static const char *const versions[] = {"v1", "v2"};
 	const struct kind *k = NULL;
@@ -178,7 +171,13 @@ struct informer *controller_view(const struct controller *c, const char *group,
 	for (size_t i = 0; i < array_len(versions) && !k; i++)
 		k = kind_of_resource(group, versions[i], resource);
 	assert(k);
-	return informer_of(c->all->o.informers, k);
+	return k;
+}
+
+struct informer *controller_view(const struct controller *c, const char *group,
+				 const char *resource)
+{
+	return informer_of(c->all->o.informers, view_kind(group, resource));
 }
 
 void controller_add(struct controller *c, const struct object *o)

@@ -23,10 +23,7 @@ static struct objects *objects_of(const struct client *c)
 	return os;
 }
 
-/*
- * -- reading one
- * -----------------------------------------------------------------------------------
- */
+/* -- reading one ------------------------------------------------------------------------------- */
 
 static void got(void *ctx, const struct key_value *v, uint64_t revision, const struct err *e)
 {
@@ -68,10 +65,7 @@ static void direct_get(const struct client *client, const struct client_target *
 		keys_fresh(os->keys, at_least, got, c);
 }
 
-/*
- * -- writing
- * ---------------------------------------------------------------------------------------
- */
+/* -- writing ----------------------------------------------------------------------------------- */
 
 static struct change *begin_write(const struct client *client, enum change_verb verb,
 				  const struct client_target *t, struct json *object,
@@ -193,10 +187,7 @@ static void direct_remove(const struct client *client, const struct client_targe
 		change_not_found(c);
 }
 
-/*
- * -- life
- * ------------------------------------------------------------------------------------------
- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 static const struct client_ops direct_ops = {
 	.get = direct_get,

@@ -16,7 +16,7 @@
 #include "ground/wire/loop.h"
 
 #define INFORMER_MAGIC 0x494e464fu
-#define HANDLERS_MAX   16
+#define HANDLERS_MAX   64
 #define AGAIN_MS       1000
 
 struct entry {
@@ -43,7 +43,8 @@ struct informer {
 	size_t handlers_n;
 	struct client_watch *watch;
 	struct loop_timer *again;
-	bool synced;
+	bool synced; /* the watch has told all that there is */
+	bool filled; /* that was so once */
 };
 
 struct informers {
@@ -54,18 +55,13 @@ struct informers {
 	void *ctx;
 };
 
-/*
- * -- indexes
- * -------------------------------------------------------------------------------------
- */
+/* -- indexes ----------------------------------------------------------------------------------- */
 
 static void bucket_add(struct map *m, const char *key, struct list *link)
 {
 	struct list *bucket;
 
 	list_init(link);
-	if (!key[0])
-		return;
 	bucket = map_get(m, key);
 	if (!bucket) {
 		bucket = mem_new(struct list);
@@ -77,7 +73,7 @@ static void bucket_add(struct map *m, const char *key, struct list *link)
 
 static void bucket_remove(struct map *m, const char *key, struct list *link)
 {
-	struct list *bucket = key[0] ? map_get(m, key) : NULL;
+	struct list *bucket = map_get(m, key);
 
 	list_remove(link);
 	if (bucket && list_empty(bucket))
@@ -87,13 +83,15 @@ static void bucket_remove(struct map *m, const char *key, struct list *link)
 static void index_in(struct informer *i, struct entry *e)
 {
 	bucket_add(&i->owners, e->object->owner_uid, &e->owned);
-	bucket_add(&i->values, i->path ? object_value(e->object, i->path) : "", &e->valued);
+	if (i->path)
+		bucket_add(&i->values, object_value(e->object, i->path), &e->valued);
 }
 
 static void index_out(struct informer *i, struct entry *e)
 {
 	bucket_remove(&i->owners, e->object->owner_uid, &e->owned);
-	bucket_remove(&i->values, i->path ? object_value(e->object, i->path) : "", &e->valued);
+	if (i->path)
+		bucket_remove(&i->values, object_value(e->object, i->path), &e->valued);
 }
 
 void informer_index(struct informer *i, const char *path)
@@ -109,10 +107,7 @@ void informer_index(struct informer *i, const char *path)
 	}
 }
 
-/*
- * -- events
- * --------------------------------------------------------------------------------------
- */
+/* -- events ------------------------------------------------------------------------------------ */
 
 static void tell(struct informer *i, const struct object *now, const struct object *before)
 {
@@ -138,7 +133,12 @@ static void put(struct informer *i, const struct object *o)
 	}
 	e->object = object_ref(o);
 	index_in(i, e);
-	tell(i, o, before);
+	if (before && !text_eq(before->uid, o->uid)) { /* another one of the same name */
+		tell(i, NULL, before);
+		tell(i, o, NULL);
+	} else {
+		tell(i, o, before);
+	}
 	(void)object_unref(before);
 }
 
@@ -174,7 +174,7 @@ static void settle(struct informer *i)
 		if (!e->told)
 			drop(i, key);
 	}
-	i->synced = true;
+	i->synced = i->filled = true;
 	check_synced(i->set);
 }
 
@@ -220,10 +220,7 @@ static void begin(void *arg)
 		     &(struct watch_sink){event, ended, i}, &i->watch);
 }
 
-/*
- * -- life
- * ----------------------------------------------------------------------------------------
- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 struct informers *informers_new(struct loop *loop, const struct client *client)
 {
@@ -301,7 +298,7 @@ void informer_on(struct informer *i, informer_changed *fn, void *ctx)
 bool informers_synced(const struct informers *s)
 {
 	for (const struct list *at = s->informers.next; at != &s->informers; at = at->next)
-		if (!container_of(at, const struct informer, link)->synced)
+		if (!container_of(at, const struct informer, link)->filled)
 			return false;
 	return true;
 }
@@ -314,10 +311,7 @@ void informers_on_synced(struct informers *s, void (*fn)(void *ctx), void *ctx)
 	check_synced(s);
 }
 
-/*
- * -- questions
- * -----------------------------------------------------------------------------------
- */
+/* -- questions --------------------------------------------------------------------------------- */
 
 const struct object *informer_get_key(const struct informer *i, const char *key)
 {

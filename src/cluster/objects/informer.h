@@ -42,7 +42,7 @@ const struct object *informer_get_key(const struct informer *i, const char *key)
 /* Each of a namespace (NULL: of all) until fn answers false. fn may not free informers. */
 void informer_each(const struct informer *i, const char *namespace,
 		   bool (*fn)(void *ctx, const struct object *o), void *ctx);
-/* Those whose controlling owner has this uid; a look-up. */
+/* Those whose controlling owner has this uid ("": that have none); a look-up. */
 void informer_each_owned(const struct informer *i, const char *owner_uid,
 			 bool (*fn)(void *ctx, const struct object *o), void *ctx);
 /* Those whose field selector value is this ("spec.nodeName", "node-1"): a look-up, too, for the

@@ -75,10 +75,7 @@ void objects_index_free(void *index)
 		object_end(index);
 }
 
-/*
- * -- what is known without a tree
- * ----------------------------------------------------------------
- */
+/* -- what is known without a tree -------------------------------------------------------------- */
 
 /* A growing piece of memory whose texts are known by their offsets until it is complete. */
 struct texts {
@@ -204,10 +201,7 @@ struct object_full *object_make(const struct kind *k, const struct json *tree)
 	return f;
 }
 
-/*
- * -- bytes
- * ---------------------------------------------------------------------------------------
- */
+/* -- bytes ------------------------------------------------------------------------------------- */
 
 static const char meta_begins[] = "\"metadata\":{";
 
@@ -249,10 +243,7 @@ void object_write(const struct object *o, struct strbuf *out)
 	strbuf_add(out, o->bytes.p + head, o->bytes.n - head);
 }
 
-/*
- * -- trees
- * ---------------------------------------------------------------------------------------
- */
+/* -- trees ------------------------------------------------------------------------------------- */
 
 static struct json *parse(const struct object *o)
 {
@@ -289,10 +280,7 @@ struct json *object_copy(const struct object *o)
 	return parse(o);
 }
 
-/*
- * -- questions
- * -----------------------------------------------------------------------------------
- */
+/* -- questions --------------------------------------------------------------------------------- */
 
 const char *object_label(const struct object *o, const char *key)
 {
@@ -385,10 +373,7 @@ char *object_key(const struct object *o, char ret[OBJECT_KEY_MAX])
 	return ret;
 }
 
-/*
- * -- making
- * --------------------------------------------------------------------------------------
- */
+/* -- making ------------------------------------------------------------------------------------ */
 
 const struct object *object_of_tree(const struct kind *k, const struct json *tree)
 {

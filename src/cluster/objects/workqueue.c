@@ -214,11 +214,10 @@ void workqueue_done(struct workqueue *q, const char *key, bool failed)
 		i->delay_ms = 0;
 	if (i->delay_ms > q->o.last_ms)
 		i->delay_ms = q->o.last_ms;
-	if (i->again && !failed) {
+	if (i->again) { /* news may be what the failure waits for */
 		i->again = false;
 		make_ready(q, i);
 	} else if (failed) {
-		i->again = false;
 		make_later(q, i, loop_now_ms(q->o.loop) + i->delay_ms);
 	} else if (i->due_ms) {
 		make_later(q, i, i->due_ms);

@@ -10,23 +10,31 @@
 #include "ground/base/log.h"
 #include "ground/linux/process.h"
 #include "virt/keeper/files.h"
+#include "virt/keeper/sandbox.h"
 #include "virt/keeper/supervisor.h"
 
 #define ORDERS_FD 3
+#define NETNS_FD  4
 
 int main(int argc, char **argv)
 {
 	struct err e = {0};
 	bool files = argc == 2 && strcmp(argv[1], "files") == 0;
+	bool sandbox = argc >= 4 && strcmp(argv[1], "sandbox") == 0;
+	bool reach = argc == 3 && strcmp(argv[1], "connect") == 0;
 	int r;
 
-	if (argc != 1 && !files) {
+	if (argc != 1 && !files && !sandbox && !reach) {
 		(void)fprintf(stderr, "%s is started by hulld and takes no arguments\n", argv[0]);
 		return 2;
 	}
 	log_setup("hull-keeper", 2, LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
 	if (files) {
 		r = files_child(ORDERS_FD, &e);
+	} else if (reach) {
+		r = sandbox_connect_child(ORDERS_FD, NETNS_FD, argv[2], &e);
+	} else if (sandbox) {
+		r = sandbox_child(ORDERS_FD, argv[2], argv[3], argc > 4, &e);
 	} else {
 		/* What runs in a container must not reach this program's file through /proc. */
 		r = process_protect_exe(argv, &e);

@@ -14,7 +14,11 @@
 
 #include "api/kube/kube.h"
 #include "cluster/controllers/controllers.h"
+#include "cluster/node/agent.h"
+#include "cluster/node/services.h"
 #include "cluster/objects/direct.h"
+#include "cluster/scheduler/scheduler.h"
+#include "engine/cluster_net.h"
 #include "engine/system.h"
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
@@ -22,11 +26,17 @@
 #include "ground/base/parse.h"
 #include "ground/store/keys.h"
 #include "ground/wire/loop.h"
+#include "virt/network/pod.h"
 
-#define SERVICE_CIDR "10.96.0.0/16"
-#define SERVICE_IP   "10.96.0.1"
-#define LISTEN_CHARS 128
-#define BACKLOG	     511
+#define POD_CIDR      "10.244.0.0/16" /* of the cluster; this node's is its first /24 */
+#define POD_RANGE     "10.244.0.0/24"
+#define SERVICE_CIDR  "10.96.0.0/16"
+#define SERVICE_IP    "10.96.0.1"
+#define DNS_IP	      "10.96.0.10"
+#define DNS_DOMAIN    "cluster.local"
+#define BALANCER_POOL "10.98.0.0/24" /* where addresses of load balancers come from */
+#define LISTEN_CHARS  128
+#define BACKLOG	      511
 
 struct cluster {
 	struct cluster_options o;
@@ -37,6 +47,12 @@ struct cluster {
 	struct kube *kube;
 	struct informers *informers; /* of every loop in this process */
 	struct controllers *controllers;
+	struct scheduler *scheduler;
+	struct node_agent *agent;
+	struct client for_services; /* who asks for services and writes their addresses */
+	struct node_services *services;
+	struct node_directory nodes;
+	char *node_name;
 };
 
 char *cluster_wanted(const char *root)
@@ -111,6 +127,17 @@ static int listen_on(const char *text, int *ret, struct err *e)
 	return 0;
 }
 
+/* The only node that can be reached from here is this one. */
+static const struct node_ops *find_node(void *ctx, const char *name, void **ret_node)
+{
+	const struct cluster *c = ctx;
+
+	if (!c->agent || !text_eq(name, c->node_name))
+		return NULL;
+	*ret_node = c->agent;
+	return node_agent_ops();
+}
+
 static int open_api(struct cluster *c, struct err *e)
 {
 	struct kube_options o = {.loop = c->o.loop,
@@ -118,6 +145,7 @@ static int open_api(struct cluster *c, struct err *e)
 				 .folder = c->folder,
 				 .address = c->listen,
 				 .service_ip = SERVICE_IP,
+				 .nodes = &c->nodes,
 				 .version = HULL_VERSION};
 	int fd = -1;
 
@@ -134,15 +162,63 @@ static void start_loops(struct cluster *c)
 							      .client = &c->api,
 							      .informers = c->informers,
 							      .ca_pem = kube_ca_pem(c->kube)});
+	c->scheduler = scheduler_new(&(struct scheduler_options){
+		.loop = c->o.loop, .client = &c->api, .informers = c->informers});
+}
+
+static int start_node(struct cluster *c, struct err *e)
+{
+	struct node_agent_options o = {.loop = c->o.loop,
+				       .engine = c->o.engine,
+				       .client = &c->api,
+				       .informers = c->informers,
+				       .node_name = c->node_name,
+				       .root = c->o.root,
+				       .address = "127.0.0.1",
+				       .dns_ip = DNS_IP,
+				       .version = HULL_VERSION};
+
+	return node_agent_new(&o, &c->agent, e);
+}
+
+static int start_services(struct cluster *c, struct err *e)
+{
+	static const char *const dns[] = {DNS_IP, NULL};
+	struct node_services_options o = {.loop = c->o.loop,
+					  .client = &c->for_services,
+					  .net = engine_cluster_net(c->o.engine),
+					  .node = c->node_name,
+					  .domain = DNS_DOMAIN,
+					  .dns = dns,
+					  .pool = BALANCER_POOL};
+
+	c->for_services =
+		objects_client(c->objects, (struct identity){.user = "system:kube-proxy"});
+	return node_services_new(&o, &c->services, e);
 }
 
 static void booted(void *ctx)
 {
 	struct cluster *c = ctx;
+	struct err e;
 
 	start_loops(c);
-
+	if (start_node(c, &e) < 0)
+		log_error("this node runs no pods: %s", e.text);
+	if (start_services(c, &e) < 0)
+		log_error("this node serves no services: %s", e.text);
 	log_info("the Kubernetes API listens on https://%s", c->listen);
+}
+
+/* The machine's name in lower case: what the node is called. */
+static char *host_name(void)
+{
+	char name[256] = "node";
+
+	(void)gethostname(name, sizeof(name) - 1);
+	for (char *p = name; *p; p++)
+		*p = (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p == '_' ? '-' : *p);
+	return mem_dup_text(name[0] ? name : "node");
 }
 
 int cluster_new(const struct cluster_options *o, struct cluster **ret, struct err *e)
@@ -153,6 +229,8 @@ int cluster_new(const struct cluster_options *o, struct cluster **ret, struct er
 	c->o = *o;
 	c->listen = mem_dup_text(o->listen);
 	c->folder = mem_printf("%s/kube", o->root);
+	c->node_name = host_name();
+	c->nodes = (struct node_directory){find_node, c};
 	if (open_store(c, e) < 0 || open_objects(c, e) < 0 || open_api(c, e) < 0) {
 		(void)cluster_free(c);
 		return -(int)e->kind;
@@ -166,13 +244,26 @@ struct cluster *cluster_free(struct cluster *c)
 {
 	if (!c)
 		return NULL;
+	c->services = node_services_free(c->services);
 	c->informers = informers_free(c->informers);
+	c->agent = node_agent_free(c->agent);
+	c->scheduler = scheduler_free(c->scheduler);
 	c->controllers = controllers_free(c->controllers);
 	c->kube = kube_free(c->kube);
 	c->objects = objects_free(c->objects);
 	c->keys = keys_close(c->keys);
 	free(c->listen);
+	free(c->node_name);
 	free(c->folder);
 	free(c);
 	return NULL;
+}
+
+const struct network_pods_options *cluster_pods(void)
+{
+	static const char *const nets[] = {POD_CIDR, SERVICE_CIDR, NULL};
+	static const struct network_pods_options pods = {
+		.range4 = POD_RANGE, .cluster = nets, .services = nets + 1};
+
+	return &pods;
 }

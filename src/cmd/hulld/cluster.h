@@ -11,6 +11,7 @@
 struct cluster;
 struct engine;
 struct loop;
+struct network_pods_options; /* virt/network/pod.h */
 
 struct cluster_options {
 	struct loop *loop;
@@ -27,3 +28,6 @@ struct cluster *cluster_free(struct cluster *c); /* returns NULL */
  * caller's.
  */
 char *cluster_wanted(const char *root);
+
+/* What this node's pods are, for engine_options. */
+const struct network_pods_options *cluster_pods(void);

@@ -208,6 +208,7 @@ static void end_all(void *arg)
 static int run(struct hulld *d, struct err *e)
 {
 	auto_free char *libexec = find_libexec(d->args.libexec);
+	auto_free char *wanted = cluster_wanted(d->args.root);
 	struct engine_options o = {
 		.root = d->args.root,
 		.run = d->args.run,
@@ -216,6 +217,7 @@ static int run(struct hulld *d, struct err *e)
 		.insecure_registries = d->args.insecure,
 		.mirrors = d->args.mirrors,
 		.dns = d->args.dns,
+		.pods = wanted || d->args.kube_listen ? cluster_pods() : NULL,
 		.debug = d->args.debug,
 	};
 

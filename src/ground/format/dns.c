@@ -15,6 +15,12 @@
 #include "ground/base/own.h"
 
 #define HEADER_BYTES 12
+#define TOO_LONG     1 /* of write_out() */
+
+/* Between servers of a zone, of which there are no others. */
+#define SOA_REFRESH_S 7200
+#define SOA_RETRY_S   1800
+#define SOA_EXPIRE_S  86400
 
 static void free_pkt(ldns_pkt *p)
 {
@@ -101,33 +107,57 @@ static ldns_rdf *name_rdf(const char *name)
 	return *name ? ldns_dname_new_frm_str(name) : ldns_dname_new_frm_str(".");
 }
 
-static ldns_rdf *record_rdf(const struct dns_record *record)
+/* The parts of a record's data, in order; false: one cannot be said. */
+static bool push_data(ldns_rr *rr, const struct dns_record *record)
 {
-	if (record->type == DNS_PTR)
-		return name_rdf(record->name);
-	return ldns_rdf_new_frm_data(record->type == DNS_A ? LDNS_RDF_TYPE_A : LDNS_RDF_TYPE_AAAA,
-				     record->ip.n, record->ip.b);
+	bool named = record->type != DNS_A && record->type != DNS_AAAA;
+	ldns_rdf *data;
+
+	if (record->type == DNS_SRV) {
+		const uint16_t numbers[] = {record->priority, record->weight, record->port};
+
+		for (size_t i = 0; i < array_len(numbers); i++)
+			(void)ldns_rr_push_rdf(
+				rr, ldns_native2rdf_int16(LDNS_RDF_TYPE_INT16, numbers[i]));
+	}
+	data = named ? name_rdf(record->name)
+		     : ldns_rdf_new_frm_data(record->type == DNS_A ? LDNS_RDF_TYPE_A
+								   : LDNS_RDF_TYPE_AAAA,
+					     record->ip.n, record->ip.b);
+	if (data)
+		(void)ldns_rr_push_rdf(rr, data);
+	return data;
 }
 
 static int push_record(ldns_pkt *p, const struct dns_query *q, const struct dns_record *record,
 		       struct err *e)
 {
+	ldns_rdf *owner = name_rdf(record->owner ? record->owner : q->name);
 	ldns_rr *rr = ldns_rr_new();
-	ldns_rdf *owner = name_rdf(q->name), *data = record_rdf(record);
 
-	assert(rr);
-	if (!owner || !data) {
-		ldns_rdf_deep_free(owner);
-		ldns_rdf_deep_free(data);
-		ldns_rr_free(rr);
-		return err_set(e, ERR_INVALID, "'%s' cannot be said in DNS", record->name);
-	}
+	assert(rr && record->type != DNS_ANY);
 	ldns_rr_set_owner(rr, owner);
 	ldns_rr_set_type(rr, (ldns_rr_type)record->type);
 	ldns_rr_set_class(rr, LDNS_RR_CLASS_IN);
 	ldns_rr_set_ttl(rr, record->ttl_s);
-	(void)ldns_rr_push_rdf(rr, data);
+	if (!owner || !push_data(rr, record)) {
+		ldns_rr_free(rr);
+		return err_set(e, ERR_INVALID, "'%s' cannot be said in DNS", record->name);
+	}
 	(void)ldns_pkt_push_rr(p, LDNS_SECTION_ANSWER, rr);
+	return 0;
+}
+
+static int push_soa(ldns_pkt *p, const struct dns_soa *soa, struct err *e)
+{
+	auto_free char *text = mem_printf("%s. %u IN SOA %s. %s. %u %d %d %d %u", soa->zone,
+					  soa->minimum_s, soa->server, soa->contact, soa->serial,
+					  SOA_REFRESH_S, SOA_RETRY_S, SOA_EXPIRE_S, soa->minimum_s);
+	ldns_rr *rr = NULL;
+
+	if (ldns_rr_new_frm_str(&rr, text, 0, NULL, NULL) != LDNS_STATUS_OK)
+		return err_set(e, ERR_INVALID, "zone '%s' cannot be said in DNS", soa->zone);
+	(void)ldns_pkt_push_rr(p, LDNS_SECTION_AUTHORITY, rr);
 	return 0;
 }
 
@@ -149,40 +179,114 @@ static int push_question(ldns_pkt *p, const struct dns_query *q, struct err *e)
 	return 0;
 }
 
+/* The message, or where it does not fit an empty one that says so. */
+static int write_out(ldns_pkt *p, size_t room_bytes, struct strbuf *out, struct err *e)
+{
+	uint8_t *wire = NULL;
+	size_t wire_n = 0;
+
+	if (ldns_pkt2wire(&wire, p, &wire_n) != LDNS_STATUS_OK)
+		return err_set(e, ERR_INVALID, "a DNS answer cannot be written");
+	if (wire_n > DNS_MESSAGE_MAX || (room_bytes && wire_n > room_bytes)) {
+		free(wire);
+		return TOO_LONG;
+	}
+	strbuf_add(out, wire, wire_n);
+	free(wire);
+	return 0;
+}
+
+static ldns_pkt *begin(const struct dns_query *q, const struct dns_reply *reply)
+{
+	ldns_pkt *p = ldns_pkt_new();
+
+	assert(p);
+	ldns_pkt_set_id(p, q->id);
+	ldns_pkt_set_qr(p, true);
+	ldns_pkt_set_aa(p, reply->authoritative);
+	ldns_pkt_set_rd(p, q->recursion);
+	ldns_pkt_set_ra(p, true);
+	ldns_pkt_set_rcode(p, (uint8_t)reply->rcode);
+	return p;
+}
+
+/* What is too long for a datagram is asked for again by TCP. */
+static int write_truncated(const struct dns_query *q, const struct dns_reply *reply,
+			   struct strbuf *out, struct err *e)
+{
+	own_auto(ldns_pkt) ldns_pkt *p = begin(q, reply);
+	int r = push_question(p, q, e);
+
+	ldns_pkt_set_tc(p, true);
+	if (r == 0)
+		r = write_out(p, 0, out, e);
+	return r;
+}
+
+int dns_write_reply(const struct dns_query *q, const struct dns_reply *reply, size_t room_bytes,
+		    struct strbuf *out, struct err *e)
+{
+	own_auto(ldns_pkt) ldns_pkt *p = begin(q, reply);
+	int r = push_question(p, q, e);
+
+	for (size_t i = 0; i < reply->n && r == 0; i++)
+		r = push_record(p, q, &reply->records[i], e);
+	if (r == 0 && reply->soa)
+		r = push_soa(p, reply->soa, e);
+	if (r == 0)
+		r = write_out(p, room_bytes, out, e);
+	return r == TOO_LONG ? write_truncated(q, reply, out, e) : r;
+}
+
 int dns_write_answer(const struct dns_query *q, enum dns_rcode rcode,
 		     const struct dns_record *records, size_t n, size_t room_bytes,
 		     struct strbuf *out, struct err *e)
 {
+	const struct dns_reply reply = {.rcode = rcode, .records = records, .n = n};
+
+	assert(n <= DNS_ANSWERS_MAX);
+	return dns_write_reply(q, &reply, room_bytes, out, e);
+}
+
+int dns_write_query(uint16_t id, const char *name, uint16_t type, struct strbuf *out, struct err *e)
+{
+	struct dns_query q = {.id = id, .type = type, .klass = LDNS_RR_CLASS_IN};
 	own_auto(ldns_pkt) ldns_pkt *p = ldns_pkt_new();
-	uint8_t *wire = NULL;
-	size_t wire_n = 0, start;
 	int r;
 
-	assert(p && n <= DNS_ANSWERS_MAX);
-	ldns_pkt_set_id(p, q->id);
-	ldns_pkt_set_qr(p, true);
-	ldns_pkt_set_rd(p, q->recursion);
-	ldns_pkt_set_ra(p, true);
-	ldns_pkt_set_rcode(p, (uint8_t)rcode);
+	assert(p && strlen(name) < sizeof(q.name));
+	memcpy(q.name, name, strlen(name) + 1);
+	ldns_pkt_set_id(p, id);
+	ldns_pkt_set_rd(p, true);
+	r = push_question(p, &q, e);
+	return r < 0 ? r : write_out(p, 0, out, e);
+}
+
+int dns_write_alias(const struct dns_query *q, const struct dns_record *alias, const void *answer,
+		    size_t answer_n, size_t room_bytes, struct strbuf *out, struct err *e)
+{
+	own_auto(ldns_pkt) ldns_pkt *theirs = NULL, *p = NULL;
+	struct dns_reply reply = {.authoritative = false};
+	const ldns_rr_list *list;
+	int r;
+
+	if (ldns_wire2pkt(&theirs, answer, answer_n) != LDNS_STATUS_OK) {
+		theirs = NULL;
+		return err_set(e, ERR_INVALID, "a damaged DNS answer about '%s'", alias->name);
+	}
+	reply.rcode = (enum dns_rcode)ldns_pkt_get_rcode(theirs);
+	p = begin(q, &reply);
+	ldns_pkt_set_tc(p, ldns_pkt_tc(theirs));
 	r = push_question(p, q, e);
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = push_record(p, q, &records[i], e);
-	if (r < 0)
-		return r;
-	if (ldns_pkt2wire(&wire, p, &wire_n) != LDNS_STATUS_OK)
-		return err_set(e, ERR_INVALID, "the answer to '%s' cannot be written", q->name);
-	if (!room_bytes || wire_n <= room_bytes)
-		strbuf_add(out, wire, wire_n);
-	free(wire);
-	if (!room_bytes || wire_n <= room_bytes)
-		return 0;
-	if (n == 0)
-		return err_set(e, ERR_INVALID, "an empty answer is too long");
-	start = out->n;
-	r = dns_write_answer(q, rcode, NULL, 0, room_bytes, out, e);
 	if (r == 0)
-		out->p[start + 2] |= 0x02; /* TC, in the third byte */
-	return r;
+		r = push_record(p, q, alias, e);
+	list = ldns_pkt_answer(theirs);
+	for (size_t i = 0; i < ldns_rr_list_rr_count(list) && r == 0; i++)
+		(void)ldns_pkt_push_rr(p, LDNS_SECTION_ANSWER,
+				       ldns_rr_clone(ldns_rr_list_rr(list, i)));
+	if (r == 0)
+		r = write_out(p, room_bytes, out, e);
+	return r == TOO_LONG ? write_truncated(q, &reply, out, e) : r;
 }
 
 /* ---- reverse names ---- */
@@ -238,6 +342,26 @@ bool dns_reverse(const char *name, struct ip *ret)
 	if (str_ends(whole, six.p))
 		return reverse6((struct str){whole.p, whole.n - six.n}, ret);
 	return false;
+}
+
+void dns_reverse_name(const struct ip *ip, char ret[DNS_NAME_MAX])
+{
+	static const char digits[16] = "0123456789abcdef";
+	char *at = ret;
+
+	assert(ip_is(ip));
+	if (ip->n == 4) {
+		(void)snprintf(ret, DNS_NAME_MAX, "%u.%u.%u.%u.in-addr.arpa", ip->b[3], ip->b[2],
+			       ip->b[1], ip->b[0]);
+		return;
+	}
+	for (int i = 15; i >= 0; i--) {
+		*at++ = digits[ip->b[i] & 15];
+		*at++ = '.';
+		*at++ = digits[ip->b[i] >> 4];
+		*at++ = '.';
+	}
+	(void)snprintf(at, DNS_NAME_MAX - 64, "ip6.arpa");
 }
 
 /* ---- a forwarder's looks ---- */

@@ -19,7 +19,14 @@
 #define DNS_ANSWERS_MAX 64
 #define DNS_PORT	53
 
-enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_AAAA = 28, DNS_ANY = 255 };
+enum dns_type {
+	DNS_A = 1,
+	DNS_CNAME = 5,
+	DNS_PTR = 12,
+	DNS_AAAA = 28,
+	DNS_SRV = 33,
+	DNS_ANY = 255
+};
 enum dns_rcode {
 	DNS_NOERROR = 0,
 	DNS_FORMERR = 1,
@@ -39,10 +46,26 @@ struct dns_query {
 };
 
 struct dns_record {
-	enum dns_type type;	 /* DNS_A, DNS_AAAA, DNS_PTR */
-	struct ip ip;		 /* of the first two */
-	char name[DNS_NAME_MAX]; /* of DNS_PTR */
+	enum dns_type type;		 /* not DNS_ANY */
+	struct ip ip;			 /* of addresses */
+	char name[DNS_NAME_MAX];	 /* of DNS_PTR, DNS_CNAME, DNS_SRV */
+	uint16_t priority, weight, port; /* of DNS_SRV */
 	uint32_t ttl_s;
+	const char *owner; /* whose it is; NULL: the name that was asked for */
+};
+
+/* Who is responsible for a zone: told beside "no", so that the client knows how long that holds. */
+struct dns_soa {
+	const char *zone, *server, *contact; /* names */
+	uint32_t serial, minimum_s;
+};
+
+struct dns_reply {
+	enum dns_rcode rcode;
+	bool authoritative;
+	const struct dns_record *records;
+	size_t n;
+	const struct dns_soa *soa; /* NULL: nothing is said about it */
 };
 
 /* A standard query of exactly one question. ERR_INVALID for everything else. */
@@ -56,8 +79,23 @@ int dns_write_answer(const struct dns_query *q, enum dns_rcode rcode,
 		     const struct dns_record *records, size_t n, size_t room_bytes,
 		     struct strbuf *out, struct err *e) must_use;
 
+/* The same for a server of zones, with any number of records. */
+int dns_write_reply(const struct dns_query *q, const struct dns_reply *reply, size_t room_bytes,
+		    struct strbuf *out, struct err *e) must_use;
+
+/* A question of one's own. */
+int dns_write_query(uint16_t id, const char *name, uint16_t type, struct strbuf *out,
+		    struct err *e) must_use;
+/*
+ * The answer to `q`, whose name is another name of `target`: what somebody answered about that,
+ * with the alias before it. ERR_INVALID: the answer is damaged.
+ */
+int dns_write_alias(const struct dns_query *q, const struct dns_record *alias, const void *answer,
+		    size_t answer_n, size_t room_bytes, struct strbuf *out, struct err *e) must_use;
+
 /* "2.0.17.172.in-addr.arpa" and ip6.arpa names; false: not such a name. */
 bool dns_reverse(const char *name, struct ip *ret);
+void dns_reverse_name(const struct ip *ip, char ret[DNS_NAME_MAX]);
 
 /* ---- what a forwarder looks at in messages it does not read ---- */
 

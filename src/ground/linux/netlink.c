@@ -9,6 +9,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
@@ -507,6 +508,8 @@ void netlink_add_veth(struct netlink_batch *b, const struct netlink_veth *v)
 	mnl_attr_put_strz(h, IFLA_IFNAME, v->name);
 	if (v->master)
 		mnl_attr_put_u32(h, IFLA_MASTER, (uint32_t)v->master);
+	if (v->mac)
+		mnl_attr_put(h, IFLA_ADDRESS, 6, v->mac);
 	if (v->mtu)
 		mnl_attr_put_u32(h, IFLA_MTU, v->mtu);
 	linkinfo = mnl_attr_nest_start(h, IFLA_LINKINFO);
@@ -621,7 +624,7 @@ void netlink_delete_address(struct netlink_batch *b, int index, const struct ip_
 }
 
 static void route(struct netlink_batch *b, bool add, int index, const struct ip_net *to,
-		  const struct ip *gateway)
+		  const struct ip *gateway, const struct ip *from)
 {
 	struct nlmsghdr *h = request(
 		b, add ? RTM_NEWROUTE : RTM_DELROUTE, add ? NLM_F_CREATE | NLM_F_REPLACE : 0,
@@ -643,6 +646,8 @@ static void route(struct netlink_batch *b, bool add, int index, const struct ip_
 		mnl_attr_put(h, RTA_DST, to->ip.n, to->ip.b);
 	if (gateway && ip_is(gateway))
 		mnl_attr_put(h, RTA_GATEWAY, gateway->n, gateway->b);
+	if (from && ip_is(from))
+		mnl_attr_put(h, RTA_PREFSRC, from->n, from->b);
 	mnl_attr_put_u32(h, RTA_OIF, (uint32_t)index);
 	request_end(b, h);
 }
@@ -650,10 +655,60 @@ static void route(struct netlink_batch *b, bool add, int index, const struct ip_
 void netlink_add_route(struct netlink_batch *b, int index, const struct ip_net *to,
 		       const struct ip *gateway)
 {
-	route(b, true, index, to, gateway);
+	route(b, true, index, to, gateway, NULL);
+}
+
+void netlink_add_route_from(struct netlink_batch *b, int index, const struct ip_net *to,
+			    const struct ip *from)
+{
+	route(b, true, index, to, NULL, from);
+}
+
+static void unreachable(struct netlink_batch *b, bool add, const struct ip_net *to)
+{
+	struct nlmsghdr *h = request(b, add ? RTM_NEWROUTE : RTM_DELROUTE,
+				     add ? NLM_F_CREATE | NLM_F_REPLACE : 0,
+				     add ? "close the net" : "open the net", ip_net_text(to).t);
+	struct rtmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+
+	assert(to->ip.n && to->bits);
+	m->rtm_family = to->ip.n == 4 ? AF_INET : AF_INET6;
+	m->rtm_dst_len = to->bits;
+	m->rtm_table = RT_TABLE_MAIN;
+	m->rtm_type = RTN_UNREACHABLE;
+	m->rtm_protocol = RTPROT_STATIC;
+	m->rtm_scope = add ? RT_SCOPE_UNIVERSE : RT_SCOPE_NOWHERE;
+	mnl_attr_put(h, RTA_DST, to->ip.n, to->ip.b);
+	request_end(b, h);
+}
+
+void netlink_add_unreachable(struct netlink_batch *b, const struct ip_net *to)
+{
+	unreachable(b, true, to);
+}
+
+void netlink_delete_unreachable(struct netlink_batch *b, const struct ip_net *to)
+{
+	unreachable(b, false, to);
+}
+
+void netlink_add_neighbour(struct netlink_batch *b, int index, const struct ip *ip,
+			   const uint8_t mac[6])
+{
+	struct nlmsghdr *h = request(b, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, "set neighbour",
+				     ip_text(ip).t);
+	struct ndmsg *m = mnl_nlmsg_put_extra_header(h, sizeof(*m));
+
+	assert(ip_is(ip) && index > 0);
+	m->ndm_family = ip->n == 4 ? AF_INET : AF_INET6;
+	m->ndm_ifindex = index;
+	m->ndm_state = NUD_PERMANENT;
+	mnl_attr_put(h, NDA_DST, ip->n, ip->b);
+	mnl_attr_put(h, NDA_LLADDR, 6, mac);
+	request_end(b, h);
 }
 
 void netlink_delete_route(struct netlink_batch *b, int index, const struct ip_net *to)
 {
-	route(b, false, index, to, NULL);
+	route(b, false, index, to, NULL, NULL);
 }

@@ -81,6 +81,7 @@ struct netlink_veth {
 	const char *peer_name;	 /* the other end, still down: netlink_start() it inside */
 	int peer_netns;		 /* descriptor of the namespace it appears in; -1: here */
 	const uint8_t *peer_mac; /* 6 bytes or NULL */
+	const uint8_t *mac;	 /* our end's; 6 bytes or NULL */
 };
 
 void netlink_add_bridge(struct netlink_batch *b, const char *name, const uint8_t mac[6],
@@ -104,4 +105,13 @@ void netlink_delete_address(struct netlink_batch *b, int index, const struct ip_
 /* `gateway` may be none (on-link). Replaces a route of the same destination and metric. */
 void netlink_add_route(struct netlink_batch *b, int index, const struct ip_net *to,
 		       const struct ip *gateway);
+/* The same without a gateway, for packets that this host sends with the address `from`. */
+void netlink_add_route_from(struct netlink_batch *b, int index, const struct ip_net *to,
+			    const struct ip *from);
+/* A destination that leads nowhere, but for more specific routes. */
+void netlink_add_unreachable(struct netlink_batch *b, const struct ip_net *to);
+void netlink_delete_unreachable(struct netlink_batch *b, const struct ip_net *to);
+/* Who has this address, for good: nobody is ever asked. Replaces what is there. */
+void netlink_add_neighbour(struct netlink_batch *b, int index, const struct ip *ip,
+			   const uint8_t mac[6]);
 void netlink_delete_route(struct netlink_batch *b, int index, const struct ip_net *to);

@@ -30,8 +30,10 @@
 #define ANSWER_BYTES	     32768
 #define WANT_TEXT	     80
 #define COMMENT_MAX	     120
-#define UDATA_COMMENT	     0 /* nft's own: NFTNL_UDATA_TABLE_COMMENT */
-#define UDATA_KEY_ORDER	     0 /* NFTNL_UDATA_SET_KEYBYTEORDER */
+#define MASK_MAX	     16
+#define DYNAMIC_MAX	     (1 << 18) /* elements that packets may add to one map */
+#define UDATA_COMMENT	     0	       /* nft's own: NFTNL_UDATA_TABLE_COMMENT */
+#define UDATA_KEY_ORDER	     0	       /* NFTNL_UDATA_SET_KEYBYTEORDER */
 
 struct nft {
 	int family;
@@ -196,7 +198,7 @@ int nft_commit(struct nft *t, int fd, struct err *e)
 			     .msg_namelen = sizeof(kernel),
 			     .msg_iov = iov,
 			     .msg_iovlen = array_len(iov)};
-	int size = SEND_BUFFER, r;
+	int size = (int)t->used + SEND_BUFFER, r;
 	bool acked = false;
 	struct nlmsghdr *h;
 	ssize_t sent;
@@ -295,8 +297,13 @@ void nft_add_set(struct nft *t, const struct nft_set *s)
 	nftnl_set_set_u32(set, NFTNL_SET_FAMILY, (uint32_t)t->family);
 	nftnl_set_set_u32(set, NFTNL_SET_KEY_TYPE, s->key_type);
 	nftnl_set_set_u32(set, NFTNL_SET_KEY_LEN, s->key_len);
+	if (s->dynamic)
+		nftnl_set_set_u32(set, NFTNL_SET_DESC_SIZE, DYNAMIC_MAX);
+	if (s->data_type || s->dynamic)
+		nftnl_set_set_u32(set, NFTNL_SET_FLAGS,
+				  (s->data_type ? NFT_SET_MAP : 0) |
+					  (s->dynamic ? NFT_SET_EVAL | NFT_SET_TIMEOUT : 0));
 	if (s->data_type) {
-		nftnl_set_set_u32(set, NFTNL_SET_FLAGS, NFT_SET_MAP);
 		nftnl_set_set_u32(set, NFTNL_SET_DATA_TYPE, s->data_type);
 		nftnl_set_set_u32(set, NFTNL_SET_DATA_LEN, s->data_len);
 	}
@@ -332,8 +339,8 @@ void nft_flush_set(struct nft *t, const char *name)
 	nftnl_set_free(set);
 }
 
-static void element(struct nft *t, uint16_t op, const char *name, const void *key, size_t key_n,
-		    const void *data, size_t data_n)
+static struct nftnl_set_elem *element(struct nft *t, uint16_t op, const char *name, const void *key,
+				      size_t key_n)
 {
 	struct nftnl_set_elem *elem;
 
@@ -347,24 +354,49 @@ static void element(struct nft *t, uint16_t op, const char *name, const void *ke
 	}
 	elem = must(nftnl_set_elem_alloc());
 	(void)nftnl_set_elem_set(elem, NFTNL_SET_ELEM_KEY, key, (uint32_t)key_n);
-	if (data)
-		(void)nftnl_set_elem_set(elem, NFTNL_SET_ELEM_DATA, data, (uint32_t)data_n);
 	nftnl_set_elem_add(t->elements, elem);
 	t->elements_n++;
+	return elem;
 }
 
 void nft_add_element(struct nft *t, const char *set, const void *key, size_t key_n,
 		     const void *data, size_t data_n)
 {
-	element(t, NFT_MSG_NEWSETELEM, set, key, key_n, data, data_n);
+	struct nftnl_set_elem *elem = element(t, NFT_MSG_NEWSETELEM, set, key, key_n);
+
+	if (data)
+		(void)nftnl_set_elem_set(elem, NFTNL_SET_ELEM_DATA, data, (uint32_t)data_n);
+}
+
+void nft_add_verdict(struct nft *t, const char *map, const void *key, size_t key_n,
+		     const char *chain)
+{
+	struct nftnl_set_elem *elem = element(t, NFT_MSG_NEWSETELEM, map, key, key_n);
+
+	(void)nftnl_set_elem_set_u32(elem, NFTNL_SET_ELEM_VERDICT, (uint32_t)NFT_GOTO);
+	(void)nftnl_set_elem_set_str(elem, NFTNL_SET_ELEM_CHAIN, chain);
 }
 
 void nft_delete_element(struct nft *t, const char *set, const void *key, size_t key_n)
 {
-	element(t, NFT_MSG_DELSETELEM, set, key, key_n, NULL, 0);
+	(void)element(t, NFT_MSG_DELSETELEM, set, key, key_n);
 }
 
 /* ---- rules ---- */
+
+void nft_flush_chain(struct nft *t, const char *chain)
+{
+	struct nftnl_rule *rule = must(nftnl_rule_alloc());
+	struct nlmsghdr *h;
+
+	flush(t);
+	nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, t->table);
+	nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, chain);
+	h = message(t, NFT_MSG_DELRULE, 0, "empty chain", chain);
+	nftnl_rule_nlmsg_build_payload(h, rule);
+	message_end(t, h);
+	nftnl_rule_free(rule);
+}
 
 void nft_rule(struct nft *t, const char *chain)
 {
@@ -411,16 +443,22 @@ void nft_payload(struct nft *t, uint32_t base, uint32_t offset, uint32_t len, ui
 	nftnl_expr_set_u32(x, NFTNL_EXPR_PAYLOAD_DREG, reg);
 }
 
-void nft_bits(struct nft *t, uint32_t reg, uint32_t mask)
+void nft_mask(struct nft *t, uint32_t reg, const void *mask, size_t n)
 {
+	static const uint8_t zero[MASK_MAX];
 	struct nftnl_expr *x = expr(t, "bitwise");
-	uint32_t zero = 0;
 
+	assert(n <= MASK_MAX);
 	nftnl_expr_set_u32(x, NFTNL_EXPR_BITWISE_SREG, reg);
 	nftnl_expr_set_u32(x, NFTNL_EXPR_BITWISE_DREG, reg);
-	nftnl_expr_set_u32(x, NFTNL_EXPR_BITWISE_LEN, sizeof(mask));
-	(void)nftnl_expr_set(x, NFTNL_EXPR_BITWISE_MASK, &mask, sizeof(mask));
-	(void)nftnl_expr_set(x, NFTNL_EXPR_BITWISE_XOR, &zero, sizeof(zero));
+	nftnl_expr_set_u32(x, NFTNL_EXPR_BITWISE_LEN, (uint32_t)n);
+	(void)nftnl_expr_set(x, NFTNL_EXPR_BITWISE_MASK, mask, (uint32_t)n);
+	(void)nftnl_expr_set(x, NFTNL_EXPR_BITWISE_XOR, zero, (uint32_t)n);
+}
+
+void nft_bits(struct nft *t, uint32_t reg, uint32_t mask)
+{
+	nft_mask(t, reg, &mask, sizeof(mask));
 }
 
 void nft_cmp(struct nft *t, bool equal, uint32_t reg, const void *data, size_t n)
@@ -467,6 +505,56 @@ void nft_map(struct nft *t, uint32_t reg, const char *map, uint32_t to)
 	nftnl_expr_set_u32(x, NFTNL_EXPR_LOOKUP_SREG, reg);
 	nftnl_expr_set_u32(x, NFTNL_EXPR_LOOKUP_DREG, to);
 	nftnl_expr_set_str(x, NFTNL_EXPR_LOOKUP_SET, map);
+}
+
+void nft_verdict_map(struct nft *t, uint32_t reg, const char *map)
+{
+	nft_map(t, reg, map, NFT_REG_VERDICT);
+}
+
+void nft_random(struct nft *t, uint32_t modulus, uint32_t reg)
+{
+	struct nftnl_expr *x = expr(t, "numgen");
+
+	assert(modulus > 0);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_NG_DREG, reg);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_NG_MODULUS, modulus);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_NG_TYPE, NFT_NG_RANDOM);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_NG_OFFSET, 0);
+}
+
+static struct nftnl_expr *dynamic(struct nft *t, uint32_t op, const char *map, uint32_t reg_key,
+				  uint32_t reg_data)
+{
+	struct nftnl_expr *x = expr(t, "dynset");
+
+	nftnl_expr_set_u32(x, NFTNL_EXPR_DYNSET_OP, op);
+	nftnl_expr_set_str(x, NFTNL_EXPR_DYNSET_SET_NAME, map);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_DYNSET_SREG_KEY, reg_key);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_DYNSET_SREG_DATA, reg_data);
+	return x;
+}
+
+void nft_forget(struct nft *t, const char *map, uint32_t reg_key, uint32_t reg_data)
+{
+	(void)dynamic(t, NFT_DYNSET_OP_DELETE, map, reg_key, reg_data);
+}
+
+void nft_remember(struct nft *t, const char *map, uint32_t reg_key, uint32_t reg_data,
+		  uint32_t timeout_s)
+{
+	struct nftnl_expr *x = dynamic(t, NFT_DYNSET_OP_UPDATE, map, reg_key, reg_data);
+
+	nftnl_expr_set_u64(x, NFTNL_EXPR_DYNSET_TIMEOUT, (uint64_t)timeout_s * 1000);
+}
+
+void nft_reject(struct nft *t, bool tcp_reset)
+{
+	struct nftnl_expr *x = expr(t, "reject");
+
+	nftnl_expr_set_u32(x, NFTNL_EXPR_REJECT_TYPE,
+			   tcp_reset ? NFT_REJECT_TCP_RST : NFT_REJECT_ICMPX_UNREACH);
+	nftnl_expr_set_u8(x, NFTNL_EXPR_REJECT_CODE, tcp_reset ? 0 : NFT_REJECT_ICMPX_PORT_UNREACH);
 }
 
 static void fib(struct nft *t, uint32_t result, uint32_t reg)

@@ -63,15 +63,18 @@ enum nft_type {
 	NFT_T_IPV6 = 8,
 	NFT_T_PROTO = 12,
 	NFT_T_PORT = 13,
+	NFT_T_MARK = 19, /* any number of 4 bytes, host order */
 	NFT_T_IFNAME = 41,
 };
 #define NFT_TYPES2(a, b)    ((uint32_t)(a) << 6 | (uint32_t)(b))
 #define NFT_TYPES3(a, b, c) (NFT_TYPES2(a, b) << 6 | (uint32_t)(c))
+#define NFT_T_VERDICT_DATA  0xffffff00U /* data_type of a map from keys to verdicts */
 
 struct nft_set {
 	const char *name;
 	uint32_t key_type, key_len;   /* bytes, each part of a concatenation padded to 4 */
 	uint32_t data_type, data_len; /* 0: a set, not a map */
+	bool dynamic;		      /* rules add to it, with a timeout: nft_remember() */
 };
 void nft_add_set(struct nft *t, const struct nft_set *s);
 void nft_flush_set(struct nft *t, const char *set);
@@ -79,6 +82,10 @@ void nft_flush_set(struct nft *t, const char *set);
 void nft_add_element(struct nft *t, const char *set, const void *key, size_t key_n,
 		     const void *data, size_t data_n);
 void nft_delete_element(struct nft *t, const char *set, const void *key, size_t key_n);
+/* In a map to verdicts: go on in this chain, for good. */
+void nft_add_verdict(struct nft *t, const char *map, const void *key, size_t key_n,
+		     const char *chain);
+void nft_flush_chain(struct nft *t, const char *chain); /* of its rules */
 
 /* ---- rules: nft_rule() begins one, the calls after it append to it ---- */
 
@@ -87,6 +94,7 @@ void nft_meta(struct nft *t, uint32_t key, uint32_t reg);
 void nft_ct(struct nft *t, uint32_t key, uint32_t reg);
 void nft_payload(struct nft *t, uint32_t base, uint32_t offset, uint32_t len, uint32_t reg);
 void nft_bits(struct nft *t, uint32_t reg, uint32_t mask); /* reg &= mask, 4 bytes */
+void nft_mask(struct nft *t, uint32_t reg, const void *mask, size_t n);
 void nft_cmp(struct nft *t, bool equal, uint32_t reg, const void *data, size_t n);
 void nft_cmp_u8(struct nft *t, bool equal, uint32_t reg, uint8_t v);
 void nft_cmp_u32(struct nft *t, bool equal, uint32_t reg, uint32_t v); /* host order */
@@ -95,6 +103,14 @@ void nft_load(struct nft *t, uint32_t reg, const void *data, size_t n);
 void nft_in_set(struct nft *t, uint32_t reg, const char *set, bool inverted);
 /* Goes on when reg.. is in the map; its data is then in `to`. */
 void nft_map(struct nft *t, uint32_t reg, const char *map, uint32_t to);
+/* When reg.. is in this map to verdicts, what it says happens; else the rules go on. */
+void nft_verdict_map(struct nft *t, uint32_t reg, const char *map);
+void nft_random(struct nft *t, uint32_t modulus, uint32_t reg); /* 0 ... modulus - 1 */
+/* Puts reg_key.. -> reg_data.. into a dynamic map, or begins its time anew. */
+void nft_remember(struct nft *t, const char *map, uint32_t reg_key, uint32_t reg_data,
+		  uint32_t timeout_s);
+void nft_forget(struct nft *t, const char *map, uint32_t reg_key, uint32_t reg_data);
+void nft_reject(struct nft *t, bool tcp_reset); /* else: ICMP, port unreachable */
 /* Goes on when the destination is of this kind: RTN_LOCAL (this host's), RTN_UNICAST... */
 void nft_daddr_is(struct nft *t, uint32_t rtn);
 /* The name of the interface that leads to the destination; only where routing is still to come. */

@@ -60,7 +60,7 @@ static void handle(void *arg, struct http_request *r)
 	http_request_hijack(r, NULL, took, arg);
 }
 
-/* -- the client -- */
+/* -- the client -------------------------------------------------------------------------------- */
 
 static int dial(uint16_t port, gnutls_session_t *ret)
 {
@@ -195,7 +195,7 @@ static int client_plain(uint16_t port)
 	return greet(t, "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n", "") == 4 ? 0 : 10;
 }
 
-/* -- the caller -- */
+/* -- the caller -------------------------------------------------------------------------------- */
 
 static void *caller_echo(void *arg)
 {
@@ -231,7 +231,7 @@ static void *caller_left(void *arg)
 	return NULL;
 }
 
-/* -- both -- */
+/* -- both -------------------------------------------------------------------------------------- */
 
 static void over(void *arg, unsigned ready)
 {

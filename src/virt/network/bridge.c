@@ -156,7 +156,7 @@ int bridge_remove(struct network *n, struct err *e)
 struct sweep {
 	struct network_host *h;
 	struct netlink_batch *batch;
-	char bridges[IFNAMSIZ], veths[IFNAMSIZ]; /* prefixes of our names */
+	char bridges[IFNAMSIZ], veths[IFNAMSIZ], pods[IFNAMSIZ]; /* prefixes of our names */
 };
 
 static bool is_known(struct network_host *h, const struct netlink_link *l)
@@ -167,14 +167,15 @@ static bool is_known(struct network_host *h, const struct netlink_link *l)
 	list_each (&h->endpoints, struct network_endpoint, link, ep)
 		if (strcmp(ep->info.host_ifname, l->name) == 0)
 			return true;
-	return false;
+	return h->pods && strcmp(h->pods->link, l->name) == 0;
 }
 
 static void see_link(void *ctx, const struct netlink_link *l)
 {
 	struct sweep *s = ctx;
 	bool ours = (text_starts(l->name, s->bridges) && strcmp(l->kind, "bridge") == 0) ||
-		    (text_starts(l->name, s->veths) && strcmp(l->kind, "veth") == 0);
+		    ((text_starts(l->name, s->veths) || text_starts(l->name, s->pods)) &&
+		     strcmp(l->kind, "veth") == 0);
 
 	if (!ours || is_known(s->h, l))
 		return;
@@ -190,6 +191,7 @@ int bridge_sweep(struct network_host *h, struct err *e)
 
 	(void)snprintf(s.bridges, sizeof(s.bridges), "hl-%s-", h->tag);
 	(void)snprintf(s.veths, sizeof(s.veths), "hv-%s-", h->tag);
+	(void)snprintf(s.pods, sizeof(s.pods), "hp-%s-", h->tag);
 	r = netlink_each_link(&h->netlink, see_link, &s, e);
 	return r < 0 ? r : netlink_run(&h->netlink, b, e);
 }

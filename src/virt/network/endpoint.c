@@ -12,12 +12,13 @@
 #include "ground/base/mem.h"
 #include "ground/base/parse.h"
 #include "virt/network/network_priv.h"
+#include "virt/network/pod.h"
 
 #define IFNAMES_MAX 1024 /* interfaces of one container */
 
 /* ---- birth and death ---- */
 
-static struct network_endpoint *endpoint_new(struct network *n, const char *container)
+struct network_endpoint *endpoint_new(struct network *n, const char *container)
 {
 	struct network_endpoint *ep = mem_new(struct network_endpoint);
 
@@ -28,7 +29,7 @@ static struct network_endpoint *endpoint_new(struct network *n, const char *cont
 	return ep;
 }
 
-static void endpoint_enter(struct network_endpoint *ep)
+void endpoint_enter(struct network_endpoint *ep)
 {
 	assert(list_empty(&ep->link));
 	list_append(&ep->network->host->endpoints, &ep->link);
@@ -50,6 +51,11 @@ void endpoint_free(struct network_endpoint *ep)
 	free(ep->ports);
 	arena_done(&ep->arena);
 	free(ep);
+}
+
+static bool has_link(const struct network *n)
+{
+	return n->driver == DRIVER_BRIDGE || n->driver == DRIVER_PODS;
 }
 
 /* ---- reading the request ---- */
@@ -206,7 +212,7 @@ static int take_names(struct network_endpoint *ep, const struct network_join *jo
 	return 0;
 }
 
-static int fill(struct network_endpoint *ep, const struct network_join *join, struct err *e)
+int endpoint_fill(struct network_endpoint *ep, const struct network_join *join, struct err *e)
 {
 	struct network_host *h = ep->network->host;
 	int r;
@@ -214,10 +220,10 @@ static int fill(struct network_endpoint *ep, const struct network_join *join, st
 	world_random_hex(h->world, ep->info.id, 64);
 	ep->info.gateway = join->gateway;
 	r = take_names(ep, join, e);
-	if (r < 0 || ep->network->driver != DRIVER_BRIDGE)
+	if (r < 0 || !has_link(ep->network))
 		return r;
-	(void)snprintf(ep->info.host_ifname, sizeof(ep->info.host_ifname), "hv-%s-%.7s", h->tag,
-		       ep->info.id);
+	(void)snprintf(ep->info.host_ifname, sizeof(ep->info.host_ifname), "%s-%s-%.7s",
+		       ep->network->driver == DRIVER_PODS ? "hp" : "hv", h->tag, ep->info.id);
 	r = choose_ifname(ep, join->ifname, e);
 	if (r == 0)
 		r = choose_address(ep, true, join->ipv4, e);
@@ -333,7 +339,7 @@ int network_attach(struct network_host *h, struct network *n, const struct netwo
 			return err_set(e, ERR_EXISTS, "container '%s' is on network '%s' already",
 				       other->name, n->spec.name);
 	ep = endpoint_new(n, join->container);
-	r = fill(ep, join, e);
+	r = endpoint_fill(ep, join, e);
 	if (r == 0) {
 		endpoint_enter(ep);
 		if (n->driver == DRIVER_BRIDGE && !n->index)
@@ -361,6 +367,8 @@ int network_detach(struct network_host *h, struct network_endpoint *ep, const st
 	int r = 0;
 
 	assert(ep->network->host == h);
+	if (ep->network->driver == DRIVER_PODS)
+		return network_pod_detach(h, ep, e);
 	memcpy(container, ep->info.container, sizeof(container));
 	if (ep->network->driver == DRIVER_BRIDGE) {
 		r = rules_ports(ep, false, e);
@@ -510,7 +518,7 @@ static void take_text(char *to, size_t room, const struct json *record, const ch
 	(void)snprintf(to, room, "%s", text ? text : "");
 }
 
-static int load_fields(struct network_endpoint *ep, const struct json *record, struct err *e)
+int endpoint_load_fields(struct network_endpoint *ep, const struct json *record, struct err *e)
 {
 	const char *name = json_get_text(record, "name");
 	const struct json *dns = json_get(record, "dns");
@@ -525,7 +533,7 @@ static int load_fields(struct network_endpoint *ep, const struct json *record, s
 	take_text(ep->info.ifname, sizeof(ep->info.ifname), record, "ifname");
 	take_text(ep->info.host_ifname, sizeof(ep->info.host_ifname), record, "host_ifname");
 	ep->info.gateway = json_get_bool(record, "gateway", false);
-	if (ep->network->driver != DRIVER_BRIDGE)
+	if (!has_link(ep->network))
 		return 0;
 	r = choose_address(ep, true, json_get_text(record, "ipv4"), e);
 	if (r == 0)
@@ -548,11 +556,13 @@ int network_endpoint_load(struct network_host *h, const struct json *record,
 
 	if (!container || !id)
 		return err_set(e, ERR_INVALID, "the record of an endpoint is damaged");
+	if (h->pods && strcmp(id, h->pods->network->spec.id) == 0)
+		return network_pod_load(h, record, ret, e);
 	r = network_find(h, id, &n, e);
 	if (r < 0)
 		return r;
 	ep = endpoint_new(n, container);
-	r = load_fields(ep, record, e);
+	r = endpoint_load_fields(ep, record, e);
 	if (r < 0) {
 		endpoint_free(ep);
 		return err_wrap(e, "endpoint of container '%.12s' on network '%s'", container,

@@ -28,7 +28,10 @@ struct question {
 	struct dns_query query;
 	uint8_t *bytes; /* as asked, with our id; two bytes of length before it */
 	size_t n;
-	uint16_t id; /* the client's */
+	uint16_t id;		   /* the client's */
+	bool aliased;		   /* asked for another name than the client did, */
+	char target[DNS_NAME_MAX]; /* this one */
+	uint32_t ttl_s;
 	struct upstreams servers;
 	size_t tries;
 	int fd;
@@ -106,11 +109,34 @@ void forward_forget(struct member *m, const struct dns_stream *stream)
 
 static void try_next(struct question *q);
 
+static void give_aliased(struct question *q, const void *bytes, size_t n)
+{
+	struct dns_record alias = {.type = DNS_CNAME, .ttl_s = q->ttl_s};
+	size_t room = q->who.stream ? 0 : q->query.room_bytes;
+	auto_strbuf struct strbuf out = {0};
+	struct asker who = q->who;
+	struct dns_query query = q->query;
+	struct err e = {0};
+
+	memcpy(alias.name, q->target, sizeof(alias.name));
+	question_free(q);
+	if (dns_write_alias(&query, &alias, bytes, n, room, &out, &e) == 0) {
+		resolver_reply(&who, out.p, out.n);
+	} else {
+		log_debug("%s", e.text);
+		resolver_refuse(&who, &query, DNS_SERVFAIL);
+	}
+}
+
 static void give_answer(struct question *q, void *bytes, size_t n)
 {
 	struct asker who = q->who;
 	uint16_t id = q->id;
 
+	if (q->aliased) {
+		give_aliased(q, bytes, n);
+		return;
+	}
 	dns_set_id(bytes, id);
 	question_free(q); /* before the reply, which may end the stream it goes to */
 	resolver_reply(&who, bytes, n);
@@ -241,8 +267,9 @@ static void no_answer(void *arg)
 	try_next(arg);
 }
 
-void forward_question(const struct asker *who, const struct dns_query *query, const void *bytes,
-		      size_t n)
+/* A question that may be asked, not yet on its way; NULL: the client was refused. */
+static struct question *question_new(const struct asker *who, const struct dns_query *query,
+				     const void *bytes, size_t n)
 {
 	struct member *m = who->member;
 	struct server *s = m->server;
@@ -250,10 +277,11 @@ void forward_question(const struct asker *who, const struct dns_query *query, co
 	uint16_t id;
 
 	look_at_resolv(s);
-	if (s->questions_n >= SERVER_QUESTIONS_MAX || m->questions_n >= SERVER_QUESTIONS_EACH ||
+	if (s->questions_n >= SERVER_QUESTIONS_MAX ||
+	    (!m->zone && m->questions_n >= SERVER_QUESTIONS_EACH) ||
 	    (m->dns.n == 0 && s->host.n == 0)) {
 		resolver_refuse(who, query, DNS_SERVFAIL);
-		return;
+		return NULL;
 	}
 	q = mem_new(struct question);
 	q->who = *who;
@@ -272,5 +300,35 @@ void forward_question(const struct asker *who, const struct dns_query *query, co
 	list_append(&s->questions, &q->link);
 	s->questions_n++;
 	m->questions_n++;
+	return q;
+}
+
+void forward_question(const struct asker *who, const struct dns_query *query, const void *bytes,
+		      size_t n)
+{
+	struct question *q = question_new(who, query, bytes, n);
+
+	if (q)
+		try_next(q);
+}
+
+void forward_alias(const struct asker *who, const struct dns_query *query, const char *target,
+		   uint32_t ttl_s)
+{
+	auto_strbuf struct strbuf asked = {0};
+	struct question *q;
+	struct err e = {0};
+
+	if (dns_write_query(0, target, query->type, &asked, &e) < 0) {
+		log_debug("%s", e.text);
+		resolver_refuse(who, query, DNS_SERVFAIL);
+		return;
+	}
+	q = question_new(who, query, asked.p, asked.n);
+	if (!q)
+		return;
+	q->aliased = true;
+	q->ttl_s = ttl_s;
+	(void)snprintf(q->target, sizeof(q->target), "%s", target);
 	try_next(q);
 }

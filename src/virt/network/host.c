@@ -72,7 +72,7 @@ int network_host_open(const struct network_host_options *o, struct network_host 
 	return 0;
 }
 
-static void network_free(struct network *n)
+void network_free(struct network *n)
 {
 	if (!list_empty(&n->link)) {
 		list_remove(&n->link);
@@ -89,10 +89,13 @@ struct network_host *network_host_free(struct network_host *h)
 		return NULL;
 	h->names = names_free(h->names);
 	rules_unwatch(h);
+	h->services = services_free(h->services);
+	h->zone = zone_told_free(h->zone);
 	list_each (&h->endpoints, struct network_endpoint, link, ep)
 		endpoint_free(ep);
 	list_each (&h->networks, struct network, link, n)
 		network_free(n);
+	h->pods = pods_free(h->pods);
 	netlink_close(&h->netlink);
 	(void)fd_close(h->nft_fd);
 	free(h->pools);
@@ -115,6 +118,7 @@ int network_host_clear(struct network_host *h, struct err *e)
 	rules_unwatch(h);
 	if (h->names)
 		names_stop(h->names);
+	h->zone = zone_told_free(h->zone);
 	list_each (&h->endpoints, struct network_endpoint, link, ep)
 		endpoint_free(ep);
 	list_each (&h->networks, struct network, link, n) {
@@ -125,7 +129,9 @@ int network_host_clear(struct network_host *h, struct err *e)
 	nft_add_table(t, NULL);
 	nft_delete_table(t);
 	h->laid = false;
-	r = bridge_sweep(h, e);
+	r = pods_clear(h, e);
+	if (r == 0)
+		r = bridge_sweep(h, e);
 	if (r < 0)
 		return r;
 	return nft_commit(t, h->nft_fd, e);
@@ -154,6 +160,8 @@ int network_reconcile(struct network_host *h, struct err *e)
 	list_each (&h->networks, struct network, link, n)
 		if (n->driver == DRIVER_BRIDGE)
 			note(bridge_lay(n, &now), &now, &result, e);
+	if (h->pods)
+		note(pods_lay(h, &now), &now, &result, e);
 	note(bridge_sweep(h, &now), &now, &result, e);
 	note(rules_lay(h, &now), &now, &result, e);
 	if (h->names)
@@ -163,7 +171,7 @@ int network_reconcile(struct network_host *h, struct err *e)
 
 /* ---- networks ---- */
 
-static struct network *network_new(struct network_host *h)
+struct network *network_new(struct network_host *h)
 {
 	struct network *n = mem_new(struct network);
 

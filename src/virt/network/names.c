@@ -17,6 +17,8 @@
  *	   (proto "egress": no target, each connection goes where it was meant to go)
  *	-> {"op":"unrelay","key":KEY}            -> {"op":"stop"}
  *
+ * (what is told of the cluster's names stands in zone.c)
+ *
  * What cannot be sent is dropped: the connection is then lost; a new one starts with everything.
  */
 #include <assert.h>
@@ -121,6 +123,7 @@ static void lost(void *arg)
 	t->synced = false;
 	map_done(&t->served);
 	t->host->egress_tcp = t->host->egress_dns = 0;
+	zone_lost(t->host);
 	list_each (&t->host->endpoints, struct network_endpoint, link, ep)
 		for (size_t i = 0; i < ep->published_n; i++)
 			ep->published[i].given = false;
@@ -161,19 +164,53 @@ struct names *names_free(struct names *t)
 
 /* ---- telling ---- */
 
-static void tell(struct names *t, struct json *message, const int *fds, size_t fds_n)
+static bool tell_bytes(struct names *t, const void *bytes, size_t n, const int *fds, size_t fds_n)
 {
-	auto_json struct json *owned = message;
-	auto_strbuf struct strbuf b = {0};
 	struct err e = {0};
 
 	if (!t->packet)
-		return;
+		return false;
+	if (packet_send(t->packet, bytes, n, fds, fds_n, &e) == 0)
+		return true;
+	log_error("cannot tell hull-net: %s", e.text);
+	lost(t);
+	return false;
+}
+
+static bool say(struct names *t, struct json *message, const int *fds, size_t fds_n)
+{
+	auto_json struct json *owned = message;
+	auto_strbuf struct strbuf b = {0};
+
 	json_write(owned, &b);
-	if (packet_send(t->packet, b.p, b.n, fds, fds_n, &e) < 0) {
-		log_error("cannot tell hull-net: %s", e.text);
-		lost(t);
-	}
+	return tell_bytes(t, b.p, b.n, fds, fds_n);
+}
+
+static void tell(struct names *t, struct json *message, const int *fds, size_t fds_n)
+{
+	(void)say(t, message, fds, fds_n);
+}
+
+bool names_send(struct network_host *h, struct json *message, const int *fds, size_t fds_n)
+{
+	auto_json struct json *owned = message;
+
+	return h->names && say(h->names, json_ref(owned), fds, fds_n);
+}
+
+bool names_send_bytes(struct network_host *h, const void *bytes, size_t n)
+{
+	return h->names && tell_bytes(h->names, bytes, n, NULL, 0);
+}
+
+bool names_ready(const struct network_host *h)
+{
+	return h->names && h->names->packet && h->names->synced;
+}
+
+bool names_has(const struct network_host *h, const char *id)
+{
+	return names_ready(h) && map_get(&h->names->have_containers, id);
 }
 
 static struct json *op(const char *name)
@@ -416,8 +453,11 @@ static void sync_containers(struct names *t)
 			h->names_wanted(h->ctx, ep->info.container);
 	}
 	map_each (&t->have_containers, it) {
-		struct json *j = op("forget");
+		struct json *j;
 
+		if (zone_is_id(it->key))
+			continue;
+		j = op("forget");
 		json_set_text(j, "id", it->key);
 		tell(t, j, NULL, 0);
 	}
@@ -437,6 +477,7 @@ static void catch_up(struct names *t)
 	sync_relays(t);
 	if (t->packet)
 		sync_containers(t);
+	zone_catch_up(t->host);
 	if (t->packet && t->host->foreign_drop && !t->host->egress_tcp &&
 	    rules_lay(t->host, &e) < 0)
 		log_error("%s", e.text);
@@ -454,6 +495,8 @@ static void received(void *arg, const void *bytes, size_t n, int *fds, size_t fd
 		log_error("%s", e.text);
 		return;
 	}
+	if (text_eq(json_get_text(j, "op"), "read"))
+		zone_read(t->host);
 	if (!text_eq(json_get_text(j, "op"), "have"))
 		return;
 	read_list(&t->have_containers, json_get(j, "containers"));

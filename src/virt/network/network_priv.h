@@ -11,13 +11,17 @@
 #include "ground/base/ip.h"
 #include "ground/base/list.h"
 #include "ground/base/map.h"
+#include "ground/format/dns.h"
 #include "ground/linux/netlink.h"
 #include "ground/linux/nftables.h"
 #include "virt/network/network.h"
 
-enum network_driver { DRIVER_BRIDGE, DRIVER_HOST, DRIVER_NONE };
+enum network_driver { DRIVER_BRIDGE, DRIVER_HOST, DRIVER_NONE, DRIVER_PODS };
 
-struct names; /* the client end of hull-net */
+struct names;	  /* the client end of hull-net */
+struct pods;	  /* what pod.c knows of this node's pods */
+struct services;  /* what is served at cluster addresses */
+struct zone_told; /* the cluster's names, as hull-net is told */
 
 struct network_host {
 	char *root, *run;
@@ -39,7 +43,10 @@ struct network_host {
 	bool bridged_rules; /* br_netfilter: a DNAT back to its sender is bridged, not routed */
 	struct list networks, endpoints; /* in order of making */
 	size_t networks_n;
-	struct names *names; /* NULL: no hull-net */
+	struct names *names;	   /* NULL: no hull-net */
+	struct pods *pods;	   /* NULL: none were configured */
+	struct services *services; /* NULL: there were none yet */
+	struct zone_told *zone;	   /* NULL: none is served */
 	struct loop_watch *nft_watch;
 	struct loop_timer *nft_settle;
 	int nft_events;
@@ -87,6 +94,11 @@ struct network_endpoint {
 	struct network_port *ports; /* what info.ports shows: the same, without descriptors */
 	size_t published_n, published_room;
 };
+
+/* ---- host.c ---- */
+
+struct network *network_new(struct network_host *h); /* in no list yet */
+void network_free(struct network *n);
 
 /* ---- spec.c ---- */
 
@@ -142,15 +154,70 @@ int publish_reserve(struct network_endpoint *ep, const struct network_port *port
 /* Binds again what was resolved before (after a loss of hull-net or of the host). */
 /* A listening (TCP) or bound (UDP) socket on a free port of every IPv4 address. */
 int publish_door(enum network_proto proto, int *ret_fd, uint16_t *ret_port, struct err *e) must_use;
+/* The same at one address and port. */
+int publish_bind(enum network_proto proto, const struct ip *at, uint16_t port, int *ret_fd,
+		 struct err *e) must_use;
 int publish_rebind(struct network_endpoint *ep, struct published *p, struct err *e) must_use;
 void publish_release(struct network_endpoint *ep);
 
 /* ---- endpoint.c ---- */
 
+/* Made of what was asked for or recorded: ports and addresses reserved, nothing on the host yet. */
+struct network_endpoint *endpoint_new(struct network *n, const char *container);
+int endpoint_fill(struct network_endpoint *ep, const struct network_join *join,
+		  struct err *e) must_use;
+int endpoint_load_fields(struct network_endpoint *ep, const struct json *record,
+			 struct err *e) must_use;
+void endpoint_enter(struct network_endpoint *ep); /* into its host's list */
 void endpoint_free(struct network_endpoint *ep);
 struct network_endpoint *endpoint_find(struct network_host *h, const char *id);
 
+/* ---- pod.c, pod_rules.c, service.c ---- */
+
+/* Interfaces of pods are known to rules by how their names begin: "hp-TAG-". */
+#define POD_PREFIX_LEN 8
+
+/* What is the host's of all pods: the node's own addresses, the cluster's nets. */
+struct pods {
+	struct network *network; /* in no list */
+	int index;		 /* of "hl-TAG-pods" */
+	char link[IFNAMSIZ], prefix[IFNAMSIZ];
+	char table[24]; /* "hull-TAG-pods" */
+	struct ip own4, own6;
+	struct ip_net *cluster, *services;
+	size_t cluster_n, services_n;
+	bool laid; /* the table is on the host */
+};
+
+struct pods *pods_free(struct pods *p);
+int pods_lay(struct network_host *h, struct err *e) must_use; /* makes or mends the host's part */
+/* Takes it all off the host, for network_host_clear(). */
+int pods_clear(struct network_host *h, struct err *e) must_use;
+
+/* The fixed part of the table, around services and connections that live; services_lay() next. */
+int pod_rules_lay(struct network_host *h, struct err *e) must_use;
+
+struct services *services_free(struct services *s);
+/* Everything anew into maps that may hold anything. */
+int services_lay(struct network_host *h, struct err *e) must_use;
+
+/* ---- zone.c ---- */
+
+struct zone_told *zone_told_free(struct zone_told *z);
+int zone_lay(struct network_host *h, struct err *e) must_use; /* its addresses are this host's */
+/* What names.c says: hull-net said what it has; it was lost; it has read what it was told. */
+void zone_catch_up(struct network_host *h);
+void zone_lost(struct network_host *h);
+void zone_read(struct network_host *h);
+bool zone_is_id(const char *id); /* of what hull-net has: the zone's */
+
 /* ---- names.c: told as data, see tell.h ---- */
+
+/* False: hull-net is lost, and will be caught up with. `message` is taken. */
+bool names_send(struct network_host *h, struct json *message, const int *fds, size_t fds_n);
+bool names_send_bytes(struct network_host *h, const void *bytes, size_t n);
+bool names_ready(const struct network_host *h);		      /* it said what it has */
+bool names_has(const struct network_host *h, const char *id); /* it said that it has this */
 
 int names_open(struct network_host *h, const char *program, struct err *e) must_use;
 struct names *names_free(struct names *t);

@@ -273,6 +273,24 @@ int publish_door(enum network_proto proto, int *ret_fd, uint16_t *ret_port, stru
 	return 0;
 }
 
+int publish_bind(enum network_proto proto, const struct ip *at, uint16_t port, int *ret_fd,
+		 struct err *e)
+{
+	int fd = open_port(proto, at, port);
+
+	if (fd == -EADDRINUSE)
+		return err_set(e, ERR_CONFLICT,
+			       "%s:%u/%s is in use by another program of this host: stop it",
+			       ip_text(at).t, port, network_proto_name(proto));
+	if (fd < 0) {
+		errno = -fd;
+		return err_sys(e, "cannot listen on %s:%u/%s", ip_text(at).t, port,
+			       network_proto_name(proto));
+	}
+	*ret_fd = fd;
+	return 0;
+}
+
 int publish_rebind(struct network_endpoint *ep, struct published *p, struct err *e)
 {
 	struct ip at;

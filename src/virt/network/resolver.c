@@ -348,6 +348,10 @@ static void question(const struct asker *who, const void *bytes, size_t n)
 			who->stream->asking = false;
 		return;
 	}
+	if (who->member->zone) {
+		zone_question(who, &q, bytes, n);
+		return;
+	}
 	if (q.klass == 1)
 		find(who->member, &q, &f);
 	if (f.known)
@@ -499,7 +503,7 @@ static void tcp_ready(void *arg, unsigned ready)
 	(void)ready;
 	if (fd < 0)
 		return;
-	if (m->streams_n >= SERVER_DNS_STREAMS_EACH) {
+	if (m->streams_n >= (m->zone ? SERVER_DNS_STREAMS_ZONE : SERVER_DNS_STREAMS_EACH)) {
 		(void)fd_close(fd);
 		return;
 	}

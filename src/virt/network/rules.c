@@ -185,12 +185,18 @@ static void add_forward(struct nft *t)
  * Under a foreign drop: TCP to the world, and questions to its name servers, are led to hull-net,
  * which asks in the container's place. Nobody but containers may use those doors.
  */
-static void add_egress_door(struct nft *t, uint8_t proto, uint16_t port, bool dns_only)
+static void add_egress_lead(struct nft *t, uint8_t proto, uint16_t port, bool dns_only,
+			    const char *pods)
 {
 	uint16_t door = htons(port), dns = htons(53);
 
 	nft_rule(t, "prerouting");
-	in_set(t, NFT_META_IIFNAME, "nat", false);
+	if (pods) {
+		nft_meta(t, NFT_META_IIFNAME, NFT_R(0));
+		nft_cmp(t, true, NFT_R(0), pods, POD_PREFIX_LEN);
+	} else {
+		in_set(t, NFT_META_IIFNAME, "nat", false);
+	}
 	nft_meta(t, NFT_META_NFPROTO, NFT_R(0));
 	nft_cmp_u8(t, true, NFT_R(0), NFPROTO_IPV4);
 	nft_meta(t, NFT_META_L4PROTO, NFT_R(0));
@@ -204,8 +210,21 @@ static void add_egress_door(struct nft *t, uint8_t proto, uint16_t port, bool dn
 	nft_in_set(t, NFT_R(0), "bridges", true);
 	nft_load(t, NFT_R(0), &door, sizeof(door));
 	nft_redirect(t, NFT_R(0));
+}
 
+static void add_egress_door(struct nft *t, uint8_t proto, uint16_t port, bool dns_only,
+			    const char *pods)
+{
+	uint16_t door = htons(port);
+
+	add_egress_lead(t, proto, port, dns_only, NULL);
+	if (pods)
+		add_egress_lead(t, proto, port, dns_only, pods);
 	nft_rule(t, "input");
+	if (pods) {
+		nft_meta(t, NFT_META_IIFNAME, NFT_R(0));
+		nft_cmp(t, false, NFT_R(0), pods, POD_PREFIX_LEN);
+	}
 	in_set(t, NFT_META_IIFNAME, "nat", true);
 	nft_meta(t, NFT_META_L4PROTO, NFT_R(0));
 	nft_cmp_u8(t, true, NFT_R(0), proto);
@@ -216,6 +235,8 @@ static void add_egress_door(struct nft *t, uint8_t proto, uint16_t port, bool dn
 
 static void add_egress(struct nft *t, const struct network_host *h)
 {
+	const char *pods = h->pods ? h->pods->prefix : NULL;
+
 	if (!h->egress_tcp || !h->egress_dns)
 		return;
 	nft_add_chain(t, &(struct nft_chain){.name = "input",
@@ -223,8 +244,8 @@ static void add_egress(struct nft *t, const struct network_host *h)
 					     .type = "filter",
 					     .hook = NF_INET_LOCAL_IN,
 					     .priority = PRIORITY_FILTER});
-	add_egress_door(t, IPPROTO_UDP, h->egress_dns, true);
-	add_egress_door(t, IPPROTO_TCP, h->egress_tcp, false);
+	add_egress_door(t, IPPROTO_UDP, h->egress_dns, true, pods);
+	add_egress_door(t, IPPROTO_TCP, h->egress_tcp, false, pods);
 }
 
 static void add_postrouting(struct nft *t)
@@ -475,8 +496,8 @@ int rules_names(const struct network_ns *ns, struct err *e)
 /* ---- the neighbours ---- */
 
 struct look {
-	const char *own;
-	bool drops, own_seen;
+	const char *own, *pods;
+	bool drops, own_seen, pods_seen;
 	char table[64], chain[64];
 };
 
@@ -486,6 +507,10 @@ static void see_chain(void *ctx, const struct nft_chain_info *c)
 
 	if (strcmp(c->table, l->own) == 0) {
 		l->own_seen = true;
+		return;
+	}
+	if (l->pods && strcmp(c->table, l->pods) == 0) {
+		l->pods_seen = true;
 		return;
 	}
 	if (c->hook != NF_INET_FORWARD || !c->drops || c->family == NFPROTO_BRIDGE ||
@@ -498,7 +523,7 @@ static void see_chain(void *ctx, const struct nft_chain_info *c)
 
 bool rules_look_around(struct network_host *h)
 {
-	struct look l = {.own = h->table};
+	struct look l = {.own = h->table, .pods = h->pods ? h->pods->table : NULL};
 	bool before = h->foreign_drop;
 	struct err e = {0};
 
@@ -508,6 +533,8 @@ bool rules_look_around(struct network_host *h)
 	}
 	if (!l.own_seen)
 		h->laid = false;
+	if (h->pods && !l.pods_seen)
+		h->pods->laid = false;
 	h->foreign_drop = l.drops;
 	if (l.drops && !before)
 		log_warn(
@@ -521,10 +548,12 @@ bool rules_look_around(struct network_host *h)
 static void settled(void *arg)
 {
 	struct network_host *h = arg;
-	bool was_laid = h->laid;
+	bool was_laid = h->laid, pods_were = h->pods && h->pods->laid;
 	struct err e = {0};
 
 	if ((rules_look_around(h) || h->laid != was_laid) && rules_lay(h, &e) < 0)
+		log_error("%s", e.text);
+	if (pods_were && !h->pods->laid && pod_rules_lay(h, &e) < 0)
 		log_error("%s", e.text);
 }
 

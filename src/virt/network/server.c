@@ -79,6 +79,43 @@ static int do_forget(struct server *s, const struct json *j, int *fds, size_t fd
 	return 0;
 }
 
+static int do_zone(struct server *s, const struct json *j, int *fds, size_t fds_n, struct err *e)
+{
+	int none = -1;
+
+	if (fds_n != 0 && fds_n != 2)
+		return err_set(e, ERR_INVALID, "a zone with %zu sockets", fds_n);
+	return zone_tell(s, j, fds_n ? &fds[0] : &none, fds_n ? &fds[1] : &none, e);
+}
+
+static int do_records(struct server *s, const struct json *j, int *fds, size_t fds_n, struct err *e)
+{
+	(void)fds;
+	(void)fds_n;
+	return zone_records(s, j, e);
+}
+
+static int do_settled(struct server *s, const struct json *j, int *fds, size_t fds_n, struct err *e)
+{
+	(void)j;
+	(void)fds;
+	(void)fds_n;
+	(void)e;
+	zone_settled(s);
+	return 0;
+}
+
+/* Says that all before was read: the daemon sends no more than that at once. */
+static int do_read(struct server *s, const struct json *j, int *fds, size_t fds_n, struct err *e)
+{
+	static const char read[] = "{\"op\":\"read\"}";
+
+	(void)j;
+	(void)fds;
+	(void)fds_n;
+	return packet_send(s->control, read, sizeof(read) - 1, NULL, 0, e);
+}
+
 static int do_relay(struct server *s, const struct json *j, int *fds, size_t fds_n, struct err *e)
 {
 	int none = -1;
@@ -114,6 +151,8 @@ static const struct {
 } table[] = {
 	{"hello", do_hello}, {"container", do_container}, {"forget", do_forget},
 	{"relay", do_relay}, {"unrelay", do_unrelay},	  {"stop", do_stop},
+	{"zone", do_zone},   {"records", do_records},	  {"settled", do_settled},
+	{"read", do_read},
 };
 
 static void received(void *arg, const void *bytes, size_t n, int *fds, size_t fds_n)
@@ -171,6 +210,7 @@ static void accept_control(void *arg, unsigned ready)
 	}
 	s->control = packet_free(s->control);
 	s->control = fresh;
+	zone_connected(s);
 }
 
 /* ---- birth and death ---- */
@@ -204,6 +244,7 @@ struct server *server_free(struct server *s)
 		relay_forget(s, ((struct relay *)it->value)->key);
 	map_each (&s->containers, it)
 		member_forget(s, ((struct member *)it->value)->id);
+	zone_free(s);
 	s->control = packet_free(s->control);
 	if (s->watch)
 		s->watch = loop_watch_free(s->watch);

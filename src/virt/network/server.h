@@ -16,6 +16,7 @@
 #define SERVER_QUESTIONS_MAX	 1024 /* forwarded and not answered yet */
 #define SERVER_QUESTIONS_EACH	 100  /* of one container */
 #define SERVER_DNS_STREAMS_EACH	 32   /* TCP connections to one container's resolver */
+#define SERVER_DNS_STREAMS_ZONE	 1024 /* of all who ask for the cluster's names */
 #define SERVER_CONNECTIONS_MAX	 4096 /* relayed TCP connections */
 #define SERVER_UDP_SESSIONS_EACH 1024 /* of one relayed UDP port */
 

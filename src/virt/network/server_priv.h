@@ -23,6 +23,8 @@ struct upstreams {
 	size_t n;
 };
 
+struct zone;
+
 struct server {
 	struct loop *loop;
 	const struct world *world;
@@ -36,6 +38,7 @@ struct server {
 	struct map containers; /* id -> struct member */
 	struct map names;      /* "network/name" -> struct holders */
 	struct map relays;     /* key -> struct relay */
+	struct zone *zone;     /* NULL: none was told */
 	struct list questions; /* forwarded, struct question */
 	size_t questions_n, connections_n;
 };
@@ -62,7 +65,8 @@ struct member {
 	size_t places_n;
 	struct json_pair *links; /* key: alias, value: the other's name */
 	bool upstream;
-	struct upstreams dns; /* its own; none: the host's */
+	const struct zone *zone; /* it is no container but where the zone is asked for */
+	struct upstreams dns;	 /* its own; none: the host's */
 	int udp, tcp;
 	struct loop_watch *udp_watch, *tcp_watch;
 	struct list streams; /* TCP clients, struct dns_stream */
@@ -90,6 +94,20 @@ void forward_question(const struct asker *who, const struct dns_query *q, const 
 void forward_forget(struct member *m, const struct dns_stream *stream);
 void resolver_reply(const struct asker *who, const void *bytes, size_t n);
 void resolver_refuse(const struct asker *who, const struct dns_query *q, enum dns_rcode rcode);
+
+/* Asks for another name in place of the one asked for, and answers with both. */
+void forward_alias(const struct asker *who, const struct dns_query *q, const char *target,
+		   uint32_t ttl_s);
+
+/* ---- the zone ---- */
+
+void zone_free(struct server *s);
+void zone_connected(struct server *s); /* a new daemon, or the same anew, tells from now on */
+int zone_tell(struct server *s, const struct json *told, int *udp, int *tcp,
+	      struct err *e) must_use;
+int zone_records(struct server *s, const struct json *told, struct err *e) must_use;
+void zone_settled(struct server *s); /* what this connection did not name is forgotten */
+void zone_question(const struct asker *who, const struct dns_query *q, const void *bytes, size_t n);
 
 /* ---- relays ---- */
 

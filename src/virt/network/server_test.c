@@ -427,16 +427,17 @@ static void internal_networks_ask_nobody(void **state)
 static pid_t serve_world(void)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(53)};
-	pid_t pid = fork();
-	int fd;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	pid_t pid;
 
-	if (pid)
-		return pid;
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	fd = socket(AF_INET, SOCK_DGRAM, 0);
 	at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (bind(fd, (void *)&at, sizeof(at)) < 0)
-		_exit(1);
+	assert_int_equal(bind(fd, (void *)&at, sizeof(at)), 0); /* it is there before it is asked */
+	pid = fork();
+	if (pid) {
+		close(fd);
+		return pid;
+	}
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (;;) {
 		struct dns_record r = {.type = DNS_A, .ip = {4, {9, 9, 9, 9}}, .ttl_s = 1};
 		struct strbuf out = {0};

@@ -71,7 +71,7 @@ static int accel_open(const struct accel_config *config, struct accel **ret, str
 	a->start_ns = kvmclock_host_ns();
 	a->apics =
 		apic_set_new(config->cpus, &(struct apic_host){host_now, host_wake, host_eoi, a});
-	a->world = world_new(config->ram, e);
+	a->world = world_new(config->ram, config->code_bytes, e);
 	if (a->world == NULL) {
 		(void)accel_close(a);
 		return -(int)(e ? e->kind : ERR_INTERNAL);

@@ -80,7 +80,7 @@ enum apic_event {
 	APIC_EVENT_NMI = 1,
 	APIC_EVENT_INIT = 2,
 	APIC_EVENT_STARTUP = 4, /* its vector in `startup_vector` */
-	APIC_EVENT_KICK = 8,	/* KVM's paravirtual kick: wakes from HLT, nothing else */
+	APIC_EVENT_KICK = 8,	/* KVM's paravirtual kick: ends a HLT, this one or the next */
 };
 
 /* Destination shorthand of the ICR. */

@@ -16,8 +16,10 @@
 #include <string.h>
 
 #include "ground/base/mem.h"
+#include "virt/vm/cpu/accel.h"
 #include "virt/vm/cpu/guest_smp.h"
 #include "virt/vm/cpu/guest_system.h"
+#include "virt/vm/cpu/trace.h"
 #include "virt/vm/memory/vcpu.h"
 
 #define OUTPUT_MAX 65536
@@ -50,7 +52,8 @@ static uint64_t print_read(void *device, uint64_t offset, unsigned size)
 
 static const struct bus_ops print_ops = {"print", print_read, print_write};
 
-static struct machine *machine_make(unsigned cpus)
+/* With room for `code_bytes` of decoded code, 0: as much as ever. */
+static struct machine *machine_make(unsigned cpus, size_t code_bytes)
 {
 	struct machine *m = mem_new(struct machine);
 	struct err e = {0};
@@ -66,10 +69,12 @@ static struct machine *machine_make(unsigned cpus)
 						     .device = m},
 				 &e),
 			 0);
-	assert_int_equal(
-		accel_cpu.open(&(struct accel_config){.ram = m->ram, .bus = m->bus, .cpus = cpus},
-			       &m->accel, &e),
-		0);
+	assert_int_equal(accel_cpu.open(&(struct accel_config){.ram = m->ram,
+							       .bus = m->bus,
+							       .cpus = cpus,
+							       .code_bytes = code_bytes},
+					&m->accel, &e),
+			 0);
 	for (unsigned i = 0; i < cpus; i++)
 		assert_int_equal(accel_cpu.vcpu(m->accel, i, &m->vcpu[i], &e), 0);
 	return m;
@@ -151,11 +156,15 @@ static void same_lines(const char *got, const char *want)
 	assert_int_equal(*got, 0);
 }
 
-static void test_system(void **state)
+static uint64_t flushes(const struct machine *m)
 {
-	struct machine *m = machine_make(1);
+	return code_stats(m->accel->world).flushes;
+}
 
-	(void)state;
+static void run_system(size_t code_bytes, uint64_t flushes_at_least)
+{
+	struct machine *m = machine_make(1, code_bytes);
+
 	load(m, 0xf0000, guest_system, sizeof(guest_system));
 	start_at(m, 0xf000, 0);
 	run_all(m);
@@ -163,12 +172,26 @@ static void test_system(void **state)
 		(void)fwrite(m->output, 1, m->n, stdout);
 	same_lines(m->output, guest_system_says);
 	assert_true(accel_cpu.instructions(m->vcpu[0]) > 10000);
+	assert_true(flushes(m) >= flushes_at_least);
 	machine_end(m);
 }
 
-static void smp(unsigned cpus, const char *want)
+static void test_system(void **state)
 {
-	struct machine *m = machine_make(cpus);
+	(void)state;
+	run_system(0, 0);
+}
+
+/* With room for a few traces only, all of them are thrown away again and again. */
+static void test_system_flushes(void **state)
+{
+	(void)state;
+	run_system(CODE_BYTES_MIN, 100);
+}
+
+static void smp(unsigned cpus, size_t code_bytes, uint64_t flushes_at_least, const char *want)
+{
+	struct machine *m = machine_make(cpus, code_bytes);
 	uint8_t n = (uint8_t)cpus;
 
 	load(m, 0x8000, guest_smp, sizeof(guest_smp));
@@ -178,25 +201,39 @@ static void smp(unsigned cpus, const char *want)
 	if (getenv("GUEST_SHOW"))
 		(void)fwrite(m->output, 1, m->n, stdout);
 	same_lines(m->output, want);
+	assert_true(flushes(m) >= flushes_at_least);
 	machine_end(m);
 }
+
+static const char smp_2[] =
+	"2 9c40 1d4c0 \n1 1 2 2 \n2 0 1 0 5746 \n1 1 0 1 \n800 800 5 1 0 1 2 0 1 \nZ\n";
+static const char smp_4[] =
+	"4 13880 3a980 \n3 3 4 2 \n2 0 1 0 5746 \n1 1 0 1 \n800 1800 5 3 0 1 2 0 3 \nZ\n";
 
 static void test_smp_1(void **state)
 {
 	(void)state;
-	smp(1, "1 4e20 ea60 \n0 0 1 2 \n1 0 1 0 5746 \n1 1 0 1 \n800 0 5 0 0 \nZ\n");
+	smp(1, 0, 0, "1 4e20 ea60 \n0 0 1 2 \n1 0 1 0 5746 \n1 1 0 1 \n800 0 5 0 0 1 2 0 0 \nZ\n");
 }
 
 static void test_smp_2(void **state)
 {
 	(void)state;
-	smp(2, "2 9c40 1d4c0 \n1 1 2 2 \n2 0 1 0 5746 \n1 1 0 1 \n800 800 5 0 1 \nZ\n");
+	smp(2, 0, 0, smp_2);
 }
 
 static void test_smp_4(void **state)
 {
 	(void)state;
-	smp(4, "4 13880 3a980 \n3 3 4 2 \n2 0 1 0 5746 \n1 1 0 1 \n800 1800 5 0 3 \nZ\n");
+	smp(4, 0, 0, smp_4);
+}
+
+/* Links, jumps and interrupts while the others throw everything away. */
+static void test_smp_flushes(void **state)
+{
+	(void)state;
+	smp(2, CODE_BYTES_MIN, 100, smp_2);
+	smp(4, CODE_BYTES_MIN, 100, smp_4);
 }
 
 /* A message from a device wakes a vCPU that halts; its handler says so and halts for good. */
@@ -212,7 +249,7 @@ static void test_msi(void **state)
 		0x0f, 0x0b,		      /* ud2 */
 	};
 	const uint16_t entry[2] = {4, 0x100};
-	struct machine *m = machine_make(1);
+	struct machine *m = machine_make(1, 0);
 	struct vcpu_state s;
 	uint32_t svr = 0x1ff;
 
@@ -233,7 +270,7 @@ static void test_msi(void **state)
 /* What is set is what is read, but for clocks that go on. */
 static void test_state(void **state)
 {
-	struct machine *m = machine_make(2);
+	struct machine *m = machine_make(2, 0);
 	struct vcpu_state *a = mem_new(struct vcpu_state), *b = mem_new(struct vcpu_state);
 
 	(void)state;
@@ -270,9 +307,14 @@ static void test_state(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_msi),   cmocka_unit_test(test_system),
-		cmocka_unit_test(test_smp_1), cmocka_unit_test(test_smp_2),
-		cmocka_unit_test(test_smp_4), cmocka_unit_test(test_state),
+		cmocka_unit_test(test_msi),
+		cmocka_unit_test(test_system),
+		cmocka_unit_test(test_smp_1),
+		cmocka_unit_test(test_smp_2),
+		cmocka_unit_test(test_smp_4),
+		cmocka_unit_test(test_smp_flushes),
+		cmocka_unit_test(test_system_flushes),
+		cmocka_unit_test(test_state),
 	};
 
 	return cmocka_run_group_tests_name("guest", tests, NULL, NULL);

@@ -67,11 +67,19 @@ static void settle_life(struct cpu *c, uint32_t events)
 		if (c->sys.activity == VCPU_WAITS_FOR_SIPI)
 			start(c, (uint8_t)atomic_load(&c->sys.apic->startup_vector));
 	}
-	if ((events & APIC_EVENT_KICK) != 0) {
+	/* A kick that comes between the guest's last look and its HLT waits for the HLT. */
+	if ((events & APIC_EVENT_KICK) != 0 && c->sys.activity == VCPU_HALTED) {
 		apic_events_clear(c->sys.apic, APIC_EVENT_KICK);
-		if (c->sys.activity == VCPU_HALTED)
-			c->sys.activity = VCPU_RUNS;
+		c->sys.activity = VCPU_RUNS;
 	}
+}
+
+/* HLT was executed. What is raised from now on sets the attention word by itself. */
+static void halt(struct cpu *c)
+{
+	c->sys.activity = VCPU_HALTED;
+	if (apic_events(c->sys.apic) != 0)
+		cpu_attention(c);
 }
 
 /* Does an instruction come first? run_one() looks again behind it. */
@@ -188,7 +196,7 @@ static bool run_one(struct cpu *c)
 	if (c->stop == CPU_STOP_ATTENTION) /* before the instruction */
 		return true;
 	if (c->stop == CPU_STOP_HALT)
-		c->sys.activity = VCPU_HALTED;
+		halt(c);
 	if (rf != 0 && (c->flags & FLAG_RF) != 0)
 		c->flags &= ~FLAG_RF;
 	return stepped(c, step, shadow);
@@ -210,7 +218,7 @@ static bool run(struct cpu *c)
 	case CPU_STOP_FAULT:
 		return deliver_fault(c);
 	case CPU_STOP_HALT:
-		c->sys.activity = VCPU_HALTED;
+		halt(c);
 		return true;
 	case CPU_STOP_SHUTDOWN:
 		return false;

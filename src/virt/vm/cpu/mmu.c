@@ -228,35 +228,41 @@ static bool writes_itself(struct cpu *c, uint64_t physical_page)
 	return !same_page(t->execute, at) || physical_of(c, t, at, user) == physical_page;
 }
 
-/* A write to a page with decoded code. False: not now, the op is to be executed by itself. */
-static bool code_page_written(struct cpu *c, struct tlb_entry *t, uint64_t physical, unsigned n)
-{
-	uint64_t offset = ram_offset(c->ram, (struct gpa){physical}, n);
-
-	assert(offset != UINT64_MAX);
-	if ((ram_flags(c->ram, offset) & RAM_CODE) != 0) {
-		if (writes_itself(c, physical & PAGE_TAG)) {
-			c->retry = true;
-			return false;
-		}
-		code_written(c->world, offset, n);
-	}
-	if ((ram_flags(c->ram, offset) & RAM_CODE) == 0)
-		t->write &= ~(uint64_t)TLB_SLOW_CODE;
-	return true;
-}
-
 /* What is slow about an entry, before the bytes are touched. False: fault or retry. */
 static bool prepare(struct cpu *c, struct tlb_entry *t, uint64_t at, unsigned n, bool write,
 		    unsigned user)
 {
-	uint64_t tag = write ? t->write : t->read;
+	uint64_t tag = write ? t->write : t->read, physical, offset;
 
 	if ((tag & TLB_SLOW_WATCH) != 0)
 		sys_debug_data(c, at, n, write);
-	if (write && (tag & TLB_SLOW_CODE) != 0)
-		return code_page_written(c, t, physical_of(c, t, at, user), n);
-	return true;
+	if (!write || (tag & TLB_SLOW_CODE) == 0)
+		return true;
+	physical = physical_of(c, t, at, user);
+	offset = ram_offset(c->ram, (struct gpa){physical}, n);
+	assert(offset != UINT64_MAX);
+	if ((ram_flags(c->ram, offset) & RAM_CODE) == 0 || !writes_itself(c, physical & PAGE_TAG))
+		return true;
+	c->retry = true; /* the op is to be executed by itself */
+	return false;
+}
+
+/*
+ * After the bytes were written: what was decoded of them is no more. Not before, or another vCPU
+ * might decode the old ones meanwhile, and keep them.
+ */
+static void written(struct cpu *c, struct tlb_entry *t, uint64_t at, unsigned n, unsigned user)
+{
+	uint64_t offset;
+
+	if ((t->write & TLB_SLOW_CODE) == 0)
+		return;
+	offset = ram_offset(c->ram, (struct gpa){physical_of(c, t, at, user)}, n);
+	assert(offset != UINT64_MAX);
+	if ((ram_flags(c->ram, offset) & RAM_CODE) != 0)
+		code_written(c->world, offset, n);
+	if ((ram_flags(c->ram, offset) & RAM_CODE) == 0)
+		t->write &= ~(uint64_t)TLB_SLOW_CODE;
 }
 
 static bool piece(struct cpu *c, uint64_t at, uint8_t *bytes, unsigned n, bool write, unsigned user)
@@ -275,19 +281,41 @@ static bool piece(struct cpu *c, uint64_t at, uint8_t *bytes, unsigned n, bool w
 		return true;
 	}
 	host = (uint8_t *)(uintptr_t)(at + t->addend);
-	if (write)
+	if (write) {
 		memcpy(host, bytes, n);
-	else
+		written(c, t, at, n, user);
+	} else {
 		memcpy(bytes, host, n);
+	}
 	return true;
 }
 
-/* A naturally aligned piece is read or written in one go, as the guest's other vCPUs expect. */
+/* Naturally aligned, as the guest's other vCPUs expect; memcpy() may do it in two. */
+#define ONE_GO(bits)                                                                       \
+	case bits / 8:                                                                     \
+		if (write)                                                                 \
+			__atomic_store_n((uint##bits##_t *)host, *(u##bits *)bytes,        \
+					 __ATOMIC_RELAXED);                                \
+		else                                                                       \
+			*(u##bits *)bytes =                                                \
+				__atomic_load_n((uint##bits##_t *)host, __ATOMIC_RELAXED); \
+		break;
+
+static void in_one_go(void *host, uint8_t *bytes, unsigned n, bool write)
+{
+	assert(((uintptr_t)host & (n - 1)) == 0);
+	switch (n) {
+		ONE_GO(8)
+		ONE_GO(16)
+		ONE_GO(32)
+		ONE_GO(64)
+	}
+}
+
 static bool aligned_piece(struct cpu *c, uint64_t at, uint8_t *bytes, unsigned n, bool write,
 			  unsigned user)
 {
 	struct tlb_entry *t;
-	void *host;
 
 	if (n > 8 || (n & (n - 1)) != 0 || (at & (n - 1)) != 0)
 		return piece(c, at, bytes, n, write, user);
@@ -296,17 +324,9 @@ static bool aligned_piece(struct cpu *c, uint64_t at, uint8_t *bytes, unsigned n
 		return false;
 	if (((write ? t->write : t->read) & TLB_SLOW_DEVICE) != 0)
 		return piece(c, at, bytes, n, write, user);
-	host = (void *)(uintptr_t)(at + t->addend);
-	if (n == 8 && write)
-		__atomic_store_n((uint64_t *)host, *(u64 *)bytes, __ATOMIC_RELAXED);
-	else if (n == 8)
-		*(u64 *)bytes = __atomic_load_n((uint64_t *)host, __ATOMIC_RELAXED);
-	else if (n == 4 && write)
-		__atomic_store_n((uint32_t *)host, *(u32 *)bytes, __ATOMIC_RELAXED);
-	else if (n == 4)
-		*(u32 *)bytes = __atomic_load_n((uint32_t *)host, __ATOMIC_RELAXED);
-	else
-		return piece(c, at, bytes, n, write, user);
+	in_one_go((void *)(uintptr_t)(at + t->addend), bytes, n, write);
+	if (write)
+		written(c, t, at, n, user);
 	return true;
 }
 
@@ -420,7 +440,15 @@ static void *rmw_direct(struct cpu *c, uint64_t at, unsigned n, unsigned user, b
 	if (!prepare(c, t, at, n, true, user))
 		return NULL;
 	*ret_fault = false;
-	return (t->write & TLB_SLOW_DEVICE) != 0 ? NULL : (void *)(uintptr_t)(at + t->addend);
+	if ((t->write & TLB_SLOW_DEVICE) != 0)
+		return NULL;
+	if ((t->write & TLB_SLOW_CODE) != 0) {
+		c->rmw.at = at;
+		c->rmw.bytes = n;
+		c->rmw.active = true;
+		c->rmw.code = t;
+	}
+	return (void *)(uintptr_t)(at + t->addend);
 }
 
 /* Bounced: what is written back later must not fault then. */
@@ -473,10 +501,16 @@ void *mmu_rmw(struct cpu *c, uint64_t at, unsigned n, bool locked)
 
 void mmu_rmw_done(struct cpu *c)
 {
+	struct tlb_entry *code = c->rmw.code;
 	bool done;
 
 	assert(c->rmw.active);
 	c->rmw.active = false;
+	c->rmw.code = NULL;
+	if (code) {
+		written(c, code, c->rmw.at, c->rmw.bytes, (c->mode & MODE_USER) != 0);
+		return;
+	}
 	/* An op that writes its own code was made to run by itself by the probe: no retry here. */
 	c->lone_runs++;
 	done = mmu_copy(c, c->rmw.at, c->bounce.u8, c->rmw.bytes, true, (c->mode & MODE_USER) != 0);

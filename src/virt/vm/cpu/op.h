@@ -64,6 +64,12 @@ enum op_flag {
 	OPF_ALL = 63,
 };
 
+/* A trace's first op may be replaced just when it is to run: its trace was killed (trace.h). */
+static inline op_fn *op_handler(const struct op *o)
+{
+	return __atomic_load_n(&o->run, __ATOMIC_RELAXED);
+}
+
 static inline unsigned op_length(const struct op *o)
 {
 	return o->shape & 15u;

@@ -118,13 +118,13 @@ static void enter(struct cpu *c, const struct trace *t)
 {
 	c->stop = CPU_STOP_NONE;
 #ifdef OP_THREADED
-	t->op[0].run(c, &t->op[0]);
+	op_handler(t->op)(c, t->op);
 #else
 	for (op_pending = t->op; op_pending;) {
 		const struct op *o = op_pending;
 
 		op_pending = NULL;
-		o->run(c, o);
+		op_handler(o)(c, o);
 	}
 #endif
 }

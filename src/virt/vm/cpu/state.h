@@ -129,9 +129,10 @@ struct cpu {
 	union cpu_vector wide;	 /* what a slow 16-byte load brought, or a slow store takes */
 	union cpu_vector bounce; /* a read-modify-write without a plain host pointer */
 	struct {
-		uint64_t at; /* linear, of the bounced operand */
+		uint64_t at; /* linear, of the operand */
 		unsigned bytes;
-		bool active, stopped; /* to be brought back; and the world let go */
+		bool active, stopped;	/* to be brought back; and the world let go */
+		struct tlb_entry *code; /* in place, only what was decoded is to be looked at */
 	} rmw;
 	uint32_t mxcsr; /* the guest's, masks included */
 	struct fpu fpu;

@@ -154,7 +154,8 @@ OP(sys_iret)
 	if ((c->dr[7] & 0xff) == 0) /* nobody else looks at it */
 		c->flags &= ~FLAG_RF;
 	/* NMIs and interrupts that waited, and single steps, are the outer loop's. */
-	if ((c->flags & (FLAG_TF | FLAG_RF)) != 0 || apic_events(c->sys.apic) != 0)
+	if ((c->flags & (FLAG_TF | FLAG_RF)) != 0 ||
+	    (apic_events(c->sys.apic) & APIC_EVENT_NMI) != 0)
 		cpu_attention(c);
 	system_look(c);
 	GO_ON;

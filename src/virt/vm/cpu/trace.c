@@ -18,9 +18,12 @@
 #define TRACE_BYTES_MAX (sizeof(struct trace) + DECODE_OPS_MAX * sizeof(struct op))
 #define NO_RAM		UINT64_MAX
 
+static_assert(CODE_BYTES_MIN >= UNIT + TRACE_BYTES_MAX, "an empty arena holds any trace");
+
 struct code {
 	pthread_mutex_t lock;
-	uint8_t *arena; /* CODE_BYTES_MAX; traces are named by their offset in units */
+	uint8_t *arena; /* traces are named by their offset in units */
+	size_t bytes;	/* of the arena */
 	uint32_t used;	/* units; 0 is no trace */
 	uint32_t *hash;
 	uint32_t *pages; /* first trace of each page of RAM */
@@ -39,14 +42,16 @@ static void *reserve(size_t n)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-int code_new(struct cpu_world *w, struct code **ret, struct err *e)
+int code_new(struct cpu_world *w, size_t bytes, struct code **ret, struct err *e)
 {
 	struct code *k = mem_new(struct code);
 
 	(void)pthread_mutex_init(&k->lock, NULL);
 	k->page_count = w->ram->size_bytes >> RAM_PAGE_SHIFT;
 	k->used = 1;
-	k->arena = reserve(CODE_BYTES_MAX);
+	k->bytes = bytes == 0 ? CODE_BYTES_MAX : bytes;
+	assert(k->bytes >= CODE_BYTES_MIN && k->bytes <= CODE_BYTES_MAX);
+	k->arena = reserve(k->bytes);
 	k->hash = reserve(HASH_BUCKETS * sizeof(*k->hash));
 	k->pages = reserve(k->page_count * sizeof(*k->pages));
 	if (!k->arena || !k->hash || !k->pages) {
@@ -64,7 +69,7 @@ struct code *code_free(struct code *k)
 	if (!k)
 		return NULL;
 	if (k->arena)
-		(void)munmap(k->arena, CODE_BYTES_MAX);
+		(void)munmap(k->arena, k->bytes);
 	if (k->hash)
 		(void)munmap(k->hash, HASH_BUCKETS * sizeof(*k->hash));
 	if (k->pages)
@@ -111,7 +116,7 @@ static OP(dead)
 
 static bool is_dead(const struct trace *t)
 {
-	return __atomic_load_n(&t->op[0].run, __ATOMIC_RELAXED) == op_dead;
+	return op_handler(t->op) == op_dead;
 }
 
 static void unhash(struct code *k, const struct trace *t)
@@ -167,7 +172,7 @@ void code_written(struct cpu_world *w, uint64_t ram_offset, uint64_t n)
 	(void)pthread_mutex_unlock(&w->code->lock);
 }
 
-/* Throws everything away. The world is stopped. */
+/* Throws everything away. The world is stopped; the lock keeps devices out. */
 static void flush(struct cpu_world *w)
 {
 	struct code *k = w->code;
@@ -331,8 +336,12 @@ static void claim_page(struct cpu *c, uint64_t offset, uint64_t physical)
 
 static void flush_stopped(struct cpu *c)
 {
+	struct code *k = c->world->code;
+
 	world_stop(c);
+	(void)pthread_mutex_lock(&k->lock);
 	flush(c->world);
+	(void)pthread_mutex_unlock(&k->lock);
 	world_go(c);
 }
 
@@ -353,7 +362,7 @@ static enum made find_or_build(struct cpu *c, uint64_t offset, uint64_t physical
 		return MADE;
 	if ((ram_flags(c->ram, offset) & RAM_CODE) == 0)
 		return MADE_UNCLAIMED;
-	if ((uint64_t)k->used * UNIT + TRACE_BYTES_MAX > CODE_BYTES_MAX)
+	if ((uint64_t)k->used * UNIT + TRACE_BYTES_MAX > k->bytes)
 		return MADE_FULL;
 	t = trace_of(k, k->used);
 	if (!decode_trace(c->ram->host + offset, RAM_PAGE_BYTES - in_page, in_page, c->mode,
@@ -436,8 +445,9 @@ void op_exit_jump(struct cpu *c)
 {
 	const struct jump *j = jump_of(c, c->rip);
 
+	/* What runs by itself ends here: no trace may stop the world, or write its own page. */
 	if (likely(j->rip == c->rip && j->tag == c->jump_tag) &&
-	    likely((c->mode & MODE_ONE) == 0)) {
+	    likely(((c->mode & MODE_ONE) | c->lone_runs) == 0)) {
 		const struct op *first = j->trace->op;
 
 		c->gpr[REG_PAGE] = c->rip - first->at;
@@ -468,7 +478,7 @@ static OP(link_first)
 	if (t == c->lone)
 		LEAVE(CPU_STOP_NONE);
 	/* While the world was stopped for a new page, all may have been thrown away. */
-	if (epoch == code_epoch(c->world) && c->gpr[REG_PAGE] == page &&
+	if (epoch == code_epoch(c->world) && c->gpr[REG_PAGE] == page && t->mode == from->mode &&
 	    ((t->physical ^ from->physical) & PAGE_TAG) == 0)
 		__atomic_store_n(&((struct op *)(uintptr_t)o)->imm, (uint64_t)(uintptr_t)t->op,
 				 __ATOMIC_RELEASE);

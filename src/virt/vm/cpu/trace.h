@@ -9,11 +9,11 @@
  *
  * A page of which something was decoded carries RAM_CODE, and nobody has a fast translation to
  * write it: who decodes the first trace of a page stops the world and takes the others' away. A
- * write then takes the slow path and kills the page's traces. Killing replaces the first op by
- * one that leaves, so that links and jumps to a dead trace need not be found; its memory is used
- * again only after everything was thrown away, with the world stopped. A vCPU that is inside a
- * killed trace runs it to its end, as a processor may run what it has fetched; one that writes
- * its own page begins again behind the write (mmu.c).
+ * write then takes the slow path and, once it is done, kills the page's traces. Killing replaces
+ * the first op by one that leaves, so that links and jumps to a dead trace need not be found; its
+ * memory is used again only after everything was thrown away, with the world stopped. A vCPU that
+ * is inside a killed trace runs it to its end, as a processor may run what it has fetched; one
+ * that writes its own page begins again behind the write (mmu.c).
  *
  * Instructions that go on in the next page, and code that is not in RAM, are decoded for one use.
  */
@@ -21,6 +21,7 @@
 
 #include "virt/vm/cpu/decode.h"
 
+#define CODE_BYTES_MIN (4u << 10)
 #define CODE_BYTES_MAX (32u << 20)
 
 struct cpu_world;
@@ -35,7 +36,8 @@ struct trace {
 	struct op op[] __attribute__((aligned(32)));
 };
 
-int code_new(struct cpu_world *w, struct code **ret, struct err *e) must_use;
+/* Keeps `bytes` of decoded code, 0: CODE_BYTES_MAX. */
+int code_new(struct cpu_world *w, size_t bytes, struct code **ret, struct err *e) must_use;
 struct code *code_free(struct code *k);
 
 /*

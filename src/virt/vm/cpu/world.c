@@ -17,7 +17,7 @@ static void ram_written(void *ctx, uint64_t ram_offset, uint64_t n)
 	code_written(ctx, ram_offset, n);
 }
 
-struct cpu_world *world_new(struct ram *ram, struct err *e)
+struct cpu_world *world_new(struct ram *ram, size_t code_bytes, struct err *e)
 {
 	struct cpu_world *w = mem_new(struct cpu_world);
 
@@ -25,7 +25,7 @@ struct cpu_world *world_new(struct ram *ram, struct err *e)
 	w->ram = ram;
 	(void)pthread_mutex_init(&w->lock, NULL);
 	(void)pthread_cond_init(&w->changed, NULL);
-	if (code_new(w, &w->code, e) < 0)
+	if (code_new(w, code_bytes, &w->code, e) < 0)
 		return world_free(w);
 	ram->code_written = ram_written;
 	ram->code_ctx = w;

@@ -29,7 +29,8 @@ struct cpu_world {
 	struct code *code; /* trace.h */
 };
 
-struct cpu_world *world_new(struct ram *ram, struct err *e);
+/* `code_bytes`: see trace.h. */
+struct cpu_world *world_new(struct ram *ram, size_t code_bytes, struct err *e);
 struct cpu_world *world_free(struct cpu_world *w); /* after its vCPUs */
 
 /* Around a row of cpu_execute() calls; a vCPU that sleeps is outside. */

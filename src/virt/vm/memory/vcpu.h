@@ -104,6 +104,8 @@ struct accel_config {
 	struct ram *ram;
 	struct bus *bus;
 	unsigned cpus; /* 1 .. VCPU_COUNT_MAX */
+	/* A software CPU keeps that much of decoded code; 0: what it thinks right. */
+	size_t code_bytes;
 	/* A level interrupt's vector was acknowledged at a local APIC: the I/O APIC looks. */
 	void (*eoi)(void *ctx, uint8_t vector);
 	void *eoi_ctx;

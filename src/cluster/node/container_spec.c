@@ -1,0 +1,299 @@
+/*
+ * From a pod's container to what the engine is asked for, in Docker's words. Pure but for the
+ * references to config maps and secrets. Rows say which field becomes which.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cluster/node/agent_priv.h"
+#include "ground/base/mem.h"
+#include "ground/base/own.h"
+#include "ground/format/quantity.h"
+
+#define CPU_PERIOD_US  100000
+#define SHARES_MIN     2
+#define OOM_GUARANTEED (-997)
+
+static struct json *child(struct json *o, const char *key)
+{
+	if (!json_get(o, key))
+		json_set(o, key, json_new_object());
+	return json_get(o, key);
+}
+
+static struct json *list_in(struct json *o, const char *key)
+{
+	if (!json_get(o, key))
+		json_set(o, key, json_new_array());
+	return json_get(o, key);
+}
+
+/* -- what it runs ------------------------------------------------------------------------------ */
+
+static void set_words(struct json *body, const char *key, const struct json *words, char **env)
+{
+	struct json *list = json_new_array();
+
+	for (size_t i = 0; i < json_len(words); i++) {
+		auto_free char *text = pod_expand(json_text(json_at(words, i)), env);
+
+		json_append(list, json_new_text(text));
+	}
+	json_set(body, key, list);
+}
+
+static void set_command(struct json *body, const struct json *spec, char **env)
+{
+	if (json_len(json_get(spec, "command"))) {
+		set_words(body, "Entrypoint", json_get(spec, "command"), env);
+		if (!json_len(json_get(spec, "args")))
+			json_set(body, "Cmd", json_new_array());
+	}
+	if (json_len(json_get(spec, "args")))
+		set_words(body, "Cmd", json_get(spec, "args"), env);
+	if (json_get_text(spec, "workingDir"))
+		json_set_text(body, "WorkingDir", json_get_text(spec, "workingDir"));
+}
+
+static void set_streams(struct json *body, const struct json *spec)
+{
+	json_set_bool(body, "Tty", json_get_bool(spec, "tty", false));
+	json_set_bool(body, "OpenStdin", json_get_bool(spec, "stdin", false));
+	json_set_bool(body, "StdinOnce", json_get_bool(spec, "stdinOnce", false));
+}
+
+/* -- how much ---------------------------------------------------------------------------------- */
+
+static bool amount(const struct json *resources, const char *which, const char *what,
+		   struct quantity *ret)
+{
+	const struct json *v = json_get(json_get(resources, which), what);
+	struct err e;
+
+	return json_text(v) && quantity_parse(json_str(v), ret, &e) == 0;
+}
+
+static void set_resources(struct json *host, const struct json *spec, int oom)
+{
+	const struct json *r = json_get(spec, "resources");
+	struct quantity q;
+	int64_t shares = SHARES_MIN;
+
+	if (amount(r, "limits", "memory", &q)) {
+		json_set_i64(host, "Memory", quantity_whole(&q));
+		json_set_i64(host, "MemorySwap", quantity_whole(&q));
+	}
+	if (amount(r, "limits", "cpu", &q)) {
+		json_set_i64(host, "CpuPeriod", CPU_PERIOD_US);
+		json_set_i64(host, "CpuQuota",
+			     quantity_milli(&q) * CPU_PERIOD_US / 1000 < 1000
+				     ? 1000
+				     : quantity_milli(&q) * CPU_PERIOD_US / 1000);
+	}
+	if (amount(r, "requests", "cpu", &q))
+		shares = quantity_milli(&q) * 1024 / 1000;
+	json_set_i64(host, "CpuShares", shares < SHARES_MIN ? SHARES_MIN : shares);
+	json_set_i64(host, "OomScoreAdj", oom);
+}
+
+static int oom_score(const struct json *pod, const struct json *spec, int64_t capacity)
+{
+	const char *qos = json_get_text(json_get(pod, "status"), "qosClass");
+	struct quantity q;
+	int64_t score;
+
+	if (text_eq(qos, "Guaranteed"))
+		return OOM_GUARANTEED;
+	if (text_eq(qos, "BestEffort") || capacity <= 0)
+		return 1000;
+	if (!amount(json_get(spec, "resources"), "requests", "memory", &q))
+		return 999;
+	score = 1000 - 1000 * (quantity_whole(&q) / 4096) / (capacity / 4096);
+	return score < 3 ? 3 : score > 999 ? 999 : (int)score;
+}
+
+/* -- with which rights ------------------------------------------------------------------------- */
+
+static const struct json *security(const struct json *pod_part, const struct json *own,
+				   const char *key)
+{
+	const struct json *v = json_get(own, key);
+
+	return v ? v : json_get(pod_part, key);
+}
+
+static void set_user(struct json *body, const struct json *pod_part, const struct json *own)
+{
+	const struct json *user = security(pod_part, own, "runAsUser"),
+			  *group = security(pod_part, own, "runAsGroup");
+	char text[48];
+
+	if (!user && !group)
+		return;
+	(void)snprintf(text, sizeof(text), "%lld", (long long)json_i64(user, 0));
+	if (group)
+		(void)snprintf(text, sizeof(text), "%lld:%lld", (long long)json_i64(user, 0),
+			       (long long)json_i64(group, 0));
+	json_set_text(body, "User", text);
+}
+
+static void add_group(struct json *host, int64_t gid)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%lld", (long long)gid);
+	json_append(list_in(host, "GroupAdd"), json_new_text(text));
+}
+
+static void set_groups(struct json *host, const struct json *pod_part)
+{
+	const struct json *more = json_get(pod_part, "supplementalGroups");
+
+	if (json_get(pod_part, "fsGroup"))
+		add_group(host, json_get_i64(pod_part, "fsGroup", 0));
+	for (size_t i = 0; i < json_len(more); i++)
+		add_group(host, json_i64(json_at(more, i), 0));
+}
+
+static void set_seccomp(struct json *host, const struct json *pod_part, const struct json *own)
+{
+	const struct json *profile = security(pod_part, own, "seccompProfile");
+
+	/* without a word Kubernetes runs unconfined; ours is the engine's own filter */
+	if (text_eq(json_get_text(profile, "type"), "Unconfined"))
+		json_append(list_in(host, "SecurityOpt"), json_new_text("seccomp=unconfined"));
+}
+
+static void set_rights(struct json *body, struct json *host, const struct json *pod_spec,
+		       const struct json *spec)
+{
+	const struct json *pod_part = json_get(pod_spec, "securityContext"),
+			  *own = json_get(spec, "securityContext"),
+			  *caps = json_get(own, "capabilities"),
+			  *sysctls = json_get(pod_part, "sysctls");
+
+	set_user(body, pod_part, own);
+	set_groups(host, pod_part);
+	json_set_bool(host, "Privileged", json_get_bool(own, "privileged", false));
+	json_set_bool(host, "ReadonlyRootfs", json_get_bool(own, "readOnlyRootFilesystem", false));
+	if (json_get(own, "allowPrivilegeEscalation") &&
+	    !json_get_bool(own, "allowPrivilegeEscalation", true))
+		json_append(list_in(host, "SecurityOpt"), json_new_text("no-new-privileges"));
+	set_seccomp(host, pod_part, own);
+	if (json_get(caps, "add"))
+		json_set(host, "CapAdd", json_copy(json_get(caps, "add")));
+	if (json_get(caps, "drop"))
+		json_set(host, "CapDrop", json_copy(json_get(caps, "drop")));
+	for (size_t i = 0; i < json_len(sysctls); i++)
+		json_set_text(child(host, "Sysctls"), json_get_text(json_at(sysctls, i), "name"),
+			      json_get_text(json_at(sysctls, i), "value"));
+}
+
+/* -- where it stands --------------------------------------------------------------------------- */
+
+static void add_bind(struct json *host, const char *source, const char *target, bool read_only)
+{
+	struct json *m = json_new_object();
+
+	json_set_text(m, "Type", "bind");
+	json_set_text(m, "Source", source);
+	json_set_text(m, "Target", target);
+	json_set_bool(m, "ReadOnly", read_only);
+	json_append(list_in(host, "Mounts"), m);
+}
+
+/* Where the container may leave its last words. */
+static int set_words_file(const struct pod_container *c, struct json *host, const char *target,
+			  struct err *e)
+{
+	auto_free char *folder = mem_printf("%s/last-words", c->pod->dir);
+	auto_free char *path = container_words_path(c);
+	auto_close int fd = -1;
+
+	if (!target || !target[0])
+		return 0;
+	if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+		return err_sys(e, "cannot make '%s'", folder);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+	if (fd < 0 || fchmod(fd, 0666) < 0)
+		return err_sys(e, "cannot make '%s'", path);
+	add_bind(host, path, target, false);
+	return 0;
+}
+
+static int set_mounts(struct pod *p, const struct pod_container *c, struct json *host,
+		      const struct json *pod, const struct json *spec, char **env, struct err *e)
+{
+	static const char *const files[] = {"hosts", "resolv.conf", "hostname"};
+	const struct json *list = json_get(spec, "volumeMounts");
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *m = json_at(list, i);
+		const char *name = json_get_text(m, "name"), *sub = json_get_text(m, "subPath");
+		const char *pattern = json_get_text(m, "subPathExpr");
+		auto_free char *expanded = pattern ? pod_expand(pattern, env) : NULL;
+		auto_free char *path = pod_volume_path(p, pod, name, pattern ? expanded : sub);
+
+		if (!path)
+			return err_set(e, ERR_INVALID,
+				       "volume mount \"%s\" names a volume that the pod does not "
+				       "have, or a path out of it",
+				       name ? name : "");
+		add_bind(host, path, json_get_text(m, "mountPath"),
+			 json_get_bool(m, "readOnly", false));
+	}
+	for (size_t i = 0; i < array_len(files); i++) {
+		auto_free char *source = mem_printf("%s/%s", p->dir, files[i]);
+		auto_free char *target = mem_printf("/etc/%s", files[i]);
+
+		add_bind(host, source, target, false);
+	}
+	return set_words_file(c, host, json_get_text(spec, "terminationMessagePath"), e);
+}
+
+static void set_namespaces(const struct pod *p, struct json *host, const struct json *pod_spec)
+{
+	auto_free char *mode = mem_printf("sandbox:%s", p->sandbox);
+	bool host_network = json_get_bool(pod_spec, "hostNetwork", false);
+
+	json_set_text(host, "NetworkMode", host_network ? "host" : mode);
+	json_set_text(host, "IpcMode", json_get_bool(pod_spec, "hostIPC", false) ? "host" : mode);
+	json_set_text(host, "UTSMode", mode);
+	if (json_get_bool(pod_spec, "hostPID", false))
+		json_set_text(host, "PidMode", "host");
+}
+
+int container_spec(struct pod *p, const struct pod_container *c, const struct json *spec,
+		   const struct json *pod, struct json **ret, struct err *e)
+{
+	const struct json *pod_spec = json_get(pod, "spec");
+	auto_arena struct arena a = {0};
+	auto_json struct json *body = json_new_object();
+	struct json *host = child(body, "HostConfig");
+	struct system_info *info;
+	char **env = NULL;
+	int bad = pod_env(p, pod, spec, &env, e);
+
+	assert(c && spec);
+	if (bad >= 0)
+		bad = set_mounts(p, c, host, pod, spec, env, e);
+	if (bad < 0) {
+		(void)mem_free_texts(env);
+		return bad;
+	}
+	engine_info(p->agent->user, &a, &info);
+	json_set_text(body, "Image", json_get_text(spec, "image"));
+	json_set(body, "Env", json_new_texts(env));
+	set_command(body, spec, env);
+	set_streams(body, spec);
+	set_resources(host, spec, oom_score(pod, spec, info->memory_bytes));
+	set_rights(body, host, pod_spec, spec);
+	set_namespaces(p, host, pod_spec);
+	(void)mem_free_texts(env);
+	*ret = take(body);
+	return 0;
+}

@@ -1,0 +1,544 @@
+/*
+ * Volumes of a pod, below <root>/pods/UID/volumes/NAME: made before its first container, removed
+ * after its last. What config maps, secrets and the pod itself say stands in files: each look
+ * writes what changed into a new folder and swaps one link, so that a reader sees all of the old or
+ * all of the new.
+ */
+#include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cluster/node/agent_priv.h"
+#include "ground/base/log.h"
+#include "ground/base/mem.h"
+#include "ground/base/own.h"
+#include "ground/format/base64.h"
+#include "ground/format/quantity.h"
+#include "ground/store/folder.h"
+
+#define MODE_FOLDER 0777
+#define LINK	    "..data" /* what the files' links go through */
+
+static int make_dir(const char *path, mode_t mode, struct err *e)
+{
+	if (mkdir(path, mode) < 0 && errno != EEXIST)
+		return err_sys(e, "cannot make '%s'", path);
+	return chmod(path, mode) < 0 ? err_sys(e, "cannot set the mode of '%s'", path) : 0;
+}
+
+static char *base_of(const struct pod *p, const char *name)
+{
+	return mem_printf("%s/volumes/%s", p->dir, name);
+}
+
+/* -- files ------------------------------------------------------------------------------------- */
+
+/* What a projected volume holds: path -> contents. */
+struct files {
+	struct arena arena;
+	struct file {
+		const char *path;
+		struct str bytes;
+		mode_t mode;
+	} list[512];
+	size_t n;
+	mode_t mode;
+};
+
+static bool path_is_safe(const char *path)
+{
+	struct str rest = str_of(path), part;
+
+	if (!path[0] || path[0] == '/')
+		return false;
+	while (str_cut(&rest, '/', &part))
+		if (part.n == 0 || str_is(part, "..") || str_is(part, "."))
+			return false;
+	return true;
+}
+
+static int add_file(struct files *f, const char *path, struct str bytes, mode_t mode, struct err *e)
+{
+	if (!path_is_safe(path))
+		return err_set(e, ERR_INVALID, "the path '%s' leads out of its volume", path);
+	if (f->n == array_len(f->list))
+		return err_set(e, ERR_EXHAUSTED, "more than %zu files in one volume",
+			       array_len(f->list));
+	f->list[f->n].path = arena_dup_text(&f->arena, path);
+	f->list[f->n].bytes.p = arena_dup(&f->arena, bytes);
+	f->list[f->n].bytes.n = bytes.n;
+	f->list[f->n++].mode = mode;
+	return 0;
+}
+
+static int add_value(struct files *f, const char *path, const char *value, bool encoded,
+		     mode_t mode, struct err *e)
+{
+	auto_strbuf struct strbuf plain = {0};
+
+	if (!encoded)
+		return add_file(f, path, str_of(value), mode, e);
+	if (base64_decode(str_of(value), &plain, e) < 0)
+		return -ERR_INVALID;
+	return add_file(f, path, strbuf_str(&plain), mode, e);
+}
+
+static int add_items(struct files *f, const struct json *items, const struct json *data,
+		     bool encoded, const char *what, bool optional, struct err *e)
+{
+	for (size_t i = 0; i < json_len(items); i++) {
+		const struct json *one = json_at(items, i);
+		const char *key = json_get_text(one, "key"), *path = json_get_text(one, "path");
+		const char *value = json_get_text(data, key ? key : "");
+		mode_t mode = (mode_t)json_get_i64(one, "mode", f->mode);
+
+		if (!value && optional)
+			continue;
+		if (!value)
+			return err_set(e, ERR_NOT_FOUND, "references non-existent key \"%s\" of %s",
+				       key ? key : "", what);
+		if (add_value(f, path ? path : "", value, encoded, mode, e) < 0)
+			return -ERR_INVALID;
+	}
+	return 0;
+}
+
+static int add_object(struct pod *p, struct files *f, const struct json *source, bool secret,
+		      struct err *e)
+{
+	const char *name = json_get_text(source, secret ? "secretName" : "name");
+	bool optional = json_get_bool(source, "optional", false);
+	const struct object *o;
+	const struct json *data, *binary;
+	struct json_iter it = {0};
+	struct json *value;
+	const char *key;
+
+	if (!name)
+		name = json_get_text(source, "name");
+	o = informer_get(secret ? p->agent->secrets : p->agent->config_maps, p->namespace,
+			 name ? name : "");
+	if (!o && optional)
+		return 0;
+	if (!o)
+		return err_set(e, ERR_NOT_FOUND, "%s \"%s\" not found",
+			       secret ? "secret" : "configmap", name ? name : "");
+	data = json_get(object_tree(o), "data");
+	if (json_len(json_get(source, "items")))
+		return add_items(f, json_get(source, "items"), data, secret, name, optional, e);
+	while (json_next(data, &it, &key, &value))
+		if (add_value(f, key, json_text(value), secret, f->mode, e) < 0)
+			return -ERR_INVALID;
+	binary = json_get(object_tree(o), "binaryData");
+	it = (struct json_iter){0};
+	while (json_next(binary, &it, &key, &value))
+		if (add_value(f, key, json_text(value), true, f->mode, e) < 0)
+			return -ERR_INVALID;
+	return 0;
+}
+
+static int add_downward(const struct pod *p, const struct json *pod, struct files *f,
+			const struct json *source, struct err *e)
+{
+	const struct json *items = json_get(source, "items");
+
+	for (size_t i = 0; i < json_len(items); i++) {
+		const struct json *one = json_at(items, i), *field = json_get(one, "fieldRef");
+		const char *path = json_get_text(one, "path");
+		auto_free char *text = NULL;
+
+		text = field ? pod_field(p, pod, json_get_text(field, "fieldPath"))
+			     : pod_resource(pod, NULL, json_get(one, "resourceFieldRef"));
+		if (add_file(f, path ? path : "", str_of(text ? text : ""),
+			     (mode_t)json_get_i64(one, "mode", f->mode), e) < 0)
+			return -ERR_INVALID;
+	}
+	return 0;
+}
+
+static int token_file(struct pod *p, const struct json *pod, const struct json *source,
+		      struct files *f, struct err *e)
+{
+	const char *token = pod_token(p, pod, source), *path = json_get_text(source, "path");
+
+	if (!token)
+		return err_set(e, ERR_BUSY, "the service account's token is on its way");
+	return add_file(f, path ? path : "token", str_of(token), 0644, e);
+}
+
+static int add_projected(struct pod *p, const struct json *pod, struct files *f,
+			 const struct json *volume, struct err *e)
+{
+	const struct json *sources = json_get(volume, "sources");
+	int bad = 0;
+
+	for (size_t i = 0; i < json_len(sources) && bad >= 0; i++) {
+		const struct json *s = json_at(sources, i), *token;
+
+		if (json_get(s, "configMap"))
+			bad = add_object(p, f, json_get(s, "configMap"), false, e);
+		else if (json_get(s, "secret"))
+			bad = add_object(p, f, json_get(s, "secret"), true, e);
+		else if (json_get(s, "downwardAPI"))
+			bad = add_downward(p, pod, f, json_get(s, "downwardAPI"), e);
+		else if ((token = json_get(s, "serviceAccountToken")) != NULL)
+			bad = token_file(p, pod, token, f, e);
+	}
+	return bad;
+}
+
+/* -- swapping ---------------------------------------------------------------------------------- */
+
+static bool same_file(const char *dir, const struct file *f)
+{
+	auto_free char *path = mem_printf("%s/%s/%s", dir, LINK, f->path);
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC);
+	auto_free char *have = mem_new_bytes(1, f->bytes.n + 1);
+
+	return fd >= 0 && read(fd, have, f->bytes.n + 1) == (ssize_t)f->bytes.n &&
+	       memcmp(have, f->bytes.p, f->bytes.n) == 0;
+}
+
+static bool is_current(const char *dir, const struct files *f)
+{
+	auto_free char *link = mem_printf("%s/%s", dir, LINK);
+
+	if (access(link, F_OK) < 0)
+		return false;
+	for (size_t i = 0; i < f->n; i++)
+		if (!same_file(dir, &f->list[i]))
+			return false;
+	return true;
+}
+
+static int write_file(const char *dir, const struct file *f, struct err *e)
+{
+	auto_free char *path = mem_printf("%s/%s", dir, f->path);
+	auto_close int fd = -1;
+
+	for (char *slash = strchr(path + strlen(dir) + 1, '/'); slash;
+	     slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		if (make_dir(path, 0755, e) < 0)
+			return -ERR_SYSTEM;
+		*slash = '/';
+	}
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, f->mode);
+	if (fd < 0 || write(fd, f->bytes.p, f->bytes.n) != (ssize_t)f->bytes.n ||
+	    fchmod(fd, f->mode) < 0)
+		return err_sys(e, "cannot write '%s'", path);
+	return 0;
+}
+
+/* The first part of a path, as a link through LINK. */
+static void link_in(const char *dir, const char *path)
+{
+	struct str rest = str_of(path), first;
+	auto_free char *name = NULL, *from = NULL, *to = NULL;
+
+	(void)str_cut(&rest, '/', &first);
+	name = str_dup(first);
+	from = mem_printf("%s/%s", dir, name);
+	to = mem_printf("%s/%s", LINK, name);
+	(void)!symlink(to, from);
+}
+
+static int write_files(const struct pod *p, const char *name, const struct files *f, struct err *e)
+{
+	auto_free char *dir = base_of(p, name), *old = NULL;
+	auto_free char *link = mem_printf("%s/%s", dir, LINK), *next = mem_printf("%s/..next", dir);
+	auto_close int dirfd = -1;
+	char hex[9], before[256] = "";
+	ssize_t n;
+
+	if (make_dir(dir, 0755, e) < 0)
+		return -ERR_SYSTEM;
+	if (is_current(dir, f))
+		return 0;
+	world_random_hex(p->agent->world, hex, 8);
+	old = mem_printf("%s/..%s", dir, hex);
+	if (make_dir(old, 0755, e) < 0)
+		return -ERR_SYSTEM;
+	for (size_t i = 0; i < f->n; i++)
+		if (write_file(old, &f->list[i], e) < 0)
+			return -ERR_SYSTEM;
+	n = readlink(link, before, sizeof(before) - 1);
+	(void)unlink(next);
+	if (symlink(old + strlen(dir) + 1, next) < 0 || rename(next, link) < 0)
+		return err_sys(e, "cannot swap '%s'", link);
+	for (size_t i = 0; i < f->n; i++)
+		link_in(dir, f->list[i].path);
+	dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (n > 0 && dirfd >= 0 && folder_remove(dirfd, before, e) < 0)
+		log_debug("%s", e->text);
+	return 0;
+}
+
+static int make_files(struct pod *p, const struct json *pod, const struct json *v, const char *kind,
+		      struct err *e)
+{
+	const struct json *source = json_get(v, kind);
+	struct files *f = mem_new(struct files);
+	int bad;
+
+	f->mode = (mode_t)json_get_i64(source, "defaultMode", 0644);
+	if (text_eq(kind, "configMap"))
+		bad = add_object(p, f, source, false, e);
+	else if (text_eq(kind, "secret"))
+		bad = add_object(p, f, source, true, e);
+	else if (text_eq(kind, "downwardAPI"))
+		bad = add_downward(p, pod, f, source, e);
+	else
+		bad = add_projected(p, pod, f, source, e);
+	if (bad >= 0)
+		bad = write_files(p, json_get_text(v, "name"), f, e);
+	arena_done(&f->arena);
+	free(f);
+	return bad < 0 ? err_wrap(e, "MountVolume.SetUp failed for volume \"%s\"",
+				  json_get_text(v, "name"))
+		       : 0;
+}
+
+/* -- the other kinds --------------------------------------------------------------------------- */
+
+static int make_empty(const struct pod *p, const struct json *v, const struct json *pod,
+		      struct err *e)
+{
+	const struct json *source = json_get(v, "emptyDir");
+	auto_free char *dir = base_of(p, json_get_text(v, "name")), *options = NULL;
+	const char *limit = json_get_text(source, "sizeLimit");
+	struct quantity q;
+	struct stat at, above;
+	auto_free char *parent = mem_printf("%s/volumes", p->dir);
+	int64_t group =
+		json_get_i64(json_get(json_get(pod, "spec"), "securityContext"), "fsGroup", -1);
+
+	if (make_dir(dir, MODE_FOLDER, e) < 0)
+		return -ERR_SYSTEM;
+	if (group >= 0 && (chown(dir, (uid_t)-1, (gid_t)group) < 0 || chmod(dir, 02777) < 0))
+		return err_sys(e, "cannot give '%s' to group %lld", dir, (long long)group);
+	if (!text_eq(json_get_text(source, "medium"), "Memory"))
+		return 0;
+	if (stat(dir, &at) < 0 || stat(parent, &above) < 0)
+		return err_sys(e, "cannot look at '%s'", dir);
+	if (at.st_dev != above.st_dev)
+		return 0; /* mounted already */
+	if (limit && quantity_parse(str_of(limit), &q, e) == 0)
+		options = mem_printf("mode=0777,size=%lld", (long long)quantity_whole(&q));
+	if (mount("tmpfs", dir, "tmpfs", MS_NOSUID | MS_NODEV, options ? options : "mode=0777") < 0)
+		return err_sys(e, "cannot mount memory at '%s'", dir);
+	return 0;
+}
+
+static const struct host_path_row {
+	const char *type;
+	bool make_dir, make_file, must;
+	mode_t kind;
+} host_paths[] = {
+	{"", true, false, false, 0},
+	{"DirectoryOrCreate", true, false, true, S_IFDIR},
+	{"Directory", false, false, true, S_IFDIR},
+	{"FileOrCreate", false, true, true, S_IFREG},
+	{"File", false, false, true, S_IFREG},
+	{"Socket", false, false, true, S_IFSOCK},
+	{"CharDevice", false, false, true, S_IFCHR},
+	{"BlockDevice", false, false, true, S_IFBLK},
+};
+
+static int make_file(const char *path, struct err *e)
+{
+	auto_close int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0644);
+
+	return fd < 0 ? err_sys(e, "cannot make the host path '%s'", path) : 0;
+}
+
+static int check_host_path(const struct json *v, struct err *e)
+{
+	const struct json *source = json_get(v, "hostPath");
+	const char *path = json_get_text(source, "path"), *type = json_get_text(source, "type");
+	const struct host_path_row *row = NULL;
+	struct stat st;
+
+	for (size_t i = 0; i < array_len(host_paths); i++)
+		if (text_eq(host_paths[i].type, type ? type : ""))
+			row = &host_paths[i];
+	if (!row)
+		return err_set(e, ERR_INVALID, "hostPath type \"%s\" is not known", type);
+	if (stat(path, &st) < 0 && row->make_dir && mkdir(path, 0755) < 0 && errno != EEXIST)
+		return err_sys(e, "cannot make the host path '%s'", path);
+	if (stat(path, &st) < 0 && row->make_file && make_file(path, e) < 0)
+		return -ERR_SYSTEM;
+	if (row->must && (stat(path, &st) < 0 || (st.st_mode & S_IFMT) != row->kind))
+		return err_set(e, ERR_INVALID,
+			       "hostPath type check failed: %s is not a %s; make it first, or ask "
+			       "for another type",
+			       path, type);
+	return 0;
+}
+
+static int make_one(struct pod *p, const struct json *pod, const struct json *v, struct err *e)
+{
+	static const char *const of_files[] = {"configMap", "secret", "downwardAPI", "projected"};
+
+	if (json_get(v, "emptyDir"))
+		return make_empty(p, v, pod, e);
+	if (json_get(v, "hostPath"))
+		return check_host_path(v, e);
+	for (size_t i = 0; i < array_len(of_files); i++)
+		if (json_get(v, of_files[i]))
+			return make_files(p, pod, v, of_files[i], e);
+	return err_set(e, ERR_UNSUPPORTED,
+		       "volume \"%s\" is of a kind that this node does not offer; emptyDir, "
+		       "hostPath, configMap, secret, downwardAPI and projected are",
+		       json_get_text(v, "name"));
+}
+
+int pod_volumes_make(struct pod *p, const struct json *pod, struct err *e)
+{
+	const struct json *list = json_get(json_get(pod, "spec"), "volumes");
+	auto_free char *top = mem_printf("%s/pods", p->agent->o.root),
+		       *folder = mem_printf("%s/volumes", p->dir);
+
+	if (make_dir(top, 0710, e) < 0 || make_dir(p->dir, 0755, e) < 0 ||
+	    make_dir(folder, 0755, e) < 0)
+		return -ERR_SYSTEM;
+	for (size_t i = 0; i < json_len(list); i++)
+		if (make_one(p, pod, json_at(list, i), e) < 0)
+			return -(int)e->kind;
+	return 0;
+}
+
+static const struct json *volume_of(const struct json *pod, const char *name)
+{
+	const struct json *list = json_get(json_get(pod, "spec"), "volumes");
+
+	for (size_t i = 0; i < json_len(list); i++)
+		if (text_eq(json_get_text(json_at(list, i), "name"), name))
+			return json_at(list, i);
+	return NULL;
+}
+
+char *pod_volume_path(const struct pod *p, const struct json *pod, const char *name,
+		      const char *sub)
+{
+	const struct json *v = name ? volume_of(pod, name) : NULL;
+	const char *host = json_get_text(json_get(v, "hostPath"), "path");
+	auto_free char *base = v ? (host ? mem_dup_text(host) : base_of(p, name)) : NULL;
+	char *path;
+
+	if (!base || (sub && sub[0] && !path_is_safe(sub)))
+		return NULL;
+	if (!sub || !sub[0])
+		return take(base);
+	path = mem_printf("%s/%s", base, sub);
+	if (json_get(v, "emptyDir") && access(path, F_OK) < 0 && mkdir(path, 0777) == 0)
+		(void)chmod(path, 0777);
+	return path;
+}
+
+void pod_volumes_remove(struct pod *p)
+{
+	const char *slash = strrchr(p->dir, '/');
+	auto_free char *top = mem_printf("%s/pods", p->agent->o.root);
+	auto_close int dirfd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct object *o = informer_get_key(p->agent->pods, p->key);
+	const struct json *list = o ? json_get(json_get(object_tree(o), "spec"), "volumes") : NULL;
+	struct err e;
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		auto_free char *dir = base_of(p, json_get_text(json_at(list, i), "name"));
+
+		if (json_get(json_at(list, i), "emptyDir"))
+			(void)umount2(dir, MNT_DETACH);
+	}
+	if (dirfd >= 0 && folder_remove(dirfd, slash + 1, &e) < 0)
+		log_warn("pod %s: %s", p->key, e.text);
+}
+
+/* -- files of /etc ----------------------------------------------------------------------------- */
+
+static void write_resolv(const struct pod *p, const struct json *spec, struct strbuf *out)
+{
+	const char *policy = json_get_text(spec, "dnsPolicy");
+	const struct json *config = json_get(spec, "dnsConfig"), *list;
+
+	if (p->agent->o.dns_ip && !text_eq(policy, "Default") && !text_eq(policy, "None"))
+		strbuf_printf(out,
+			      "search %s.svc.cluster.local svc.cluster.local cluster.local\n"
+			      "nameserver %s\noptions ndots:5\n",
+			      p->namespace, p->agent->o.dns_ip);
+	list = json_get(config, "nameservers");
+	for (size_t i = 0; i < json_len(list); i++)
+		strbuf_printf(out, "nameserver %s\n", json_text(json_at(list, i)));
+	list = json_get(config, "searches");
+	for (size_t i = 0; i < json_len(list); i++)
+		strbuf_printf(out, "search %s\n", json_text(json_at(list, i)));
+}
+
+static void host_resolv(struct strbuf *out)
+{
+	auto_close int fd = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC);
+	char text[4096];
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text));
+
+	if (n > 0)
+		strbuf_add(out, text, (size_t)n);
+}
+
+static void write_hosts(const struct pod *p, const struct json *spec, const char *ip,
+			struct strbuf *out)
+{
+	const struct json *list = json_get(spec, "hostAliases");
+	const char *hostname = json_get_text(spec, "hostname"),
+		   *sub = json_get_text(spec, "subdomain");
+
+	strbuf_add_text(out, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+	if (ip[0] && sub && sub[0])
+		strbuf_printf(out, "%s\t%s.%s.%s.svc.cluster.local\t%s\n", ip,
+			      hostname ? hostname : p->name, sub, p->namespace,
+			      hostname ? hostname : p->name);
+	else if (ip[0])
+		strbuf_printf(out, "%s\t%s\n", ip, hostname && hostname[0] ? hostname : p->name);
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *names = json_get(json_at(list, i), "hostnames");
+
+		strbuf_add_text(out, json_get_text(json_at(list, i), "ip"));
+		for (size_t n = 0; n < json_len(names); n++)
+			strbuf_printf(out, "\t%s", json_text(json_at(names, n)));
+		strbuf_add_char(out, '\n');
+	}
+}
+
+static int put_file(const struct pod *p, const char *name, struct str text, struct err *e)
+{
+	auto_free char *path = mem_printf("%s/%s", p->dir, name);
+	auto_close int fd = -1;
+
+	if (access(path, F_OK) == 0)
+		return 0;
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || write(fd, text.p, text.n) != (ssize_t)text.n)
+		return err_sys(e, "cannot write '%s'", path);
+	return 0;
+}
+
+int pod_files(struct pod *p, const struct json *pod, const char *ip, struct err *e)
+{
+	const struct json *spec = json_get(pod, "spec");
+	const char *hostname = json_get_text(spec, "hostname");
+	auto_strbuf struct strbuf resolv = {0}, hosts = {0}, name = {0};
+
+	write_resolv(p, spec, &resolv);
+	if (resolv.n == 0)
+		host_resolv(&resolv);
+	write_hosts(p, spec, ip, &hosts);
+	strbuf_printf(&name, "%s\n", hostname && hostname[0] ? hostname : p->name);
+	if (put_file(p, "resolv.conf", strbuf_str(&resolv), e) < 0 ||
+	    put_file(p, "hosts", strbuf_str(&hosts), e) < 0)
+		return -ERR_SYSTEM;
+	return put_file(p, "hostname", strbuf_str(&name), e);
+}

@@ -1,0 +1,68 @@
+/*
+ * What the files of services share: the element (a fact) that a service compiles to, and the
+ * compiler. Facts are plain bytes with a total order, so that lists of them are compared and
+ * subtracted; see service.h for what they mean.
+ */
+#pragma once
+
+#include "virt/network/network_priv.h"
+#include "virt/network/service.h"
+
+enum fact_set {
+	FACT_IDS4,
+	FACT_IDS6,
+	FACT_ENDS4,
+	FACT_ENDS6,
+	FACT_LIVE4,
+	FACT_LIVE6,
+	FACT_PAIRS4,
+	FACT_PAIRS6,
+	FACT_BALANCED4,
+	FACT_BALANCED6,
+	FACT_EMPTY4,
+	FACT_EMPTY6,
+	FACT_FRONT4,
+	FACT_FRONT6,
+};
+#define FACT_SETS 14
+
+#define FACT_KEY_MAX  32
+#define FACT_DATA_MAX 20
+
+/* Whom a verdict leads to. */
+struct fact_pick {
+	uint32_t count, timeout_s; /* of FRONT; EMPTY: count 1 loses, 0 refuses */
+	uint32_t node;		   /* no byte of padding: facts are compared as bytes */
+};
+
+struct fact {
+	uint8_t set; /* enum fact_set */
+	uint8_t key[FACT_KEY_MAX];
+	uint8_t data[FACT_DATA_MAX]; /* of verdicts a struct fact_pick */
+};
+
+struct fact_list {
+	struct fact *items; /* sorted, each once */
+	size_t n, room;
+};
+
+const char *fact_set_name(enum fact_set set);
+size_t fact_key_bytes(enum fact_set set);
+size_t fact_data_bytes(enum fact_set set); /* 0: none, or a verdict */
+bool fact_is_verdict(enum fact_set set);
+struct fact_pick fact_pick(const struct fact *f);
+int fact_cmp(const void *a, const void *b);
+/* Does this element belong to several services at once? */
+bool fact_is_shared(enum fact_set set);
+
+/* The number of a set of endpoints: which port, all of them or this node's. */
+typedef uint32_t fact_group(void *ctx, const struct network_service_port *p, bool local);
+
+/* Everything a service is, into an empty list. */
+int fact_compile(const struct network_service *s, fact_group *group, void *ctx,
+		 struct fact_list *ret, struct err *e) must_use;
+
+/* The chain of a FRONT: its name, and what is in it. */
+#define FACT_CHAIN_MAX 40
+void fact_chain_name(const struct fact *f, char ret[FACT_CHAIN_MAX]);
+void fact_chain_lay(struct nft *t, const struct fact *f);
