@@ -74,10 +74,7 @@ static void begin(struct controller *c)
 	informer_on(controller_view(c, "", "nodes"), on_node, c);
 }
 
-/*
- * -- a look
- * ---------------------------------------------------------------------------------------
- */
+/* -- a look ------------------------------------------------------------------------------------ */
 
 static bool is_new(const struct daemons *d, const struct object *pod)
 {
@@ -160,10 +157,7 @@ static void daemons_done(struct daemons *d)
 	free(d->spots);
 }
 
-/*
- * -- making and deleting
- * --------------------------------------------------------------------------
- */
+/* -- making and deleting ----------------------------------------------------------------------- */
 
 static void delete_pod(struct daemons *d, const struct object *pod)
 {
@@ -263,10 +257,7 @@ static void manage(struct daemons *d)
 	}
 }
 
-/*
- * -- a rolling update
- * -----------------------------------------------------------------------------
- */
+/* -- a rolling update -------------------------------------------------------------------------- */
 
 static void roll(struct daemons *d)
 {
@@ -326,10 +317,7 @@ static bool lives(void *ctx, const struct object *revision)
 	return false;
 }
 
-/*
- * -- status
- * ---------------------------------------------------------------------------------------
- */
+/* -- status ------------------------------------------------------------------------------------ */
 
 static struct json *status_of(const struct daemons *d)
 {

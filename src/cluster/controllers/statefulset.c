@@ -50,10 +50,7 @@ static void begin(struct controller *c)
 	(void)controller_view(c, "", "persistentvolumeclaims");
 }
 
-/*
- * -- a look
- * ---------------------------------------------------------------------------------------
- */
+/* -- a look ------------------------------------------------------------------------------------ */
 
 /* -1: the name is not one of this set's. */
 static int64_t number_of(const struct object *set, const struct object *pod)
@@ -174,10 +171,7 @@ static bool has_ended(const struct object *pod)
 	       text_eq(object_value(pod, "status.phase"), "Succeeded");
 }
 
-/*
- * -- claims
- * ---------------------------------------------------------------------------------------
- */
+/* -- claims ------------------------------------------------------------------------------------ */
 
 static char *claim_name(const struct replicas *r, const struct json *template, int64_t number)
 {
@@ -270,10 +264,7 @@ static void keep_claims(struct replicas *r, int64_t number, const struct object 
 	}
 }
 
-/*
- * -- pods
- * -----------------------------------------------------------------------------------------
- */
+/* -- pods -------------------------------------------------------------------------------------- */
 
 static const struct object *revision_named(const struct replicas *r, const char *name)
 {
@@ -431,10 +422,7 @@ static void act(struct replicas *r)
 		roll(r);
 }
 
-/*
- * -- status
- * ---------------------------------------------------------------------------------------
- */
+/* -- status ------------------------------------------------------------------------------------ */
 
 static struct json *status_of(const struct replicas *r)
 {

@@ -38,21 +38,20 @@
 #define FRONT6 NFT_TYPES3(NFT_T_IPV6, NFT_T_PROTO, NFT_T_PORT)
 #define AT4    NFT_TYPES2(NFT_T_IPV4, NFT_T_PORT)
 #define AT6    NFT_TYPES2(NFT_T_IPV6, NFT_T_PORT)
-#define INDEX  NFT_TYPES2(NFT_T_MARK, NFT_T_MARK)
+#define ENDS4  NFT_TYPES4(NFT_T_IPV4, NFT_T_PROTO, NFT_T_PORT, NFT_T_MARK)
+#define ENDS6  NFT_TYPES4(NFT_T_IPV6, NFT_T_PROTO, NFT_T_PORT, NFT_T_MARK)
+#define AFF4   NFT_TYPES4(NFT_T_MARK, NFT_T_IPV4, NFT_T_IPV4, NFT_T_PORT)
+#define AFF6   NFT_TYPES4(NFT_T_MARK, NFT_T_IPV6, NFT_T_IPV6, NFT_T_PORT)
 
 static const struct nft_set sets[] = {
 	{"front4", FRONT4, 12, NFT_T_VERDICT_DATA, 0, false},
 	{"front6", FRONT6, 24, NFT_T_VERDICT_DATA, 0, false},
 	{"empty4", FRONT4, 12, NFT_T_VERDICT_DATA, 0, false},
 	{"empty6", FRONT6, 24, NFT_T_VERDICT_DATA, 0, false},
-	{"ids4", FRONT4, 12, NFT_T_MARK, 4, false},
-	{"ids6", FRONT6, 24, NFT_T_MARK, 4, false},
-	{"ends4", INDEX, 8, AT4, 8, false},
-	{"ends6", INDEX, 8, AT6, 20, false},
-	{"live4", NFT_TYPES3(NFT_T_IPV4, NFT_T_PORT, NFT_T_MARK), 12, 0, 0, false},
-	{"live6", NFT_TYPES3(NFT_T_IPV6, NFT_T_PORT, NFT_T_MARK), 24, 0, 0, false},
-	{"aff4", NFT_TYPES2(NFT_T_MARK, NFT_T_IPV4), 8, AT4, 8, true},
-	{"aff6", NFT_TYPES2(NFT_T_MARK, NFT_T_IPV6), 20, AT6, 20, true},
+	{"ends4", ENDS4, 16, AT4, 8, false},
+	{"ends6", ENDS6, 28, AT6, 20, false},
+	{"aff4", AFF4, 16, 0, 0, true},
+	{"aff6", AFF6, 40, 0, 0, true},
 	{"pairs4", NFT_TYPES2(NFT_T_IPV4, NFT_T_IPV4), 8, 0, 0, false},
 	{"pairs6", NFT_TYPES2(NFT_T_IPV6, NFT_T_IPV6), 32, 0, 0, false},
 	{"balanced4", NFT_T_IPV4, 4, 0, 0, false},

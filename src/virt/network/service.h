@@ -4,19 +4,19 @@
  * Theory of operation. The rules are fixed (pod_rules.c); what a service is, is elements of maps,
  * in the table "hull-TAG-pods". 4 and 6 are two families of the same:
  *
- *	front4   address . protocol . port  -> goto pick4-N    a service with N endpoints; the
- *						address 0.0.0.0 stands for every one of this host
- *	ids4     address . protocol . port  -> group	       the number of its set of endpoints
- *	ends4    group . 0 ... N-1	    -> address . port  its endpoints
- *	empty4   address . protocol . port  -> goto refuse     without endpoints
- *	live4    address . port . group			       endpoints of a group with affinity
- *	aff4     group . client		    -> address . port  who was sent where, added by packets
- *	pairs4   address . address			       endpoints of this node (hairpin)
- *	balanced4  address				       answered for by this host
+ *	front4   address . protocol . port  -> goto pick4-N   a service with N endpoints; the
+ *							      address 0.0.0.0: every one of ours
+ *	ends4    front . 0 ... N-1	    -> address . port its endpoints
+ *	empty4   address . protocol . port  -> goto refuse    without endpoints
+ *	aff4     front's number . client . address . port     who was sent where, added by packets
+ *	pairs4   address . address			      endpoints of this node (hairpin)
+ *	balanced4  address				      answered for by this host
  *
- * The chain pick4-N draws a number below N and looks the endpoint up: a connection costs three
- * look-ups whatever there is. With affinity it is pick4-N-SECONDS, which asks aff4 first; what it
- * finds there counts only while it is in live4. node4-* are the same for node ports.
+ * The chain pick4-N draws a number below N and looks the endpoint up: a connection costs two
+ * look-ups whatever there is. node4-N is the same for node ports. A service with affinity has a
+ * chain of its own per front, stay4-*, with two rules for each endpoint: one for the clients that
+ * aff4 has, one that draws. (No map's answer is part of a key or remembered: the nft program could
+ * not list such rules.)
  *
  * A service compiles to a sorted list of elements; a change is the difference of two lists, one
  * transaction whatever changed. Established connections are the kernel's and go on; UDP flows to

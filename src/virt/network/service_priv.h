@@ -9,12 +9,8 @@
 #include "virt/network/service.h"
 
 enum fact_set {
-	FACT_IDS4,
-	FACT_IDS6,
 	FACT_ENDS4,
 	FACT_ENDS6,
-	FACT_LIVE4,
-	FACT_LIVE6,
 	FACT_PAIRS4,
 	FACT_PAIRS6,
 	FACT_BALANCED4,
@@ -24,7 +20,7 @@ enum fact_set {
 	FACT_FRONT4,
 	FACT_FRONT6,
 };
-#define FACT_SETS 14
+#define FACT_SETS 10
 
 #define FACT_KEY_MAX  32
 #define FACT_DATA_MAX 20
@@ -36,8 +32,8 @@ struct fact_pick {
 };
 
 struct fact {
-	uint8_t set; /* enum fact_set */
-	uint8_t key[FACT_KEY_MAX];
+	uint8_t set;		     /* enum fact_set */
+	uint8_t key[FACT_KEY_MAX];   /* of ENDS: FRONT's, then which of them */
 	uint8_t data[FACT_DATA_MAX]; /* of verdicts a struct fact_pick */
 };
 
@@ -55,14 +51,17 @@ int fact_cmp(const void *a, const void *b);
 /* Does this element belong to several services at once? */
 bool fact_is_shared(enum fact_set set);
 
-/* The number of a set of endpoints: which port, all of them or this node's. */
-typedef uint32_t fact_group(void *ctx, const struct network_service_port *p, bool local);
-
 /* Everything a service is, into an empty list. */
-int fact_compile(const struct network_service *s, fact_group *group, void *ctx,
-		 struct fact_list *ret, struct err *e) must_use;
+int fact_compile(const struct network_service *s, struct fact_list *ret, struct err *e) must_use;
 
-/* The chain of a FRONT: its name, and what is in it. */
-#define FACT_CHAIN_MAX 40
+/* Is `ip` . `port` among the endpoints of what FRONT's key `front` leads to? */
+bool fact_serves(const struct fact_list *l, const struct fact *front, const struct ip *ip,
+		 uint16_t port);
+
+#define FACT_CHAIN_MAX 64
+/* Where a verdict leads to. */
 void fact_chain_name(const struct fact *f, char ret[FACT_CHAIN_MAX]);
-void fact_chain_lay(struct nft *t, const struct fact *f);
+/* Has this FRONT a chain of its own (affinity), or one shared by all of as many endpoints? */
+bool fact_stays(const struct fact *f);
+void fact_chain_lay(struct nft *t, const struct fact *front); /* the shared one */
+void fact_stay_lay(struct nft *t, const struct fact *front, const struct fact_list *all);

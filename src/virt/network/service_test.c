@@ -348,6 +348,24 @@ static void a_restart_leaves_them(void **state)
 	node_close(&n);
 }
 
+static void others_can_list_the_rules(void **state)
+{
+	struct node n;
+	struct err e = {0};
+	struct web w;
+
+	(void)state;
+	node_open(&n);
+	set_web(&n, "abc");
+	assert_int_equal(shell("nft list ruleset >/dev/null"), 0);
+	web_of(&w, "ab");
+	w.s.affinity_s = 60;
+	ok(network_services_change(n.h, &w.s, 1, NULL, 0, &e));
+	assert_int_equal(shell("nft list ruleset >/dev/null"), 0);
+	assert_int_equal(shell("nft -j list ruleset >/dev/null"), 0);
+	node_close(&n);
+}
+
 static void ten_thousand_are_quick(void **state)
 {
 	enum { MANY = 10000 };
@@ -390,12 +408,6 @@ static void ten_thousand_are_quick(void **state)
 
 /* ---- what they compile to ---- */
 
-static uint32_t number(void *ctx, const struct network_service_port *p, bool local)
-{
-	(void)ctx;
-	return p->port * 2U + local;
-}
-
 static size_t count(const struct fact_list *l, enum fact_set set)
 {
 	size_t n = 0;
@@ -413,13 +425,11 @@ static void a_service_is_a_list_of_elements(void **state)
 
 	(void)state;
 	web_of(&w, "abc");
-	ok(fact_compile(&w.s, number, NULL, &l, &e));
+	ok(fact_compile(&w.s, &l, &e));
 	assert_int_equal(count(&l, FACT_FRONT4), 2);
-	assert_int_equal(count(&l, FACT_IDS4), 2);
-	assert_int_equal(count(&l, FACT_ENDS4), 3);
+	assert_int_equal(count(&l, FACT_ENDS4), 6);
 	assert_int_equal(count(&l, FACT_PAIRS4), 3);
-	assert_int_equal(count(&l, FACT_LIVE4), 0);
-	assert_int_equal(l.n, 10);
+	assert_int_equal(l.n, 11);
 	for (size_t i = 1; i < l.n; i++)
 		assert_true(fact_cmp(&l.items[i - 1], &l.items[i]) < 0);
 	free(l.items);
@@ -427,14 +437,14 @@ static void a_service_is_a_list_of_elements(void **state)
 	l = (struct fact_list){.n = 0};
 	w.port.endpoints_n = 0;
 	w.s.affinity_s = 5;
-	ok(fact_compile(&w.s, number, NULL, &l, &e));
+	ok(fact_compile(&w.s, &l, &e));
 	assert_int_equal(count(&l, FACT_EMPTY4), 2);
 	assert_int_equal(l.n, 2);
 	free(l.items);
 
 	l = (struct fact_list){.n = 0};
 	w.port.port = 0;
-	assert_int_equal(fact_compile(&w.s, number, NULL, &l, &e), -ERR_INVALID);
+	assert_int_equal(fact_compile(&w.s, &l, &e), -ERR_INVALID);
 	free(l.items);
 }
 
@@ -451,6 +461,7 @@ int main(void)
 		in_namespace(clients_stay_where_they_were),
 		in_namespace(datagrams_leave_an_endpoint_that_went),
 		in_namespace(a_restart_leaves_them),
+		in_namespace(others_can_list_the_rules),
 		in_namespace(ten_thousand_are_quick),
 	};
 	int r;
