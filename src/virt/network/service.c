@@ -98,13 +98,13 @@ static void push(struct fact_list *l, const struct fact *f)
 /* Is this the first to come, or the last to go, of those that share the element? */
 static bool count_shared(struct services *all, const struct fact *f, bool add)
 {
-	char text[2 * (FACT_KEY_MAX + 1) + 1];
+	char text[2 * (FACT_KEY_MAX + 2) + 1];
 	static const char digits[] = "0123456789abcdef";
 	const uint8_t *bytes = (const uint8_t *)f;
 	uintptr_t n;
 
-	static_assert(offsetof(struct fact, key) == 1, "set and key stand side by side");
-	for (size_t i = 0; i <= FACT_KEY_MAX; i++) {
+	static_assert(offsetof(struct fact, key) == 2, "set and key stand side by side");
+	for (size_t i = 0; i < FACT_KEY_MAX + 2; i++) {
 		text[2 * i] = digits[bytes[i] >> 4];
 		text[2 * i + 1] = digits[bytes[i] & 15];
 	}
@@ -236,10 +236,10 @@ static void drop_stays(struct nft *t, const struct fact_list *before, const stru
 
 static void put_fact(struct nft *t, const struct fact *f, bool add)
 {
-	const char *set = fact_set_name(f->set);
 	size_t key_n = fact_key_bytes(f->set), data_n = fact_data_bytes(f->set);
-	char chain[FACT_CHAIN_MAX];
+	char chain[FACT_CHAIN_MAX], set[FACT_SET_NAME_MAX];
 
+	fact_set_name(f->set, f->small, set);
 	if (!add) {
 		nft_delete_element(t, set, f->key, key_n);
 	} else if (fact_is_verdict(f->set)) {
@@ -279,6 +279,20 @@ static void collect_all(struct services *all, struct fact_list *ret)
 	ret->n = kept;
 }
 
+static void flush_sets(struct nft *t)
+{
+	char name[FACT_SET_NAME_MAX];
+
+	for (int set = 0; set < FACT_SETS; set++) {
+		bool ends = set == FACT_ENDS4 || set == FACT_ENDS6;
+
+		for (uint8_t small = 0; small <= (ends ? FACT_SMALL_MAX : 0); small++) {
+			fact_set_name((enum fact_set)set, small, name);
+			nft_flush_set(t, name);
+		}
+	}
+}
+
 int services_lay(struct network_host *h, struct err *e)
 {
 	auto_nft struct nft *t = nft_new(NFPROTO_INET, h->pods->table);
@@ -288,8 +302,7 @@ int services_lay(struct network_host *h, struct err *e)
 
 	assert(all);
 	map_done(&all->chains);
-	for (int set = 0; set < FACT_SETS; set++)
-		nft_flush_set(t, fact_set_name((enum fact_set)set));
+	flush_sets(t);
 	collect_all(all, &l);
 	put_chains(all, t, &l);
 	map_each (&all->services, it)

@@ -50,9 +50,7 @@ void fact_chain_name(const struct fact *f, char ret[FACT_CHAIN_MAX])
 {
 	struct fact_pick pick = fact_pick(f);
 
-	if (!is_front(f))
-		(void)snprintf(ret, FACT_CHAIN_MAX, "%s", pick.count ? "lose" : "refuse");
-	else if (pick.timeout_s)
+	if (pick.timeout_s)
 		stay_name(f, ret);
 	else
 		(void)snprintf(ret, FACT_CHAIN_MAX, "%s%d-%u", pick.node ? "node" : "pick",
@@ -73,26 +71,43 @@ static void send_to_target(struct nft *t, bool v4)
 
 /* ---- shared by many ---- */
 
-void fact_chain_lay(struct nft *t, const struct fact *f)
+/* One of n endpoints of what the packet is sent to, if that has as many. */
+static void draw(struct nft *t, bool v4, bool node, uint32_t n, const char *ends)
 {
 	static const uint8_t any[16];
-	struct fact_pick pick = fact_pick(f);
-	bool v4 = f->set == FACT_FRONT4;
 	uint32_t words = v4 ? 1 : 4;
-	char chain[FACT_CHAIN_MAX];
 
-	assert(pick.count > 0 && is_front(f) && !pick.timeout_s);
-	begin(t, f, chain);
-	nft_rule(t, chain);
-	if (pick.node)
+	if (node)
 		nft_load(t, NFT_R(0), any, words * 4);
 	else
 		nft_payload(t, NFT_PAYLOAD_NETWORK_HEADER, v4 ? 16 : 24, words * 4, NFT_R(0));
 	nft_meta(t, NFT_META_L4PROTO, NFT_R(words));
 	nft_payload(t, NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, NFT_R(words + 1));
-	nft_random(t, pick.count, NFT_R(words + 2));
-	nft_map(t, NFT_R(0), v4 ? "ends4" : "ends6", TARGET);
+	nft_random(t, n, NFT_R(words + 2));
+	nft_map(t, NFT_R(0), ends, TARGET);
 	send_to_target(t, v4);
+}
+
+void fact_small_lay(struct nft *t, const char *chain, bool v4, bool node, uint32_t n)
+{
+	char ends[FACT_SET_NAME_MAX];
+
+	assert(n > 0 && n <= FACT_SMALL_MAX);
+	fact_set_name(v4 ? FACT_ENDS4 : FACT_ENDS6, (uint8_t)n, ends);
+	nft_rule(t, chain);
+	draw(t, v4, node, n, ends);
+}
+
+void fact_chain_lay(struct nft *t, const struct fact *f)
+{
+	struct fact_pick pick = fact_pick(f);
+	bool v4 = f->set == FACT_FRONT4;
+	char chain[FACT_CHAIN_MAX];
+
+	assert(pick.count > 0 && is_front(f) && !pick.timeout_s);
+	begin(t, f, chain);
+	nft_rule(t, chain);
+	draw(t, v4, pick.node, pick.count, v4 ? "ends4" : "ends6");
 }
 
 /* ---- one front's own ---- */

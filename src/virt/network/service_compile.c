@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,24 +18,23 @@ static_assert(sizeof(proto_number) == NETWORK_PROTOS, "a number for each protoco
 static const struct {
 	const char *name;
 	uint8_t key, data;
-	bool verdict, shared;
+	bool shared;
 } sets[] = {
-	[FACT_ENDS4] = {"ends4", 16, 8, false, false},
-	[FACT_ENDS6] = {"ends6", 28, 20, false, false},
-	[FACT_PAIRS4] = {"pairs4", 8, 0, false, true},
-	[FACT_PAIRS6] = {"pairs6", 32, 0, false, true},
-	[FACT_BALANCED4] = {"balanced4", 4, 0, false, true},
-	[FACT_BALANCED6] = {"balanced6", 16, 0, false, true},
-	[FACT_EMPTY4] = {"empty4", 12, 0, true, false},
-	[FACT_EMPTY6] = {"empty6", 24, 0, true, false},
-	[FACT_FRONT4] = {"front4", 12, 0, true, false},
-	[FACT_FRONT6] = {"front6", 24, 0, true, false},
+	[FACT_ENDS4] = {"ends4", 16, 8, false},	      [FACT_ENDS6] = {"ends6", 28, 20, false},
+	[FACT_PAIRS4] = {"pairs4", 8, 0, true},	      [FACT_PAIRS6] = {"pairs6", 32, 0, true},
+	[FACT_BALANCED4] = {"balanced4", 4, 0, true}, [FACT_BALANCED6] = {"balanced6", 16, 0, true},
+	[FACT_REFUSE4] = {"refuse4", 12, 0, false},   [FACT_REFUSE6] = {"refuse6", 24, 0, false},
+	[FACT_LOSE4] = {"lose4", 12, 0, false},	      [FACT_LOSE6] = {"lose6", 24, 0, false},
+	[FACT_FRONT4] = {"front4", 12, 0, false},     [FACT_FRONT6] = {"front6", 24, 0, false},
 };
 static_assert(array_len(sets) == FACT_SETS, "every set is described");
 
-const char *fact_set_name(enum fact_set set)
+void fact_set_name(enum fact_set set, uint8_t small, char ret[FACT_SET_NAME_MAX])
 {
-	return sets[set].name;
+	if (small)
+		(void)snprintf(ret, FACT_SET_NAME_MAX, "%s-%u", sets[set].name, small);
+	else
+		(void)snprintf(ret, FACT_SET_NAME_MAX, "%s", sets[set].name);
 }
 
 size_t fact_key_bytes(enum fact_set set)
@@ -49,7 +49,7 @@ size_t fact_data_bytes(enum fact_set set)
 
 bool fact_is_verdict(enum fact_set set)
 {
-	return sets[set].verdict;
+	return set == FACT_FRONT4 || set == FACT_FRONT6;
 }
 
 bool fact_is_shared(enum fact_set set)
@@ -122,7 +122,22 @@ static size_t front_bytes(bool v4)
 	return v4 ? 12 : 24;
 }
 
-static uint32_t put_endpoints(struct fact_list *l, const struct group *g, const uint8_t *front)
+static uint32_t count_endpoints(const struct group *g, bool *ret_others)
+{
+	uint32_t count = 0;
+
+	*ret_others = false;
+	for (size_t i = 0; i < g->port->endpoints_n; i++) {
+		const struct network_service_endpoint *ep = &g->port->endpoints[i];
+
+		count += serves(g, ep);
+		*ret_others |= (ep->ip.n == 4) == g->v4 && !serves(g, ep);
+	}
+	return count;
+}
+
+static void put_endpoints(struct fact_list *l, const struct group *g, const uint8_t *front,
+			  uint8_t small)
 {
 	size_t at = front_bytes(g->v4);
 	uint32_t count = 0;
@@ -134,6 +149,7 @@ static uint32_t put_endpoints(struct fact_list *l, const struct group *g, const 
 		if (!serves(g, ep))
 			continue;
 		f = add(l, g->v4 ? FACT_ENDS4 : FACT_ENDS6);
+		f->small = small;
 		memcpy(f->key, front, at);
 		memcpy(f->key + at, &count, sizeof(count));
 		put_at(f->data, &ep->ip, ep->port);
@@ -141,16 +157,27 @@ static uint32_t put_endpoints(struct fact_list *l, const struct group *g, const 
 			put_pair(l, ep);
 		count++;
 	}
-	return count;
 }
 
-static bool has_others(const struct group *g)
+/* A front that a verdict leads on from. */
+static void put_verdict(struct fact_list *l, const struct group *g, const uint8_t *key,
+			const struct fact_pick *pick)
 {
-	for (size_t i = 0; i < g->port->endpoints_n; i++)
-		if ((g->port->endpoints[i].ip.n == 4) == g->v4 &&
-		    !serves(g, &g->port->endpoints[i]))
-			return true;
-	return false;
+	struct fact *f = add(l, g->v4 ? FACT_FRONT4 : FACT_FRONT6);
+
+	memcpy(f->key, key, front_bytes(g->v4));
+	memcpy(f->data, pick, sizeof(*pick));
+}
+
+static void put_nobody(struct fact_list *l, const struct group *g, const uint8_t *key, bool others)
+{
+	struct fact *f;
+
+	if (others)
+		f = add(l, g->v4 ? FACT_LOSE4 : FACT_LOSE6);
+	else
+		f = add(l, g->v4 ? FACT_REFUSE4 : FACT_REFUSE6);
+	memcpy(f->key, key, front_bytes(g->v4));
 }
 
 /* address . protocol . port leads to this group; the address of no byte set: any of the host's. */
@@ -159,21 +186,21 @@ static void put_front(struct fact_list *l, const struct group *g, const struct i
 {
 	struct fact_pick pick = {.timeout_s = g->service->affinity_s, .node = node};
 	uint8_t key[FACT_KEY_MAX] = {0};
-	struct fact *f;
+	bool others, verdict;
 
 	assert(at->n == (g->v4 ? 4 : 16) && port);
 	memcpy(key, at->b, at->n);
 	key[at->n] = proto_number[g->port->proto];
 	put_port(key + at->n + 4, port);
-	pick.count = put_endpoints(l, g, key);
-	if (pick.count) {
-		f = add(l, g->v4 ? FACT_FRONT4 : FACT_FRONT6);
-	} else {
-		f = add(l, g->v4 ? FACT_EMPTY4 : FACT_EMPTY6);
-		pick = (struct fact_pick){.count = has_others(g)};
+	pick.count = count_endpoints(g, &others);
+	if (pick.count == 0) {
+		put_nobody(l, g, key, others);
+		return;
 	}
-	memcpy(f->key, key, sizeof(key));
-	memcpy(f->data, &pick, sizeof(pick));
+	verdict = pick.count > FACT_SMALL_MAX || pick.timeout_s;
+	put_endpoints(l, g, key, verdict ? 0 : (uint8_t)pick.count);
+	if (verdict)
+		put_verdict(l, g, key, &pick);
 }
 
 static void put_fronts(struct fact_list *l, const struct group *g, const struct ip *list, size_t n)
@@ -259,7 +286,7 @@ int fact_compile(const struct network_service *s, struct fact_list *ret, struct 
 	return 0;
 }
 
-bool fact_serves(const struct fact_list *l, const struct fact *front, const struct ip *ip,
+bool fact_serves(const struct fact_list *l, const uint8_t *front, const struct ip *ip,
 		 uint16_t port)
 {
 	enum fact_set set = ip->n == 4 ? FACT_ENDS4 : FACT_ENDS6;
@@ -270,7 +297,7 @@ bool fact_serves(const struct fact_list *l, const struct fact *front, const stru
 	for (size_t i = 0; i < l->n; i++) {
 		const struct fact *f = &l->items[i];
 
-		if (f->set == set && memcmp(f->key, front->key, n) == 0 &&
+		if (f->set == set && memcmp(f->key, front, n) == 0 &&
 		    memcmp(f->data, data, sizeof(data)) == 0)
 			return true;
 	}

@@ -15,7 +15,8 @@
 
 /* Where packets of a changed service come in, and what it is now. */
 struct front {
-	struct fact fact; /* FRONT, without data */
+	uint8_t six;
+	uint8_t key[FACT_KEY_MAX];
 	const struct fact_list *now;
 };
 
@@ -29,21 +30,27 @@ static int front_cmp(const void *a, const void *b)
 	return memcmp(a, b, offsetof(struct front, now));
 }
 
-static bool is_udp(const struct fact *f)
+/* Of each front with endpoints the first one. */
+static bool is_first_end(const struct fact *f)
 {
-	return f->key[f->set == FACT_FRONT4 ? 4 : 16] == IPPROTO_UDP;
+	static const uint8_t zero[4];
+
+	if (f->set != FACT_ENDS4 && f->set != FACT_ENDS6)
+		return false;
+	return memcmp(f->key + (f->set == FACT_ENDS4 ? 12 : 24), zero, sizeof(zero)) == 0;
 }
 
 static void collect(struct fronts *all, const struct fact_list *from, const struct fact_list *now)
 {
 	for (size_t i = 0; i < from->n; i++) {
 		const struct fact *f = &from->items[i];
+		bool six = f->set == FACT_ENDS6;
 
-		if ((f->set != FACT_FRONT4 && f->set != FACT_FRONT6) || !is_udp(f))
+		if (!is_first_end(f) || f->key[six ? 16 : 4] != IPPROTO_UDP)
 			continue;
 		mem_grow(all->items, all->n + 1, all->room);
-		all->items[all->n] = (struct front){.fact = *f, .now = now};
-		memset(all->items[all->n].fact.data, 0, FACT_DATA_MAX);
+		all->items[all->n] = (struct front){.six = six, .now = now};
+		memcpy(all->items[all->n].key, f->key, six ? 24 : 12);
 		all->n++;
 	}
 }
@@ -59,35 +66,28 @@ static void collect_all(struct fronts *all, const struct fact_list *before,
 		qsort(all->items, all->n, sizeof(*all->items), front_cmp);
 }
 
-static const struct front *find(const struct fronts *all, const struct fact *fact)
+static const struct front *find(const struct fronts *all, const struct ip *to, uint16_t port)
 {
-	struct front want = {.fact = *fact};
-
-	return bsearch(&want, all->items, all->n, sizeof(want), front_cmp);
-}
-
-static const struct front *find_udp(const struct fronts *all, const struct ip *to, uint16_t port)
-{
-	struct fact want = {.set = to->n == 4 ? FACT_FRONT4 : FACT_FRONT6};
+	struct front want = {.six = to->n == 16};
 	uint8_t *at = want.key + to->n;
 
 	memcpy(want.key, to->b, to->n);
 	at[0] = IPPROTO_UDP;
 	at[4] = (uint8_t)(port >> 8);
 	at[5] = (uint8_t)port;
-	return find(all, &want);
+	return bsearch(&want, all->items, all->n, sizeof(want), front_cmp);
 }
 
 /* A node port is any address's: only a flow that was translated was a service's. */
 static bool is_stale(void *ctx, const struct conntrack_flow *flow)
 {
 	const struct fronts *all = ctx;
-	const struct front *f = find_udp(all, &flow->to, flow->to_port);
+	const struct front *f = find(all, &flow->to, flow->to_port);
 	struct ip any = {.n = flow->to.n};
 
 	if (!f && !ip_eq(&flow->to, &flow->answerer))
-		f = find_udp(all, &any, flow->to_port);
-	return f && !fact_serves(f->now, &f->fact, &flow->answerer, flow->answerer_port);
+		f = find(all, &any, flow->to_port);
+	return f && !fact_serves(f->now, f->key, &flow->answerer, flow->answerer_port);
 }
 
 int service_flows_forget(const struct fact_list *before, const struct fact_list *const *now,
