@@ -67,6 +67,7 @@ struct pod_container {
 	bool probed, adopted;	 /* its probes are there; it ran before this daemon */
 	struct list probes;
 	struct action *hook;	/* postStart or preStop, under way */
+	bool pulled;		/* for its next start */
 	bool had_hook, killed;	/* while it is being stopped */
 	int64_t stop_by_ms;	/* when its grace ends */
 	char *last_words;	/* its termination message; NULL: not read yet */
@@ -142,6 +143,11 @@ bool container_ended(const struct pod_container *c); /* its present incarnation 
 bool container_done(const struct pod_container *c, const char *policy); /* and will not run again */
 void container_wait(struct pod_container *c, const char *reason, const char *message);
 void container_clear(struct pod_container *c);
+
+/* The image is here; false: it is on its way, or will not come. */
+bool pull_ensure(struct pod_container *c, const struct json *spec);
+/* It waits for a reason, and is tried again later and later. */
+void container_failed(struct pod_container *c, const char *reason, const char *text);
 
 /* -- action.c, probe.c ------------------------------------------------------------------------- */
 
