@@ -8,7 +8,7 @@
  *	OPENING	 the client opens its streams, for STREAM_CREATE_MS
  *	  |	channels are ready
  *	JOINED	 bytes flow
- *	  |	it exited and all is passed on: the status goes out; or the client left
+ *	  |	exited, and what it wrote was passed on: the status goes out; or the client left
  *	(gone)
  *
  * The process starts before the client's streams are there: so a container that does not run is a
@@ -91,7 +91,7 @@ static void stream_end(struct stream *s)
 	exec_free(exec_of(container_of(s, struct exec, stream)));
 }
 
-/* -- stdin ------------------------------------------------------------------------------------- */
+/* -- stdin -- */
 
 static void push_in(struct exec *x)
 {
@@ -142,7 +142,7 @@ static void resize_bytes(struct exec *x, struct str bytes)
 	}
 }
 
-/* -- stdout and stderr ------------------------------------------------------------------------- */
+/* -- stdout and stderr -- */
 
 static bool is_open(const struct exec *x)
 {
@@ -244,7 +244,7 @@ static void pair_ready(void *arg, unsigned ready)
 	pump(exec_of(arg));
 }
 
-/* -- the client -------------------------------------------------------------------------------- */
+/* -- the client -- */
 
 static void on_ready(void *ctx)
 {
@@ -308,7 +308,7 @@ static void no_streams(void *arg)
 	exec_free(x);
 }
 
-/* -- the way there ----------------------------------------------------------------------------- */
+/* -- the way there -- */
 
 static void upgraded(void *arg, int fd, struct str early)
 {

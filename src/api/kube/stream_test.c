@@ -48,6 +48,13 @@ struct job {
 	int sizes; /* struct winsize, one after the other */
 };
 
+static void set_signal(int sig, void (*handler)(int))
+{
+	const struct sigaction a = {.sa_handler = handler};
+
+	(void)sigaction(sig, &a, NULL);
+}
+
 static void write_all(int fd, const void *p, size_t n)
 {
 	const char *at = p;
@@ -129,7 +136,7 @@ static void become(const struct job *j, int in, int out, int err)
 	if (j->tty)
 		(void)ioctl(0, TIOCSCTTY, 0);
 	(void)syscall(SYS_close_range, 3u, ~0u, 0u);
-	(void)signal(SIGPIPE, SIG_DFL);
+	set_signal(SIGPIPE, SIG_DFL);
 	(void)execvp(j->command[0], j->command);
 	_exit(127);
 }
@@ -204,7 +211,7 @@ static void fake_exec(void *node, const struct node_target *t, const struct node
 	*s = (struct node_session){.loop = the_loop, .on = *on, .sizes = sizes[1]};
 	s->pid = _Fork();
 	if (s->pid == 0) {
-		(void)signal(SIGPIPE, SIG_IGN);
+		set_signal(SIGPIPE, SIG_IGN);
 		(void)dup2(fd, 100);
 		(void)dup2(sizes[0], 101);
 		(void)syscall(SYS_close_range, 3u, 99u, 0u);
@@ -403,7 +410,7 @@ static void start_web(struct place *p)
 
 	p->web = _Fork();
 	if (p->web == 0) {
-		(void)signal(SIGCHLD, SIG_IGN);
+		set_signal(SIGCHLD, SIG_IGN);
 		web_serve(fd);
 	}
 	(void)close(fd);
@@ -509,6 +516,8 @@ static int tear_down(void **state)
 
 	(void)kill(p->web, SIGKILL);
 	p->kube = kube_free(p->kube);
+	loop_defer(the_loop, booted, NULL); /* a turn, for what it left to be released */
+	loop_run(the_loop);
 	p->objects = objects_free(p->objects);
 	p->keys = keys_close(p->keys);
 	the_loop = loop_free(the_loop);
@@ -582,6 +591,12 @@ static const struct {
 	 "1' $T/pfe && break; sleep 0.1; done; grep -q 'cannot connect to port 1' $T/pfe; r=$?; "
 	 "kill "
 	 "$P; exit $r"},
+	{"clients that leave at any moment",
+	 "for i in 05 10 15 20 25 30 40; do (yes | timeout -s KILL 0.$i $K exec -i one -- cat "
+	 ">/dev/null) 2>/dev/null & (timeout -s KILL 0.$i $K exec one -- yes >/dev/null) "
+	 "2>/dev/null & "
+	 "(timeout -s KILL 0.$i $K logs -f one >/dev/null) 2>/dev/null & (timeout -s KILL 0.$i $K "
+	 "port-forward one 0:$WEB >/dev/null) 2>/dev/null & wait; done; $K exec one -- true"},
 	{"pods/proxy",
 	 "$K get --raw /api/v1/namespaces/default/pods/one:$WEB/proxy/big | cksum >$T/c && cmp "
 	 "$T/c "

@@ -155,43 +155,46 @@ static int refuse_option(struct kube_request *r, const char *field, const char *
 	return -ERR_INVALID;
 }
 
+static int check_initial(struct kube_request *r, bool watch, const char *match)
+{
+	if (!watch)
+		return refuse_option(r, "sendInitialEvents",
+				     "sendInitialEvents is forbidden for list");
+	if (!text_eq(match, "NotOlderThan"))
+		return refuse_option(r, "resourceVersionMatch",
+				     "sendInitialEvents requires setting resourceVersionMatch to "
+				     "NotOlderThan");
+	return 0;
+}
+
+static int check_match(struct kube_request *r, const char *match)
+{
+	const char *revision = http_request_query(r->http, "resourceVersion");
+	const char *next = http_request_query(r->http, "continue"), *wrong = NULL;
+	bool exact = text_eq(match, "Exact");
+
+	if (text_eq(r->verb, "watch"))
+		wrong = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is "
+			"provided";
+	else if (!exact && !text_eq(match, "NotOlderThan"))
+		wrong = "supported values: \"Exact\", \"NotOlderThan\"";
+	else if (next && next[0])
+		wrong = "resourceVersionMatch is forbidden when continue is provided";
+	else if (!revision || !revision[0])
+		wrong = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+	else if (exact && text_eq(revision, "0"))
+		wrong = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+	return wrong ? refuse_option(r, "resourceVersionMatch", wrong) : 0;
+}
+
 /* Whether the options about revisions go together, as Kubernetes has it. */
 int query_revision(struct kube_request *r)
 {
 	const char *match = http_request_query(r->http, "resourceVersionMatch");
-	const char *revision = http_request_query(r->http, "resourceVersion");
-	const char *next = http_request_query(r->http, "continue");
-	bool initial = http_request_query(r->http, "sendInitialEvents") != NULL;
-	bool watch = text_eq(r->verb, "watch"), has = match && match[0];
 
-	if (initial && !watch)
-		return refuse_option(r, "sendInitialEvents",
-				     "sendInitialEvents is forbidden for list");
-	if (initial && !text_eq(match, "NotOlderThan"))
-		return refuse_option(r, "resourceVersionMatch",
-				     "sendInitialEvents requires setting resourceVersionMatch to "
-				     "NotOlderThan");
-	if (!has || initial)
-		return 0;
-	if (watch)
-		return refuse_option(r, "resourceVersionMatch",
-				     "resourceVersionMatch is forbidden for watch unless "
-				     "sendInitialEvents is provided");
-	if (!text_eq(match, "Exact") && !text_eq(match, "NotOlderThan"))
-		return refuse_option(r, "resourceVersionMatch",
-				     "supported values: \"Exact\", \"NotOlderThan\"");
-	if (next && next[0])
-		return refuse_option(r, "resourceVersionMatch",
-				     "resourceVersionMatch is forbidden when continue is provided");
-	if (!revision || !revision[0])
-		return refuse_option(r, "resourceVersionMatch",
-				     "resourceVersionMatch is forbidden unless resourceVersion is "
-				     "provided");
-	if (text_eq(match, "Exact") && text_eq(revision, "0"))
-		return refuse_option(r, "resourceVersionMatch",
-				     "resourceVersionMatch \"exact\" is forbidden for "
-				     "resourceVersion \"0\"");
-	return 0;
+	if (http_request_query(r->http, "sendInitialEvents"))
+		return check_initial(r, text_eq(r->verb, "watch"), match);
+	return match && match[0] ? check_match(r, match) : 0;
 }
 
 static int query_list(struct kube_request *r, struct list_query *q, struct selector *labels,
@@ -453,21 +456,28 @@ static bool has_sub(const struct kind *k, const char *sub)
 	return false;
 }
 
-/* Whether a verb makes sense where it was asked. */
+/* Whether a verb makes sense where it was asked: rows of what is not. */
 static bool is_allowed(const struct kube_request *r)
 {
-	bool namespaced = r->kind->flags & KIND_NAMESPACED, create = text_eq(r->verb, "create");
+	bool create = text_eq(r->verb, "create"), named = r->name[0];
+	bool change = text_eq(r->verb, "update") || text_eq(r->verb, "patch");
 	bool read = text_eq(r->verb, "list") || text_eq(r->verb, "watch");
+	bool computed = r->kind->flags & KIND_COMPUTED, review = r->kind->flags & KIND_NO_STORE;
+	bool everywhere = r->kind->flags & KIND_NAMESPACED && !r->namespace[0];
+	const bool wrong[] = {
+		!r->verb[0],
+		create && named && !r->sub,
+		!named && change,
+		computed && !text_eq(r->verb, "list") && !text_eq(r->verb, "get"),
+		review && !create,
+		everywhere && named,
+		everywhere && !read && !review,
+	};
 
-	if (!r->verb[0] || (create && r->name[0] && !r->sub))
-		return false;
-	if (!r->name[0] && (text_eq(r->verb, "update") || text_eq(r->verb, "patch")))
-		return false;
-	if (r->kind->flags & KIND_COMPUTED && !read && !text_eq(r->verb, "get"))
-		return false;
-	if (!namespaced || r->namespace[0])
-		return true;
-	return !r->name[0] && (read || (create && r->kind->flags & KIND_NO_STORE));
+	for (size_t i = 0; i < array_len(wrong); i++)
+		if (wrong[i])
+			return false;
+	return true;
 }
 
 void verb_run(struct kube_request *r)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/controllers/pod.h"
 #include "cluster/controllers/revision.h"
 #include "ground/base/mem.h"
 #include "ground/base/parse.h"
@@ -143,19 +144,18 @@ static void looked(struct replicas *r)
 	free(r->extra);
 }
 
-static bool is_ready(const struct object *pod)
+static bool is_ready(const struct replicas *r, const struct object *pod)
 {
 	return text_eq(object_value(pod, "status.phase"), "Running") &&
-	       pod_is_ready(object_tree(pod));
+	       pod_of(r->work->controller, pod)->ready;
 }
 
 static bool is_available(const struct replicas *r, const struct object *pod)
 {
 	int64_t left;
-	bool is = is_ready(pod) && pod_is_available(object_tree(pod), r->min_ready,
-						    controller_now_s(r->work->controller), &left);
+	bool is = is_ready(r, pod) && pod_available(r->work->controller, pod, r->min_ready, &left);
 
-	if (is_ready(pod) && !is && (!r->work->again_ms || left * 1000 < r->work->again_ms))
+	if (is_ready(r, pod) && !is && (!r->work->again_ms || left * 1000 < r->work->again_ms))
 		r->work->again_ms = left * 1000;
 	return is;
 }
@@ -436,7 +436,7 @@ static struct json *status_of(const struct replicas *r)
 		if (number_of(r->set, pod) < 0)
 			continue;
 		replicas++;
-		ready += is_ready(pod);
+		ready += is_ready(r, pod);
 		available += is_available(r, pod);
 		if (pod->deleting)
 			continue;
