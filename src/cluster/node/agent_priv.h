@@ -109,9 +109,10 @@ struct pod {
 
 void pod_sync(void *agent, const char *key);
 void pod_again(struct pod *p);
-void pod_forget_all(struct node_agent *a);
+void node_forget_pods(struct node_agent *a);
 struct pod *pod_find(struct node_agent *a, const char *namespace, const char *name);
 struct pod_container *pod_container_find(struct pod *p, const char *name);
+const char *pod_ip(const struct pod *p); /* "": it has none yet */
 /* What the pod's spec says of a container; NULL: no longer anything. */
 const struct json *pod_container_spec(const struct json *spec, const struct pod_container *c);
 struct pod *pod_make(struct node_agent *a, const char *namespace, const char *name,

@@ -192,7 +192,7 @@ static void pod_free(struct pod *p)
 	free(p);
 }
 
-void pod_forget_all(struct node_agent *a)
+void node_forget_pods(struct node_agent *a)
 {
 	map_each (&a->known, it)
 		pod_free(it->value);
@@ -295,13 +295,12 @@ static void make_sandbox(struct pod *p, const struct json *spec)
 	engine_sandbox_create(p->agent->user, &r, sandbox_made, p);
 }
 
-static const char *sandbox_ip(struct pod *p)
+const char *pod_ip(const struct pod *p)
 {
-	const struct sandbox_view *v = engine_sandbox_find(p->agent->user, p->sandbox);
+	const struct sandbox_view *v =
+		p->sandbox[0] ? engine_sandbox_find(p->agent->user, p->sandbox) : NULL;
 
-	if (!v)
-		return "";
-	return v->host_network ? p->agent->o.address : v->ipv4;
+	return !v ? "" : v->host_network ? p->agent->o.address : v->ipv4;
 }
 
 /* -- towards running --------------------------------------------------------------------------- */
@@ -329,7 +328,7 @@ static bool prepare(struct pod *p, const struct json *pod)
 		make_sandbox(p, json_get(pod, "spec"));
 		return false;
 	}
-	if (pod_files(p, pod, sandbox_ip(p), &e) < 0 || pod_volumes_make(p, pod, &e) < 0) {
+	if (pod_files(p, pod, pod_ip(p), &e) < 0 || pod_volumes_make(p, pod, &e) < 0) {
 		if (!p->mounted)
 			mount_failed(p, &e);
 		return p->mounted; /* what was there stays, and what runs goes on */
