@@ -78,7 +78,7 @@ static void answer(struct computing *c)
 	computing_free(c);
 }
 
-/* -- use -------------------------------------------------------------------------------------- */
+/* -- use --------------------------------------------------------------------------------------- */
 
 static struct json *usage_of(const struct json *from)
 {
@@ -234,7 +234,7 @@ static void nodes_listed(void *ctx, const struct list_outcome *l)
 		list_what_uses(c);
 }
 
-/* -- parts ------------------------------------------------------------------------------------ */
+/* -- parts ------------------------------------------------------------------------------------- */
 
 static void parts(struct computing *c)
 {

@@ -114,7 +114,7 @@ int grant_check(struct kube_request *r, const struct json *object)
 	return is_role(r) ? check_role(r, object, name) : check_binding(r, object, name);
 }
 
-/* -- patches ---------------------------------------------------------------------------------- */
+/* -- patches ----------------------------------------------------------------------------------- */
 
 struct granting {
 	struct kube_request *request;

@@ -33,7 +33,7 @@ struct kube {
 	struct pki_pair ca, server, signer;
 	struct rbac *rbac;
 	struct accounts *accounts;
-	struct list requests, watches;
+	struct list requests, watches, streams;
 	struct event_cache *events;
 	struct loop_timer *deadlines; /* of watches */
 	struct known *known;	      /* certificates that were judged already */
@@ -108,6 +108,8 @@ void stream_run(struct kube_request *r); /* log, exec, attach, portforward, prox
 bool stream_is(const struct kube_request *r);
 /* Kinds that nobody stores: what is used now, how parts of the control plane do. */
 void computed_run(struct kube_request *r, const struct list_query *q);
+void streams_end(struct list *streams); /* with the server */
+
 /*
  * Nobody hands out rights that he has not: whether this writes roles or bindings for somebody who
  * must be judged; 0, or the request is answered with 403.

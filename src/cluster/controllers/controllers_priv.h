@@ -7,6 +7,7 @@
 #include "cluster/controllers/controllers.h"
 #include "cluster/objects/workqueue.h"
 #include "ground/base/arena.h"
+#include "ground/base/map.h"
 #include "ground/base/own.h"
 
 #define CONTROLLER_MAGIC 0x43544c52u
@@ -38,13 +39,14 @@ struct controllers {
 	struct loop *loop;
 	const struct world *world;
 	struct controller *list;
-	char **users; /* of the identities */
+	struct map pods, events; /* pod.h; event.c */
+	char **users;		 /* of the identities */
 	size_t n;
 };
 
 extern const struct controller_row serviceaccount_row;
 extern const struct controller_row daemonset_row, statefulset_row, podgc_row;
-extern const struct controller_row job_row;
+extern const struct controller_row job_row, cronjob_row;
 extern const struct controller_row namespace_row, gc_row;
 extern const struct controller_row endpoints_row, endpointslice_row;
 extern const struct controller_row replicaset_row, replicationcontroller_row, deployment_row;

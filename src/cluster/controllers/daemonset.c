@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cluster/controllers/placement.h"
+#include "cluster/controllers/pod.h"
 #include "cluster/controllers/revision.h"
 #include "ground/base/map.h"
 #include "ground/base/mem.h"
@@ -73,10 +74,7 @@ static void begin(struct controller *c)
 	informer_on(controller_view(c, "", "nodes"), on_node, c);
 }
 
-/*
- * -- a look
- * ---------------------------------------------------------------------------------------
- */
+/* -- a look ------------------------------------------------------------------------------------ */
 
 static bool is_new(const struct daemons *d, const struct object *pod)
 {
@@ -87,8 +85,7 @@ static bool is_new(const struct daemons *d, const struct object *pod)
 static bool is_available(const struct daemons *d, const struct object *pod)
 {
 	int64_t left;
-	bool is = pod_is_available(object_tree(pod), d->min_ready,
-				   controller_now_s(d->work->controller), &left);
+	bool is = pod_available(d->work->controller, pod, d->min_ready, &left);
 
 	if (left > 0 && (!d->work->again_ms || left * 1000 < d->work->again_ms))
 		d->work->again_ms = left * 1000;
@@ -160,10 +157,7 @@ static void daemons_done(struct daemons *d)
 	free(d->spots);
 }
 
-/*
- * -- making and deleting
- * --------------------------------------------------------------------------
- */
+/* -- making and deleting ----------------------------------------------------------------------- */
 
 static void delete_pod(struct daemons *d, const struct object *pod)
 {
@@ -263,10 +257,7 @@ static void manage(struct daemons *d)
 	}
 }
 
-/*
- * -- a rolling update
- * -----------------------------------------------------------------------------
- */
+/* -- a rolling update -------------------------------------------------------------------------- */
 
 static void roll(struct daemons *d)
 {
@@ -326,10 +317,7 @@ static bool lives(void *ctx, const struct object *revision)
 	return false;
 }
 
-/*
- * -- status
- * ---------------------------------------------------------------------------------------
- */
+/* -- status ------------------------------------------------------------------------------------ */
 
 static struct json *status_of(const struct daemons *d)
 {
@@ -346,7 +334,7 @@ static struct json *status_of(const struct daemons *d)
 			current++;
 		if (!s->place.run || !pod)
 			continue;
-		ready += pod_is_ready(object_tree(pod));
+		ready += pod_of(d->work->controller, pod)->ready;
 		available += is_available(d, pod);
 		updated += s->new != NULL;
 	}

@@ -34,10 +34,7 @@ static void begin(struct controller *c)
 	informer_on(controller_view(c, "", "pods"), on_pod, c);
 }
 
-/*
- * -- a look
- * ---------------------------------------------------------------------------------------
- */
+/* -- a look ------------------------------------------------------------------------------------ */
 
 static bool job_look(struct job *j, struct work *w, bool claim)
 {
@@ -80,10 +77,7 @@ static bool is_true(const struct json *status, const char *type)
 	return text_eq(json_get_text(condition_of(status, type), "status"), "True");
 }
 
-/*
- * -- its fate
- * -------------------------------------------------------------------------------------
- */
+/* -- its fate ---------------------------------------------------------------------------------- */
 
 static int64_t restarts(const struct job *j)
 {
@@ -229,10 +223,7 @@ static struct json *status_of(struct job *j, bool success)
 	return status;
 }
 
-/*
- * -- one key
- * --------------------------------------------------------------------------------------
- */
+/* -- one key ----------------------------------------------------------------------------------- */
 
 /* What the status says now is durable: the pods it speaks of are let go. */
 static void let_go(struct work *w)

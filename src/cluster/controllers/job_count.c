@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "cluster/controllers/job_priv.h"
+#include "cluster/controllers/pod.h"
 #include "ground/base/mem.h"
 #include "ground/base/parse.h"
 
@@ -105,7 +106,7 @@ void job_count(struct job *j)
 
 		if (pod_is_active(pod)) {
 			j->active++;
-			j->ready += pod_is_ready(object_tree(pod));
+			j->ready += pod_of(j->work->controller, pod)->ready;
 		} else if (pod->deleting && !has_phase(pod, "Succeeded") &&
 			   !has_phase(pod, "Failed")) {
 			j->terminating++;

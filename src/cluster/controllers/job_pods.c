@@ -13,10 +13,7 @@
 #define BACKOFF_S     10
 #define BACKOFF_MAX_S 600
 
-/*
- * -- deleting
- * -------------------------------------------------------------------------------------
- */
+/* -- deleting ---------------------------------------------------------------------------------- */
 
 /* What the controller itself deletes is no failure: it is not tracked any more. */
 static void delete_pod(struct job *j, const struct object *pod, bool keep_finalizer)
@@ -61,10 +58,7 @@ static void delete_some(struct job *j, int64_t n)
 	free(list);
 }
 
-/*
- * -- making
- * ---------------------------------------------------------------------------------------
- */
+/* -- making ------------------------------------------------------------------------------------ */
 
 static int64_t ended_s(const struct object *pod)
 {

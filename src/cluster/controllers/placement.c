@@ -92,10 +92,7 @@ const char *placement_node(const struct object *pod)
 	return pinned ? pinned : "";
 }
 
-/*
- * -- affinity
- * -------------------------------------------------------------------------------------
- */
+/* -- affinity ---------------------------------------------------------------------------------- */
 
 static bool names(const struct json *field, const char *node)
 {
@@ -146,10 +143,7 @@ static bool affinity_matches(const struct json *spec, const struct object *node)
 	return false;
 }
 
-/*
- * -- taints
- * ---------------------------------------------------------------------------------------
- */
+/* -- taints ------------------------------------------------------------------------------------ */
 
 static bool tolerates(const struct json *toleration, const struct json *taint)
 {

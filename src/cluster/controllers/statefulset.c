@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/controllers/pod.h"
 #include "cluster/controllers/revision.h"
 #include "ground/base/mem.h"
 #include "ground/base/parse.h"
@@ -49,10 +50,7 @@ static void begin(struct controller *c)
 	(void)controller_view(c, "", "persistentvolumeclaims");
 }
 
-/*
- * -- a look
- * ---------------------------------------------------------------------------------------
- */
+/* -- a look ------------------------------------------------------------------------------------ */
 
 /* -1: the name is not one of this set's. */
 static int64_t number_of(const struct object *set, const struct object *pod)
@@ -146,19 +144,18 @@ static void looked(struct replicas *r)
 	free(r->extra);
 }
 
-static bool is_ready(const struct object *pod)
+static bool is_ready(const struct replicas *r, const struct object *pod)
 {
 	return text_eq(object_value(pod, "status.phase"), "Running") &&
-	       pod_is_ready(object_tree(pod));
+	       pod_of(r->work->controller, pod)->ready;
 }
 
 static bool is_available(const struct replicas *r, const struct object *pod)
 {
 	int64_t left;
-	bool is = is_ready(pod) && pod_is_available(object_tree(pod), r->min_ready,
-						    controller_now_s(r->work->controller), &left);
+	bool is = is_ready(r, pod) && pod_available(r->work->controller, pod, r->min_ready, &left);
 
-	if (is_ready(pod) && !is && (!r->work->again_ms || left * 1000 < r->work->again_ms))
+	if (is_ready(r, pod) && !is && (!r->work->again_ms || left * 1000 < r->work->again_ms))
 		r->work->again_ms = left * 1000;
 	return is;
 }
@@ -174,10 +171,7 @@ static bool has_ended(const struct object *pod)
 	       text_eq(object_value(pod, "status.phase"), "Succeeded");
 }
 
-/*
- * -- claims
- * ---------------------------------------------------------------------------------------
- */
+/* -- claims ------------------------------------------------------------------------------------ */
 
 static char *claim_name(const struct replicas *r, const struct json *template, int64_t number)
 {
@@ -270,10 +264,7 @@ static void keep_claims(struct replicas *r, int64_t number, const struct object 
 	}
 }
 
-/*
- * -- pods
- * -----------------------------------------------------------------------------------------
- */
+/* -- pods -------------------------------------------------------------------------------------- */
 
 static const struct object *revision_named(const struct replicas *r, const char *name)
 {
@@ -431,10 +422,7 @@ static void act(struct replicas *r)
 		roll(r);
 }
 
-/*
- * -- status
- * ---------------------------------------------------------------------------------------
- */
+/* -- status ------------------------------------------------------------------------------------ */
 
 static struct json *status_of(const struct replicas *r)
 {
@@ -448,7 +436,7 @@ static struct json *status_of(const struct replicas *r)
 		if (number_of(r->set, pod) < 0)
 			continue;
 		replicas++;
-		ready += is_ready(pod);
+		ready += is_ready(r, pod);
 		available += is_available(r, pod);
 		if (pod->deleting)
 			continue;

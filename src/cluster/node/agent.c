@@ -134,12 +134,15 @@ int node_agent_new(const struct node_agent_options *o, struct node_agent **ret, 
 	a->config_maps = view(a, "configmaps");
 	a->secrets = view(a, "secrets");
 	a->services = view(a, "services");
+	a->nodes = view(a, "nodes");
 	a->claims = view(a, "persistentvolumeclaims");
 	a->stores = view(a, "persistentvolumes");
 	a->slices = informer_of(o->informers,
 				kind_of_resource("discovery.k8s.io", "v1", "endpointslices"));
 	a->pods = view(a, "pods");
 	informer_on(a->pods, pod_changed, a);
+	informer_on(a->claims, source_changed, a);
+	claims_start(a);
 	informer_on(a->slices, slice_changed, a);
 	informer_on(a->config_maps, source_changed, a);
 	informer_on(a->secrets, source_changed, a);
@@ -167,11 +170,24 @@ struct node_agent *node_agent_free(struct node_agent *a)
 	pod_forget_all(a);
 	a->http = http_client_free(a->http);
 	a->queue = workqueue_free(a->queue);
+	a->claim_queue = workqueue_free(a->claim_queue);
 	free(a->node_name);
 	free(a->identity);
 	a->magic = 0;
 	free(a);
 	return NULL;
+}
+
+void node_agent_quiet(struct node_agent *a)
+{
+	a->swept = false;
+}
+
+void node_agent_unmount(struct node_agent *a)
+{
+	auto_free char *pods = mem_printf("%s/pods", a->o.root);
+
+	pod_mounts_detach(pods);
 }
 
 const struct node_ops *node_agent_ops(void)

@@ -29,8 +29,8 @@ struct node_agent {
 	struct user *user; /* the engine as this owner sees it */
 	struct client client;
 	char *node_name, *identity;
-	struct workqueue *queue;
-	struct informer *pods, *config_maps, *secrets, *services, *slices, *claims, *stores;
+	struct workqueue *queue, *claim_queue;
+	struct informer *pods, *config_maps, *secrets, *services, *slices, *claims, *stores, *nodes;
 	struct map known;     /* "ns/name" -> struct pod * */
 	struct list sessions; /* of exec and attach, whose end somebody waits for */
 	struct list actions;  /* of probes and hooks, under way */
@@ -167,15 +167,31 @@ int pod_env(struct pod *p, const struct json *pod, const struct json *container,
 char *pod_expand(const char *text, char *const *env);
 /* A field of the pod as the downward API names it; the caller's, NULL: there is none. */
 char *pod_field(const struct pod *p, const struct json *pod, const char *path);
-char *pod_resource(const struct json *pod, const struct json *container, const struct json *ref);
+char *pod_resource(const struct pod *p, const struct json *pod, const struct json *container,
+		   const struct json *ref);
 
 /* -- pod_volumes.c ----------------------------------------------------------------------------- */
 
 int pod_volumes_make(struct pod *p, const struct json *pod, struct err *e) must_use;
 void pod_volumes_remove(struct pod *p);
 /* Where a volume lies on the host; the caller's. NULL: the pod has no such volume. */
-char *pod_volume_path(const struct pod *p, const struct json *pod, const char *name,
-		      const char *sub);
+char *pod_volume_path(const struct pod *p, const struct json *pod, const char *name);
+/* Whether a part of it may be made that is not there. */
+bool pod_volume_is_writable(const struct json *pod, const char *name);
+
+/* -- pod_mounts.c ------------------------------------------------------------------------------ */
+
+/* The part `sub` of the volume at `base`, pinned at a path of its own, the caller's. */
+int pod_mount_part(const struct pod_container *c, size_t index, const char *base, const char *sub,
+		   bool may_make, char **ret, struct err *e) must_use;
+/* Unmounts all that is mounted below a folder. */
+void pod_mounts_detach(const char *below);
+
+/* -- claims.c ---------------------------------------------------------------------------------- */
+
+/* The local disk as a storage class: binds claims, makes their volumes, removes them. */
+void claims_start(struct node_agent *a);
+
 int pod_files(struct pod *p, const struct json *pod, const char *ip, struct err *e) must_use;
 
 /* -- pod_token.c ------------------------------------------------------------------------------- */

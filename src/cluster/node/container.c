@@ -387,8 +387,13 @@ static bool ensure_image(struct pod_container *c, const struct json *spec)
 	const char *image = json_get_text(spec, "image");
 	struct pull_options o = {.reference = image};
 
-	if (!image || have_image(c, image))
+	if (!image)
 		return true;
+	if (have_image(c, image)) {
+		node_event(c->pod, "Normal", "Pulled", c->name,
+			   "Container image \"%s\" already present on machine", image);
+		return true;
+	}
 	if (text_eq(json_get_text(spec, "imagePullPolicy"), "Never")) {
 		auto_free char *text =
 			mem_printf("Container image \"%s\" is not present with pull policy of "
@@ -459,7 +464,7 @@ static void retire(struct pod_container *c)
 			      NULL);
 	memcpy(c->last_id, c->id, sizeof(c->last_id));
 	c->id[0] = '\0';
-	c->exists = c->wanted_stop = c->adopted = false;
+	c->exists = c->wanted_stop = c->adopted = c->killed = false;
 	c->attempt++;
 	free(c->last_words);
 	c->last_words = NULL;
@@ -487,15 +492,19 @@ static bool must_wait(struct pod_container *c)
 	return true;
 }
 
-void container_advance(struct pod_container *c, const struct json *spec)
+/* Nothing of its last incarnation is in the way; false: not yet. */
+static bool may_begin(struct pod_container *c)
 {
-	if (!spec || c->busy || container_runs(c))
-		return;
 	if (container_ended(c) && c->reading)
-		return; /* its last words belong to its end */
+		return false; /* its last words belong to its end */
 	if (container_ended(c))
 		retire(c);
-	if (must_wait(c))
+	return !must_wait(c);
+}
+
+void container_advance(struct pod_container *c, const struct json *spec)
+{
+	if (!spec || c->busy || container_runs(c) || !may_begin(c))
 		return;
 	if (text_eq(c->reason, "CrashLoopBackOff"))
 		container_clear(c);

@@ -225,27 +225,38 @@ static int set_words_file(const struct pod_container *c, struct json *host, cons
 	return 0;
 }
 
+static int set_mount(const struct pod_container *c, size_t index, struct json *host,
+		     const struct json *pod, const struct json *m, char **env, struct err *e)
+{
+	const char *name = json_get_text(m, "name"), *pattern = json_get_text(m, "subPathExpr");
+	auto_free char *sub =
+		pattern ? pod_expand(pattern, env) : mem_dup_text(json_get_text(m, "subPath"));
+	auto_free char *base = pod_volume_path(c->pod, pod, name), *part = NULL;
+
+	if (!base)
+		return err_set(e, ERR_INVALID,
+			       "volume mount \"%s\" names a volume that the pod does not have",
+			       name ? name : "");
+	if (sub && (sub[0] == '/' || strstr(sub, "..")))
+		return err_set(e, ERR_INVALID,
+			       "subPath \"%s\" must be a relative path without \"..\"", sub);
+	if (sub && sub[0] &&
+	    pod_mount_part(c, index, base, sub, pod_volume_is_writable(pod, name), &part, e) < 0)
+		return -(int)e->kind;
+	add_bind(host, part ? part : base, json_get_text(m, "mountPath"),
+		 json_get_bool(m, "readOnly", false));
+	return 0;
+}
+
 static int set_mounts(struct pod *p, const struct pod_container *c, struct json *host,
 		      const struct json *pod, const struct json *spec, char **env, struct err *e)
 {
 	static const char *const files[] = {"hosts", "resolv.conf", "hostname"};
 	const struct json *list = json_get(spec, "volumeMounts");
 
-	for (size_t i = 0; i < json_len(list); i++) {
-		const struct json *m = json_at(list, i);
-		const char *name = json_get_text(m, "name"), *sub = json_get_text(m, "subPath");
-		const char *pattern = json_get_text(m, "subPathExpr");
-		auto_free char *expanded = pattern ? pod_expand(pattern, env) : NULL;
-		auto_free char *path = pod_volume_path(p, pod, name, pattern ? expanded : sub);
-
-		if (!path)
-			return err_set(e, ERR_INVALID,
-				       "volume mount \"%s\" names a volume that the pod does not "
-				       "have, or a path out of it",
-				       name ? name : "");
-		add_bind(host, path, json_get_text(m, "mountPath"),
-			 json_get_bool(m, "readOnly", false));
-	}
+	for (size_t i = 0; i < json_len(list); i++)
+		if (set_mount(c, i, host, pod, json_at(list, i), env, e) < 0)
+			return -(int)e->kind;
 	for (size_t i = 0; i < array_len(files); i++) {
 		auto_free char *source = mem_printf("%s/%s", p->dir, files[i]);
 		auto_free char *target = mem_printf("/etc/%s", files[i]);

@@ -87,7 +87,8 @@ static struct json *container_status(const struct pod_container *c, const struct
 		      c->part == PART_INIT ? container_ended(c) && c->exit_code == 0
 					   : runs && c->ready);
 	json_set_bool(s, "started", runs && c->started);
-	json_set_i64(s, "restartCount", c->attempt);
+	/* what waits for its next incarnation still counts as the one before */
+	json_set_i64(s, "restartCount", c->exists || !c->attempt ? c->attempt : c->attempt - 1);
 	json_set_text(s, "image", json_get_text(own, "image"));
 	json_set_text(s, "imageID", c->image_id ? c->image_id : "");
 	if (id)

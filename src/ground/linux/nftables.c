@@ -408,6 +408,20 @@ void nft_rule(struct nft *t, const char *chain)
 	nftnl_rule_set_u32(t->rule, NFTNL_RULE_FAMILY, (uint32_t)t->family);
 }
 
+void nft_delete_chain(struct nft *t, const char *chain)
+{
+	struct nftnl_chain *c = must(nftnl_chain_alloc());
+	struct nlmsghdr *h;
+
+	flush(t);
+	nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, t->table);
+	nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, chain);
+	h = message(t, NFT_MSG_DELCHAIN, 0, "remove chain", chain);
+	nftnl_chain_nlmsg_build_payload(h, c);
+	message_end(t, h);
+	nftnl_chain_free(c);
+}
+
 static struct nftnl_expr *expr(struct nft *t, const char *name)
 {
 	struct nftnl_expr *x = must(nftnl_expr_alloc(name));
@@ -523,28 +537,13 @@ void nft_random(struct nft *t, uint32_t modulus, uint32_t reg)
 	nftnl_expr_set_u32(x, NFTNL_EXPR_NG_OFFSET, 0);
 }
 
-static struct nftnl_expr *dynamic(struct nft *t, uint32_t op, const char *map, uint32_t reg_key,
-				  uint32_t reg_data)
+void nft_remember(struct nft *t, const char *set, uint32_t reg, uint32_t timeout_s)
 {
 	struct nftnl_expr *x = expr(t, "dynset");
 
-	nftnl_expr_set_u32(x, NFTNL_EXPR_DYNSET_OP, op);
-	nftnl_expr_set_str(x, NFTNL_EXPR_DYNSET_SET_NAME, map);
-	nftnl_expr_set_u32(x, NFTNL_EXPR_DYNSET_SREG_KEY, reg_key);
-	nftnl_expr_set_u32(x, NFTNL_EXPR_DYNSET_SREG_DATA, reg_data);
-	return x;
-}
-
-void nft_forget(struct nft *t, const char *map, uint32_t reg_key, uint32_t reg_data)
-{
-	(void)dynamic(t, NFT_DYNSET_OP_DELETE, map, reg_key, reg_data);
-}
-
-void nft_remember(struct nft *t, const char *map, uint32_t reg_key, uint32_t reg_data,
-		  uint32_t timeout_s)
-{
-	struct nftnl_expr *x = dynamic(t, NFT_DYNSET_OP_UPDATE, map, reg_key, reg_data);
-
+	nftnl_expr_set_u32(x, NFTNL_EXPR_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+	nftnl_expr_set_str(x, NFTNL_EXPR_DYNSET_SET_NAME, set);
+	nftnl_expr_set_u32(x, NFTNL_EXPR_DYNSET_SREG_KEY, reg);
 	nftnl_expr_set_u64(x, NFTNL_EXPR_DYNSET_TIMEOUT, (uint64_t)timeout_s * 1000);
 }
 

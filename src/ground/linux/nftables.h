@@ -66,9 +66,10 @@ enum nft_type {
 	NFT_T_MARK = 19, /* any number of 4 bytes, host order */
 	NFT_T_IFNAME = 41,
 };
-#define NFT_TYPES2(a, b)    ((uint32_t)(a) << 6 | (uint32_t)(b))
-#define NFT_TYPES3(a, b, c) (NFT_TYPES2(a, b) << 6 | (uint32_t)(c))
-#define NFT_T_VERDICT_DATA  0xffffff00U /* data_type of a map from keys to verdicts */
+#define NFT_TYPES2(a, b)       ((uint32_t)(a) << 6 | (uint32_t)(b))
+#define NFT_TYPES3(a, b, c)    (NFT_TYPES2(a, b) << 6 | (uint32_t)(c))
+#define NFT_TYPES4(a, b, c, d) (NFT_TYPES3(a, b, c) << 6 | (uint32_t)(d))
+#define NFT_T_VERDICT_DATA     0xffffff00U /* data_type of a map from keys to verdicts */
 
 struct nft_set {
 	const char *name;
@@ -85,7 +86,8 @@ void nft_delete_element(struct nft *t, const char *set, const void *key, size_t 
 /* In a map to verdicts: go on in this chain, for good. */
 void nft_add_verdict(struct nft *t, const char *map, const void *key, size_t key_n,
 		     const char *chain);
-void nft_flush_chain(struct nft *t, const char *chain); /* of its rules */
+void nft_flush_chain(struct nft *t, const char *chain);	 /* of its rules */
+void nft_delete_chain(struct nft *t, const char *chain); /* rules and all; nobody may lead there */
 
 /* ---- rules: nft_rule() begins one, the calls after it append to it ---- */
 
@@ -106,10 +108,8 @@ void nft_map(struct nft *t, uint32_t reg, const char *map, uint32_t to);
 /* When reg.. is in this map to verdicts, what it says happens; else the rules go on. */
 void nft_verdict_map(struct nft *t, uint32_t reg, const char *map);
 void nft_random(struct nft *t, uint32_t modulus, uint32_t reg); /* 0 ... modulus - 1 */
-/* Puts reg_key.. -> reg_data.. into a dynamic map, or begins its time anew. */
-void nft_remember(struct nft *t, const char *map, uint32_t reg_key, uint32_t reg_data,
-		  uint32_t timeout_s);
-void nft_forget(struct nft *t, const char *map, uint32_t reg_key, uint32_t reg_data);
+/* Puts reg.. into a dynamic set, or begins its time anew. */
+void nft_remember(struct nft *t, const char *set, uint32_t reg, uint32_t timeout_s);
 void nft_reject(struct nft *t, bool tcp_reset); /* else: ICMP, port unreachable */
 /* Goes on when the destination is of this kind: RTN_LOCAL (this host's), RTN_UNICAST... */
 void nft_daddr_is(struct nft *t, uint32_t rtn);

@@ -130,9 +130,9 @@ void http_reply_on_drained(struct http_request *r, loop_fn *fn, void *arg);
 void http_reply_end(struct http_request *r);
 
 /*
- * Takes the connection over, as docker attach does: with an upgrade asked for, the reply is
- * 101 with Connection and Upgrade headers (the protocol is "tcp", or what http_reply_header said
- * for "Upgrade"), else "200 OK" without length; then bytes are raw. The reply is written before
+ * Takes the connection over, as docker attach does: with an upgrade asked for, the reply is 101
+ * with Connection and Upgrade headers (the protocol is "tcp", or what http_reply_header said for
+ * "Upgrade"), else "200 OK" without length; then bytes are raw. The reply is written before
  * `hijacked` is called. fd is a full owner of the socket, not tied to this server or loop,
  * non-blocking: it may be handed to another process and lives on without this one. `early` is what
  * the client had sent already behind its request (usually empty), valid in the call. When the

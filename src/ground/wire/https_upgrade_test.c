@@ -239,6 +239,11 @@ static void over(void *arg, unsigned ready)
 	loop_stop(arg);
 }
 
+static void stop(void *arg)
+{
+	loop_stop(arg);
+}
+
 static int serve(struct run *run, int (*client)(uint16_t port))
 {
 	struct sockaddr_in a = {.sin_family = AF_INET};
@@ -270,6 +275,8 @@ static int serve(struct run *run, int (*client)(uint16_t port))
 	loop_run(run->loop);
 	w = loop_watch_free(w);
 	s = http_server_free(s);
+	loop_defer(run->loop, stop, run->loop); /* a turn, for what it left to be released */
+	loop_run(run->loop);
 	if (run->thread)
 		assert_int_equal(pthread_join(run->thread, NULL), 0);
 	(void)loop_free(run->loop);

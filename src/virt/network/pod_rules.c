@@ -26,7 +26,7 @@
 
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
-#include "virt/network/network_priv.h"
+#include "virt/network/service_priv.h"
 
 #define PRIORITY_RAW	(-300)
 #define PRIORITY_DSTNAT (-99) /* behind the doors of rules.c */
@@ -38,21 +38,22 @@
 #define FRONT6 NFT_TYPES3(NFT_T_IPV6, NFT_T_PROTO, NFT_T_PORT)
 #define AT4    NFT_TYPES2(NFT_T_IPV4, NFT_T_PORT)
 #define AT6    NFT_TYPES2(NFT_T_IPV6, NFT_T_PORT)
-#define INDEX  NFT_TYPES2(NFT_T_MARK, NFT_T_MARK)
+#define ENDS4  NFT_TYPES4(NFT_T_IPV4, NFT_T_PROTO, NFT_T_PORT, NFT_T_MARK)
+#define ENDS6  NFT_TYPES4(NFT_T_IPV6, NFT_T_PROTO, NFT_T_PORT, NFT_T_MARK)
+#define AFF4   NFT_TYPES4(NFT_T_MARK, NFT_T_IPV4, NFT_T_IPV4, NFT_T_PORT)
+#define AFF6   NFT_TYPES4(NFT_T_MARK, NFT_T_IPV6, NFT_T_IPV6, NFT_T_PORT)
 
 static const struct nft_set sets[] = {
 	{"front4", FRONT4, 12, NFT_T_VERDICT_DATA, 0, false},
 	{"front6", FRONT6, 24, NFT_T_VERDICT_DATA, 0, false},
-	{"empty4", FRONT4, 12, NFT_T_VERDICT_DATA, 0, false},
-	{"empty6", FRONT6, 24, NFT_T_VERDICT_DATA, 0, false},
-	{"ids4", FRONT4, 12, NFT_T_MARK, 4, false},
-	{"ids6", FRONT6, 24, NFT_T_MARK, 4, false},
-	{"ends4", INDEX, 8, AT4, 8, false},
-	{"ends6", INDEX, 8, AT6, 20, false},
-	{"live4", NFT_TYPES3(NFT_T_IPV4, NFT_T_PORT, NFT_T_MARK), 12, 0, 0, false},
-	{"live6", NFT_TYPES3(NFT_T_IPV6, NFT_T_PORT, NFT_T_MARK), 24, 0, 0, false},
-	{"aff4", NFT_TYPES2(NFT_T_MARK, NFT_T_IPV4), 8, AT4, 8, true},
-	{"aff6", NFT_TYPES2(NFT_T_MARK, NFT_T_IPV6), 20, AT6, 20, true},
+	{"refuse4", FRONT4, 12, 0, 0, false},
+	{"refuse6", FRONT6, 24, 0, 0, false},
+	{"lose4", FRONT4, 12, 0, 0, false},
+	{"lose6", FRONT6, 24, 0, 0, false},
+	{"ends4", ENDS4, 16, AT4, 8, false},
+	{"ends6", ENDS6, 28, AT6, 20, false},
+	{"aff4", AFF4, 16, 0, 0, true},
+	{"aff6", AFF6, 40, 0, 0, true},
 	{"pairs4", NFT_TYPES2(NFT_T_IPV4, NFT_T_IPV4), 8, 0, 0, false},
 	{"pairs6", NFT_TYPES2(NFT_T_IPV6, NFT_T_IPV6), 32, 0, 0, false},
 	{"balanced4", NFT_T_IPV4, 4, 0, 0, false},
@@ -60,9 +61,11 @@ static const struct nft_set sets[] = {
 };
 
 static const struct nft_chain chains[] = {
-	{.name = "services"},
+	{.name = "services4"},
+	{.name = "services6"},
+	{.name = "nodes4"},
+	{.name = "nodes6"},
 	{.name = "refuse"},
-	{.name = "lose"},
 	{.name = "unserved"},
 	{.name = "leave"},
 	{.name = "abroad"},
@@ -121,14 +124,14 @@ static void load_front(struct nft *t, bool v4, bool node)
 
 /* ---- the chains ---- */
 
-static void look_up(struct nft *t, const char *chain, bool v4, bool node, const char *map)
+/* Fronts with a verdict, then those of one, two, ... endpoints. */
+static void add_fronts(struct nft *t, const char *chain, bool v4, bool node)
 {
 	nft_rule(t, chain);
-	is_family(t, v4);
-	if (node)
-		nft_daddr_is(t, RTN_LOCAL);
 	load_front(t, v4, node);
-	nft_verdict_map(t, NFT_R(0), map);
+	nft_verdict_map(t, NFT_R(0), v4 ? "front4" : "front6");
+	for (uint32_t n = 1; n <= FACT_SMALL_MAX; n++)
+		fact_small_lay(t, chain, v4, node, n);
 }
 
 static void add_services(struct nft *t)
@@ -136,12 +139,19 @@ static void add_services(struct nft *t)
 	static const char *const hooks[] = {"prerouting", "output"};
 
 	for (int v4 = 1; v4 >= 0; v4--) {
-		look_up(t, "services", v4, false, v4 ? "front4" : "front6");
-		look_up(t, "services", v4, true, v4 ? "front4" : "front6");
-	}
-	for (size_t i = 0; i < array_len(hooks); i++) {
-		nft_rule(t, hooks[i]);
-		nft_jump(t, "services");
+		const char *chain = v4 ? "services4" : "services6",
+			   *nodes = v4 ? "nodes4" : "nodes6";
+
+		add_fronts(t, chain, v4, false);
+		nft_rule(t, chain);
+		nft_daddr_is(t, RTN_LOCAL);
+		nft_jump(t, nodes);
+		add_fronts(t, nodes, v4, true);
+		for (size_t i = 0; i < array_len(hooks); i++) {
+			nft_rule(t, hooks[i]);
+			is_family(t, v4);
+			nft_jump(t, chain);
+		}
 	}
 }
 
@@ -157,13 +167,35 @@ static void add_raw(struct nft *t, const struct pods *p)
 	nft_verdict(t, NF_DROP);
 }
 
+/* Fronts without endpoints. */
+static void add_nobody(struct nft *t, bool v4, bool node)
+{
+	static const struct {
+		const char *four, *six;
+		bool lose;
+	} kinds[] = {{"refuse4", "refuse6", false}, {"lose4", "lose6", true}};
+
+	for (size_t i = 0; i < array_len(kinds); i++) {
+		nft_rule(t, "unserved");
+		is_family(t, v4);
+		if (node)
+			nft_daddr_is(t, RTN_LOCAL);
+		load_front(t, v4, node);
+		nft_in_set(t, NFT_R(0), v4 ? kinds[i].four : kinds[i].six, false);
+		if (kinds[i].lose)
+			nft_verdict(t, NF_DROP);
+		else
+			nft_jump(t, "refuse");
+	}
+}
+
 static void add_unserved(struct nft *t, const struct pods *p)
 {
 	static const char *const hooks[] = {"input_filter", "forward_filter", "output_filter"};
 
 	for (int v4 = 1; v4 >= 0; v4--) {
-		look_up(t, "unserved", v4, false, v4 ? "empty4" : "empty6");
-		look_up(t, "unserved", v4, true, v4 ? "empty4" : "empty6");
+		add_nobody(t, v4, false);
+		add_nobody(t, v4, true);
 		nft_rule(t, "unserved");
 		is_family(t, v4);
 		load_daddr(t, v4, NFT_R(0));
@@ -189,8 +221,6 @@ static void add_unserved(struct nft *t, const struct pods *p)
 	nft_reject(t, true);
 	nft_rule(t, "refuse");
 	nft_reject(t, false);
-	nft_rule(t, "lose");
-	nft_verdict(t, NF_DROP);
 }
 
 static void add_hairpin(struct nft *t, bool v4)
@@ -240,6 +270,18 @@ static void add_postrouting(struct nft *t, const struct pods *p)
 
 /* ---- laying ---- */
 
+static void add_small_sets(struct nft *t)
+{
+	char name[FACT_SET_NAME_MAX];
+
+	for (uint8_t n = 1; n <= FACT_SMALL_MAX; n++) {
+		fact_set_name(FACT_ENDS4, n, name);
+		nft_add_set(t, &(struct nft_set){name, ENDS4, 16, AT4, 8, false});
+		fact_set_name(FACT_ENDS6, n, name);
+		nft_add_set(t, &(struct nft_set){name, ENDS6, 28, AT6, 20, false});
+	}
+}
+
 static int lay(struct network_host *h, bool anew, struct err *e)
 {
 	auto_nft struct nft *t = nft_new(NFPROTO_INET, h->pods->table);
@@ -251,6 +293,7 @@ static int lay(struct network_host *h, bool anew, struct err *e)
 	}
 	for (size_t i = 0; i < array_len(sets); i++)
 		nft_add_set(t, &sets[i]);
+	add_small_sets(t);
 	for (size_t i = 0; i < array_len(chains); i++)
 		nft_add_chain(t, &chains[i]);
 	for (size_t i = 0; i < array_len(chains); i++)

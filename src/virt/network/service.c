@@ -14,30 +14,16 @@
 #include "ground/base/mem.h"
 #include "virt/network/service_flows.h"
 
-#define FNV_BASIS 0x811c9dc5U
-#define FNV_PRIME 0x01000193U
-
-/* The number of one set of endpoints; kept for as long as its service lives. */
-struct number {
-	enum network_proto proto;
-	uint16_t port;
-	bool local;
-	uint32_t id;
-};
-
 struct service {
 	struct services *all;
 	const char *key; /* the map's */
 	struct fact_list facts;
-	struct number *numbers;
-	size_t numbers_n, numbers_room;
 	bool seen; /* in the set being laid */
 };
 
 struct services {
 	struct network_host *host;
 	struct map services; /* key -> struct service */
-	struct map numbers;  /* "%08x" of every number in use */
 	struct map shared;   /* an element of several services -> how many, as a pointer's value */
 	struct map chains;   /* of verdicts, known to be on the host */
 };
@@ -69,15 +55,8 @@ static struct services *services_of(struct network_host *h)
 
 static void service_free(struct service *s)
 {
-	char text[16];
-
-	for (size_t i = 0; i < s->numbers_n; i++) {
-		(void)snprintf(text, sizeof(text), "%08x", s->numbers[i].id);
-		(void)map_remove(&s->all->numbers, text);
-	}
 	(void)map_remove(&s->all->services, s->key);
 	list_done(&s->facts);
-	free(s->numbers);
 	free(s);
 }
 
@@ -88,7 +67,6 @@ struct services *services_free(struct services *all)
 	map_each (&all->services, it)
 		service_free(it->value);
 	map_done(&all->services);
-	map_done(&all->numbers);
 	map_done(&all->shared);
 	map_done(&all->chains);
 	free(all);
@@ -109,43 +87,6 @@ static struct service *service_of(struct services *all, const char *key)
 	return s;
 }
 
-/* ---- numbers ---- */
-
-/* Made from the name, so that another daemon finds the same, and affinity lives through it. */
-static uint32_t hash(const char *key, const struct number *n)
-{
-	uint32_t h = FNV_BASIS;
-	char text[32];
-
-	(void)snprintf(text, sizeof(text), "/%u/%u/%d", (unsigned int)n->proto, n->port, n->local);
-	for (; *key; key++)
-		h = (h ^ (uint8_t)*key) * FNV_PRIME;
-	for (const char *p = text; *p; p++)
-		h = (h ^ (uint8_t)*p) * FNV_PRIME;
-	return h;
-}
-
-static uint32_t number_of(void *ctx, const struct network_service_port *p, bool local)
-{
-	struct service *s = ctx;
-	struct number n = {.proto = p->proto, .port = p->port, .local = local};
-	char text[16];
-
-	for (size_t i = 0; i < s->numbers_n; i++)
-		if (s->numbers[i].proto == n.proto && s->numbers[i].port == n.port &&
-		    s->numbers[i].local == local)
-			return s->numbers[i].id;
-	for (n.id = hash(s->key, &n);; n.id++) {
-		(void)snprintf(text, sizeof(text), "%08x", n.id);
-		if (!map_get(&s->all->numbers, text))
-			break;
-	}
-	(void)map_put(&s->all->numbers, text, s);
-	mem_grow(s->numbers, s->numbers_n + 1, s->numbers_room);
-	s->numbers[s->numbers_n++] = n;
-	return n.id;
-}
-
 /* ---- differences ---- */
 
 static void push(struct fact_list *l, const struct fact *f)
@@ -157,13 +98,13 @@ static void push(struct fact_list *l, const struct fact *f)
 /* Is this the first to come, or the last to go, of those that share the element? */
 static bool count_shared(struct services *all, const struct fact *f, bool add)
 {
-	char text[2 * (FACT_KEY_MAX + 1) + 1];
+	char text[2 * (FACT_KEY_MAX + 2) + 1];
 	static const char digits[] = "0123456789abcdef";
 	const uint8_t *bytes = (const uint8_t *)f;
 	uintptr_t n;
 
-	static_assert(offsetof(struct fact, key) == 1, "set and key stand side by side");
-	for (size_t i = 0; i <= FACT_KEY_MAX; i++) {
+	static_assert(offsetof(struct fact, key) == 2, "set and key stand side by side");
+	for (size_t i = 0; i < FACT_KEY_MAX + 2; i++) {
 		text[2 * i] = digits[bytes[i] >> 4];
 		text[2 * i + 1] = digits[bytes[i] & 15];
 	}
@@ -231,7 +172,7 @@ static int take_spec(struct services *all, struct change *c, const struct networ
 {
 	struct service *s = service_of(all, spec->key);
 	struct fact_list now = {.n = 0};
-	int r = fact_compile(spec, number_of, s, &now, e);
+	int r = fact_compile(spec, &now, e);
 
 	s->seen = true;
 	if (r == 0)
@@ -256,7 +197,7 @@ static void put_chains(struct services *all, struct nft *t, const struct fact_li
 	for (size_t i = 0; i < l->n; i++) {
 		const struct fact *f = &l->items[i];
 
-		if (f->set != FACT_FRONT4 && f->set != FACT_FRONT6)
+		if ((f->set != FACT_FRONT4 && f->set != FACT_FRONT6) || fact_stays(f))
 			continue;
 		fact_chain_name(f, chain);
 		if (!map_put(&all->chains, chain, all))
@@ -264,12 +205,41 @@ static void put_chains(struct services *all, struct nft *t, const struct fact_li
 	}
 }
 
-static void put_fact(struct nft *t, const struct fact *f, bool add)
+/* Chains that only one service leads to: laid anew with every change of it. */
+static void put_stays(struct nft *t, const struct service *s)
 {
-	const char *set = fact_set_name(f->set);
-	size_t key_n = fact_key_bytes(f->set), data_n = fact_data_bytes(f->set);
+	for (size_t i = 0; i < s->facts.n; i++)
+		if (fact_stays(&s->facts.items[i]))
+			fact_stay_lay(t, &s->facts.items[i], &s->facts);
+}
+
+static bool has_key(const struct fact_list *l, const struct fact *f)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (fact_stays(&l->items[i]) &&
+		    memcmp(&l->items[i], f, offsetof(struct fact, data)) == 0)
+			return true;
+	return false;
+}
+
+static void drop_stays(struct nft *t, const struct fact_list *before, const struct fact_list *now)
+{
 	char chain[FACT_CHAIN_MAX];
 
+	for (size_t i = 0; i < before->n; i++) {
+		if (!fact_stays(&before->items[i]) || has_key(now, &before->items[i]))
+			continue;
+		fact_chain_name(&before->items[i], chain);
+		nft_delete_chain(t, chain);
+	}
+}
+
+static void put_fact(struct nft *t, const struct fact *f, bool add)
+{
+	size_t key_n = fact_key_bytes(f->set), data_n = fact_data_bytes(f->set);
+	char chain[FACT_CHAIN_MAX], set[FACT_SET_NAME_MAX];
+
+	fact_set_name(f->set, f->small, set);
 	if (!add) {
 		nft_delete_element(t, set, f->key, key_n);
 	} else if (fact_is_verdict(f->set)) {
@@ -309,6 +279,20 @@ static void collect_all(struct services *all, struct fact_list *ret)
 	ret->n = kept;
 }
 
+static void flush_sets(struct nft *t)
+{
+	char name[FACT_SET_NAME_MAX];
+
+	for (int set = 0; set < FACT_SETS; set++) {
+		bool ends = set == FACT_ENDS4 || set == FACT_ENDS6;
+
+		for (uint8_t small = 0; small <= (ends ? FACT_SMALL_MAX : 0); small++) {
+			fact_set_name((enum fact_set)set, small, name);
+			nft_flush_set(t, name);
+		}
+	}
+}
+
 int services_lay(struct network_host *h, struct err *e)
 {
 	auto_nft struct nft *t = nft_new(NFPROTO_INET, h->pods->table);
@@ -318,10 +302,11 @@ int services_lay(struct network_host *h, struct err *e)
 
 	assert(all);
 	map_done(&all->chains);
-	for (int set = 0; set < FACT_SETS; set++)
-		nft_flush_set(t, fact_set_name((enum fact_set)set));
+	flush_sets(t);
 	collect_all(all, &l);
 	put_chains(all, t, &l);
+	map_each (&all->services, it)
+		put_stays(t, it->value);
 	put_list(t, &l, true);
 	r = nft_commit(t, h->nft_fd, e);
 	if (r < 0)
@@ -349,8 +334,12 @@ static int apply(struct network_host *h, struct change *c, struct err *e)
 	if (!h->pods->laid)
 		return lay_anew(h, e);
 	put_chains(h->services, t, &c->add);
+	for (size_t i = 0; i < c->n; i++)
+		put_stays(t, c->services[i]);
 	put_list(t, &c->remove, false);
 	put_list(t, &c->add, true);
+	for (size_t i = 0; i < c->n; i++)
+		drop_stays(t, &c->before[i], &c->services[i]->facts);
 	if (nft_commit(t, h->nft_fd, &why) == 0)
 		return 0;
 	log_info("services are laid anew: %s", why.text);

@@ -4,19 +4,22 @@
  * Theory of operation. The rules are fixed (pod_rules.c); what a service is, is elements of maps,
  * in the table "hull-TAG-pods". 4 and 6 are two families of the same:
  *
- *	front4   address . protocol . port  -> goto pick4-N    a service with N endpoints; the
- *						address 0.0.0.0 stands for every one of this host
- *	ids4     address . protocol . port  -> group	       the number of its set of endpoints
- *	ends4    group . 0 ... N-1	    -> address . port  its endpoints
- *	empty4   address . protocol . port  -> goto refuse     without endpoints
- *	live4    address . port . group			       endpoints of a group with affinity
- *	aff4     group . client		    -> address . port  who was sent where, added by packets
- *	pairs4   address . address			       endpoints of this node (hairpin)
- *	balanced4  address				       answered for by this host
+ *	ends4-N  front . 0 ... N-1 -> address . port	endpoints of services that have N, up to
+ *							eight; front: address . protocol . port,
+ *							the address 0.0.0.0: every one of ours
+ *	front4   front -> goto pick4-N | stay4-*	those with more, or with affinity
+ *	ends4    front . 0 ... N-1 -> address . port	their endpoints
+ *	refuse4, lose4  front				without endpoints
+ *	aff4     number . client . address . port	who was sent where, added by packets
+ *	pairs4   address . address			endpoints of this node (hairpin)
+ *	balanced4  address				answered for by this host
  *
- * The chain pick4-N draws a number below N and looks the endpoint up: a connection costs three
- * look-ups whatever there is. With affinity it is pick4-N-SECONDS, which asks aff4 first; what it
- * finds there counts only while it is in live4. node4-* are the same for node ports.
+ * A rule draws a number below N and looks the endpoint up: for N up to eight a fixed one, beyond
+ * that the chain pick4-N (node4-N for node ports). So a connection costs a few look-ups whatever
+ * there is; and a change is an element of a map without verdicts, for which the kernel need not
+ * prove its rules again. A service with affinity has a chain of its own per front, with two rules
+ * for each endpoint: one for the clients that aff4 has, one that draws. (No map's answer is part of
+ * a key or remembered: the nft program could not list such rules.)
  *
  * A service compiles to a sorted list of elements; a change is the difference of two lists, one
  * transaction whatever changed. Established connections are the kernel's and go on; UDP flows to

@@ -1,5 +1,5 @@
 /*
- * Forgetting the UDP flows of services that changed: lists of elements before and now, side by
+ * Forgetting UDP flows of services that changed: lists of elements before and now, side by
  * side.
  */
 #pragma once

@@ -9,36 +9,36 @@
 #include "virt/network/service.h"
 
 enum fact_set {
-	FACT_IDS4,
-	FACT_IDS6,
 	FACT_ENDS4,
 	FACT_ENDS6,
-	FACT_LIVE4,
-	FACT_LIVE6,
 	FACT_PAIRS4,
 	FACT_PAIRS6,
 	FACT_BALANCED4,
 	FACT_BALANCED6,
-	FACT_EMPTY4,
-	FACT_EMPTY6,
+	FACT_REFUSE4,
+	FACT_REFUSE6,
+	FACT_LOSE4,
+	FACT_LOSE6,
 	FACT_FRONT4,
 	FACT_FRONT6,
 };
-#define FACT_SETS 14
+#define FACT_SETS      12
+#define FACT_SMALL_MAX 8 /* up to so many endpoints are found without a verdict */
 
 #define FACT_KEY_MAX  32
 #define FACT_DATA_MAX 20
 
-/* Whom a verdict leads to. */
+/* Whom a verdict leads to: the data of a FRONT. */
 struct fact_pick {
-	uint32_t count, timeout_s; /* of FRONT; EMPTY: count 1 loses, 0 refuses */
-	uint32_t node;		   /* no byte of padding: facts are compared as bytes */
+	uint32_t count, timeout_s;
+	uint32_t node; /* no byte of padding: facts are compared as bytes */
 };
 
 struct fact {
-	uint8_t set; /* enum fact_set */
-	uint8_t key[FACT_KEY_MAX];
-	uint8_t data[FACT_DATA_MAX]; /* of verdicts a struct fact_pick */
+	uint8_t set;   /* enum fact_set */
+	uint8_t small; /* of ENDS: of so many endpoints of a front without verdict; else 0 */
+	uint8_t key[FACT_KEY_MAX]; /* of ENDS: the front, then which of them */
+	uint8_t data[FACT_DATA_MAX];
 };
 
 struct fact_list {
@@ -46,7 +46,9 @@ struct fact_list {
 	size_t n, room;
 };
 
-const char *fact_set_name(enum fact_set set);
+#define FACT_SET_NAME_MAX 24
+/* How the map of such elements is called. */
+void fact_set_name(enum fact_set set, uint8_t small, char ret[FACT_SET_NAME_MAX]);
 size_t fact_key_bytes(enum fact_set set);
 size_t fact_data_bytes(enum fact_set set); /* 0: none, or a verdict */
 bool fact_is_verdict(enum fact_set set);
@@ -55,14 +57,18 @@ int fact_cmp(const void *a, const void *b);
 /* Does this element belong to several services at once? */
 bool fact_is_shared(enum fact_set set);
 
-/* The number of a set of endpoints: which port, all of them or this node's. */
-typedef uint32_t fact_group(void *ctx, const struct network_service_port *p, bool local);
-
 /* Everything a service is, into an empty list. */
-int fact_compile(const struct network_service *s, fact_group *group, void *ctx,
-		 struct fact_list *ret, struct err *e) must_use;
+int fact_compile(const struct network_service *s, struct fact_list *ret, struct err *e) must_use;
 
-/* The chain of a FRONT: its name, and what is in it. */
-#define FACT_CHAIN_MAX 40
+/* Is `ip` . `port` among the endpoints of this front? */
+bool fact_serves(const struct fact_list *l, const uint8_t *front, const struct ip *ip,
+		 uint16_t port);
+
+#define FACT_CHAIN_MAX 64
 void fact_chain_name(const struct fact *f, char ret[FACT_CHAIN_MAX]);
-void fact_chain_lay(struct nft *t, const struct fact *f);
+/* Has this FRONT a chain of its own (affinity), or one shared by all of as many endpoints? */
+bool fact_stays(const struct fact *f);
+void fact_chain_lay(struct nft *t, const struct fact *front); /* the shared one */
+/* The rule of a chain that finds fronts of n endpoints. */
+void fact_small_lay(struct nft *t, const char *chain, bool v4, bool node, uint32_t n);
+void fact_stay_lay(struct nft *t, const struct fact *front, const struct fact_list *all);

@@ -64,7 +64,7 @@ static void node_close(struct node *n)
 /* One service "default/web" on port 80 (node port 30080), with the endpoints of these pods. */
 struct web {
 	struct ip address;
-	struct network_service_endpoint ends[3];
+	struct network_service_endpoint ends[FACT_SMALL_MAX + 1];
 	struct network_service_port port;
 	struct network_service s;
 };
@@ -140,6 +140,23 @@ static void connections_are_spread(void **state)
 	ok(network_services_change(n.h, NULL, 0, &gone, 1, &e));
 	assert_int_equal(network_services_count(n.h), 0);
 	assert_string_equal(ask_for(host_ns, WEB_, 80, ANSWER_MS), "");
+	node_close(&n);
+}
+
+static void many_endpoints_are_spread_by_verdict(void **state)
+{
+	struct node n;
+
+	(void)state;
+	node_open(&n);
+	set_web(&n, "abcabcabc");
+	assert_int_equal(shell("nft list ruleset | grep -q pick4-9"), 0);
+	assert_string_equal(who(n.boxes[2].s.netns, WEB_, 80), "abc");
+	assert_string_equal(who(n.world.s.netns, "192.0.2.1", 30080), "abc");
+	set_web(&n, "ab");
+	assert_string_equal(who(n.boxes[2].s.netns, WEB_, 80), "ab");
+	set_web(&n, "");
+	assert_int_equal(shell("nft list ruleset | grep -q 10.96.0.20"), 0); /* refused */
 	node_close(&n);
 }
 
@@ -348,6 +365,24 @@ static void a_restart_leaves_them(void **state)
 	node_close(&n);
 }
 
+static void others_can_list_the_rules(void **state)
+{
+	struct node n;
+	struct err e = {0};
+	struct web w;
+
+	(void)state;
+	node_open(&n);
+	set_web(&n, "abc");
+	assert_int_equal(shell("nft list ruleset >/dev/null"), 0);
+	web_of(&w, "ab");
+	w.s.affinity_s = 60;
+	ok(network_services_change(n.h, &w.s, 1, NULL, 0, &e));
+	assert_int_equal(shell("nft list ruleset >/dev/null"), 0);
+	assert_int_equal(shell("nft -j list ruleset >/dev/null"), 0);
+	node_close(&n);
+}
+
 static void ten_thousand_are_quick(void **state)
 {
 	enum { MANY = 10000 };
@@ -390,12 +425,6 @@ static void ten_thousand_are_quick(void **state)
 
 /* ---- what they compile to ---- */
 
-static uint32_t number(void *ctx, const struct network_service_port *p, bool local)
-{
-	(void)ctx;
-	return p->port * 2U + local;
-}
-
 static size_t count(const struct fact_list *l, enum fact_set set)
 {
 	size_t n = 0;
@@ -413,28 +442,34 @@ static void a_service_is_a_list_of_elements(void **state)
 
 	(void)state;
 	web_of(&w, "abc");
-	ok(fact_compile(&w.s, number, NULL, &l, &e));
-	assert_int_equal(count(&l, FACT_FRONT4), 2);
-	assert_int_equal(count(&l, FACT_IDS4), 2);
-	assert_int_equal(count(&l, FACT_ENDS4), 3);
+	ok(fact_compile(&w.s, &l, &e));
+	assert_int_equal(count(&l, FACT_FRONT4), 0); /* few endpoints need no verdict */
+	assert_int_equal(count(&l, FACT_ENDS4), 6);
 	assert_int_equal(count(&l, FACT_PAIRS4), 3);
-	assert_int_equal(count(&l, FACT_LIVE4), 0);
-	assert_int_equal(l.n, 10);
+	assert_int_equal(l.n, 9);
+	assert_int_equal(l.items[0].small, 3);
 	for (size_t i = 1; i < l.n; i++)
 		assert_true(fact_cmp(&l.items[i - 1], &l.items[i]) < 0);
 	free(l.items);
 
 	l = (struct fact_list){.n = 0};
+	w.s.affinity_s = 5;
+	ok(fact_compile(&w.s, &l, &e));
+	assert_int_equal(count(&l, FACT_FRONT4), 2);
+	assert_int_equal(count(&l, FACT_ENDS4), 6);
+	free(l.items);
+
+	l = (struct fact_list){.n = 0};
 	w.port.endpoints_n = 0;
 	w.s.affinity_s = 5;
-	ok(fact_compile(&w.s, number, NULL, &l, &e));
-	assert_int_equal(count(&l, FACT_EMPTY4), 2);
+	ok(fact_compile(&w.s, &l, &e));
+	assert_int_equal(count(&l, FACT_REFUSE4), 2);
 	assert_int_equal(l.n, 2);
 	free(l.items);
 
 	l = (struct fact_list){.n = 0};
 	w.port.port = 0;
-	assert_int_equal(fact_compile(&w.s, number, NULL, &l, &e), -ERR_INVALID);
+	assert_int_equal(fact_compile(&w.s, &l, &e), -ERR_INVALID);
 	free(l.items);
 }
 
@@ -444,6 +479,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_service_is_a_list_of_elements),
 		in_namespace(connections_are_spread),
+		in_namespace(many_endpoints_are_spread_by_verdict),
 		in_namespace(a_pod_reaches_itself),
 		in_namespace(node_ports_are_everywhere),
 		in_namespace(nobody_home_is_refused),
@@ -451,6 +487,7 @@ int main(void)
 		in_namespace(clients_stay_where_they_were),
 		in_namespace(datagrams_leave_an_endpoint_that_went),
 		in_namespace(a_restart_leaves_them),
+		in_namespace(others_can_list_the_rules),
 		in_namespace(ten_thousand_are_quick),
 	};
 	int r;
