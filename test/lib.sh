@@ -237,6 +237,32 @@ asks() {
 	echo "$said"
 }
 
+# --- a cluster -------------------------------------------------------------------------------------
+
+# kubectls: every kubectl that this machine has: beside the one on the path lie those of other releases.
+kubectls() {
+	local own
+	own=$(readlink -f "$(command -v kubectl)") || return 1
+	ls "${own%/*}"/kubectl.1.* 2>/dev/null || echo "$own"
+}
+
+# cluster_up [NAME]: a daemon with busybox and a cluster whose node is ready; kc speaks to it.
+cluster_up() {
+	local name=${1:-hull}
+	[ -n "${KUBECTL-}" ] || KUBECTL=$(kubectls | tail -n 1)
+	hulld_start "$name" --kube-listen 127.0.0.1:6443 || exit 1
+	export KUBECONFIG="$T/$name/root/kube/kubeconfig"
+	H=$name have_busybox || give_up "the busybox image loads" "$(tail -n 20 "$T/$name/log")"
+	within 20 kc get node -o name || give_up "the API answers" "$(tail -n 20 "$T/$name/log")"
+	within 20 kc get serviceaccount default || give_up "there is a service account"
+	within 20 sh -c "'$KUBECTL' get nodes --no-headers | grep -qw Ready" || give_up "the node is ready"
+}
+
+# kc ARGS...: the stock kubectl ($KUBECTL) on the cluster.
+kc() {
+	timeout -k 5 $((60 * slow)) "$KUBECTL" "$@"
+}
+
 # --- a network with an outside, and a registry ---------------------------------------------------
 
 # outside_up: a second network namespace "out" (10.99.0.2, fd99::2), reached by 10.99.0.1 as default.

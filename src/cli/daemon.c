@@ -186,7 +186,7 @@ int daemon_ensure(const struct context *c, struct err *e)
 		       why ? ": " : "", why ? why : "", c->root);
 }
 
-/* -- the cluster ------------------------------------------------------------------------------ */
+/* -- the cluster ------------------------------------------------------------------------------- */
 
 static char *read_small(const char *path)
 {

@@ -23,8 +23,7 @@
 
 #define CGROUP_LEAVE_MS 2000
 
-/* -- burying --------------------------------------------------------------------------------------
- */
+/* -- burying ----------------------------------------------------------------------------------- */
 
 struct burial {
 	struct engine *engine;
@@ -175,8 +174,7 @@ void adopt_bury(struct workload *w)
 	bury(w->engine, w, w->run_dir, w->dir);
 }
 
-/* -- adopting -------------------------------------------------------------------------------------
- */
+/* -- adopting ---------------------------------------------------------------------------------- */
 
 static void adopted(struct workload *w)
 {
@@ -246,8 +244,7 @@ static void adopt(struct workload *w, bool was_running)
 	bury(g, w, w->run_dir, w->dir);
 }
 
-/* -- reading records ------------------------------------------------------------------------------
- */
+/* -- reading records --------------------------------------------------------------------------- */
 
 struct reading {
 	struct engine *engine;
@@ -332,8 +329,7 @@ static int default_networks(struct engine *g, struct err *e)
 	return 0;
 }
 
-/* -- sweeping what a crash left -------------------------------------------------------------------
- */
+/* -- sweeping what a crash left ---------------------------------------------------------------- */
 
 static bool is_id(const char *name)
 {
@@ -382,8 +378,7 @@ static void strange_keeper(struct engine *g, const char *id)
 	bury(g, NULL, run_dir, dir);
 }
 
-/* -- all of it ------------------------------------------------------------------------------------
- */
+/* -- all of it --------------------------------------------------------------------------------- */
 
 static void boot_restart(struct workload *w)
 {

@@ -101,10 +101,7 @@ static void unpin(struct sandbox *s)
 	(void)rmdir(s->dir);
 }
 
-/*
- * -- making
- * --------------------------------------------------------------------------------------
- */
+/* -- making ------------------------------------------------------------------------------------ */
 
 static void made_end(struct sandbox *s, const struct err *e)
 {
@@ -286,10 +283,7 @@ void engine_sandbox_create(struct user *u, const struct sandbox_request *r,
 		free(l);
 }
 
-/*
- * -- removing
- * ------------------------------------------------------------------------------------
- */
+/* -- removing ---------------------------------------------------------------------------------- */
 
 static void forgotten(void *ctx, const struct err *e)
 {
@@ -319,10 +313,7 @@ void engine_sandbox_remove(struct user *u, const char *id, engine_done *done, vo
 	record_delete(u->engine->records, "sandbox", s->id, forgotten, s);
 }
 
-/*
- * -- finding
- * -------------------------------------------------------------------------------------
- */
+/* -- finding ----------------------------------------------------------------------------------- */
 
 const struct sandbox_view *engine_sandbox_find(struct user *u, const char *id)
 {
@@ -360,10 +351,7 @@ int sandbox_path(struct engine *g, const char *mode, const char *file, char **re
 	return 0;
 }
 
-/*
- * -- after a restart
- * -----------------------------------------------------------------------------
- */
+/* -- after a restart --------------------------------------------------------------------------- */
 
 static bool is_pinned(const struct sandbox *s)
 {
@@ -420,10 +408,7 @@ void sandbox_unpin_all(struct engine *g)
 	}
 }
 
-/*
- * -- connections into one
- * -------------------------------------------------------------------------
- */
+/* -- connections into one ---------------------------------------------------------------------- */
 
 struct reaching {
 	struct engine *engine;

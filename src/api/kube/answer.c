@@ -21,18 +21,27 @@ void request_end(struct kube_request *r)
 	free(r);
 }
 
+/* A Warning header: a quoted text, of one line. */
+static void add_warning(struct kube_request *r, const char *text)
+{
+	auto_strbuf struct strbuf header = {0};
+
+	strbuf_add_text(&header, "299 - \"");
+	for (const char *p = text; *p; p++) {
+		if (*p == '"' || *p == '\\')
+			strbuf_add_char(&header, '\\');
+		strbuf_add_char(&header, (unsigned char)*p < ' ' ? ' ' : *p);
+	}
+	strbuf_add_char(&header, '"');
+	http_reply_header(r->http, "Warning", strbuf_text(&header));
+}
+
 void answer_text(struct kube_request *r, int status, const char *type, struct str text)
 {
-	for (size_t i = 0; r->warnings && r->warnings[i]; i++) {
-		auto_free char *header = mem_printf("299 - \"%s\"", r->warnings[i]);
-
-		http_reply_header(r->http, "Warning", header);
-	}
-	if (r->kind && r->kind->warning) {
-		auto_free char *header = mem_printf("299 - \"%s\"", r->kind->warning);
-
-		http_reply_header(r->http, "Warning", header);
-	}
+	for (size_t i = 0; r->warnings && r->warnings[i]; i++)
+		add_warning(r, r->warnings[i]);
+	if (r->kind && r->kind->warning)
+		add_warning(r, r->kind->warning);
 	r->kube->served++;
 	r->kube->failed += status >= 500;
 	http_reply(r->http, status, type, text.p, text.n);
@@ -49,10 +58,7 @@ void answer_json(struct kube_request *r, int status, struct json *j)
 	answer_text(r, status, "application/json", strbuf_str(&out));
 }
 
-/*
- * -- Status
- * --------------------------------------------------------------------------------------
- */
+/* -- Status ------------------------------------------------------------------------------------ */
 
 const char *status_reason(int code, enum err_kind kind)
 {
@@ -88,13 +94,14 @@ const char *status_reason(int code, enum err_kind kind)
 
 static struct json *details_of(const struct kube_request *r, const struct json *more)
 {
+	const char *name = r->name && r->name[0] ? r->name : r->body_name;
 	struct json *details = json_new_object();
 	struct json_iter it = {0};
 	struct json *value;
 	const char *key;
 
-	if (r->name && r->name[0])
-		json_set_text(details, "name", r->name);
+	if (name && name[0])
+		json_set_text(details, "name", name);
 	if (r->group && r->group[0])
 		json_set_text(details, "group", r->group);
 	if (r->resource && r->resource[0])
@@ -150,18 +157,21 @@ void answer_error(struct kube_request *r, const struct err *e)
 void answer_outcome_error(struct kube_request *r, const struct outcome *o)
 {
 	int code = o->http_status ? o->http_status : err_kind_info(o->error->kind)->http_status;
+	auto_json struct json *details = NULL;
 
 	if (!o->http_status && o->error->kind == ERR_EXHAUSTED)
 		code = 413;
 	r->warnings = o->warnings;
-	answer_status(r, code, status_reason(code, o->error->kind), o->details, "%s",
-		      o->error->text);
+	if (code == 422 && r->kind) { /* clients say "The Pod "x" is invalid" out of it */
+		details = o->details ? json_copy(o->details) : json_new_object();
+		if (!json_get(details, "kind"))
+			json_set_text(details, "kind", r->kind->name);
+	}
+	answer_status(r, code, status_reason(code, o->error->kind), details ? details : o->details,
+		      "%s", o->error->text);
 }
 
-/*
- * -- forms
- * ---------------------------------------------------------------------------------------
- */
+/* -- forms ------------------------------------------------------------------------------------- */
 
 void answer_negotiate(struct kube_request *r)
 {
@@ -187,6 +197,14 @@ void answer_negotiate(struct kube_request *r)
 		}
 		return;
 	}
+}
+
+bool answer_is_acceptable(const struct kube_request *r)
+{
+	const char *accept = http_request_header(r->http, "Accept");
+
+	return !accept || !accept[0] || strstr(accept, "application/json") ||
+	       strstr(accept, "*/*") || strstr(accept, "application/*");
 }
 
 struct json *answer_tree(const struct kind *asked, const struct object *o)

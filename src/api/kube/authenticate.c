@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "api/kube/kube_priv.h"
 #include "ground/base/mem.h"
@@ -67,11 +68,14 @@ static const struct pki_identity *judge(struct kube *k, struct str der, struct e
 }
 
 /* The groups that everybody of a sort is in come behind his own. */
-static const char *const *groups_with(struct arena *a, char *const *own, const char *all)
+const char *const *groups_with(struct arena *a, const char *const *own, const char *all)
 {
-	size_t n = mem_count_texts(own);
-	const char **list = arena_new_array(a, const char *, n + 2);
+	size_t n = 0;
+	const char **list;
 
+	while (own && own[n])
+		n++;
+	list = arena_new_array(a, const char *, n + 2);
 	for (size_t i = 0; i < n; i++)
 		list[i] = arena_dup_text(a, own[i]);
 	list[n] = all;
@@ -85,7 +89,8 @@ static int by_certificate(struct kube_request *r, struct str der, struct err *e)
 	if (!who)
 		return -ERR_FORBIDDEN;
 	r->identity.user = arena_dup_text(&r->arena, who->name);
-	r->identity.groups = groups_with(&r->arena, who->groups, "system:authenticated");
+	r->identity.groups =
+		groups_with(&r->arena, (const char *const *)who->groups, "system:authenticated");
 	return 0;
 }
 
@@ -95,44 +100,6 @@ static void anonymous(struct kube_request *r)
 	r->identity.groups = groups_with(&r->arena, NULL, "system:unauthenticated");
 }
 
-/*
- * -- impersonation
- * -------------------------------------------------------------------------------
- */
-
-static int may_be(struct kube_request *r, const char *what, const char *name)
-{
-	struct attributes a = {
-		.who = &r->identity, .verb = "impersonate", .resource = what, .name = name};
-	auto_strbuf struct strbuf why = {0};
-
-	if (rbac_allows(r->kube->rbac, &a, &why))
-		return 0;
-	answer_status(r, 403, "Forbidden", NULL,
-		      "%s \"%s\" is forbidden: User \"%s\" cannot impersonate resource \"%s\" in "
-		      "API group \"\" at the cluster scope",
-		      what, name, r->identity.user, what);
-	return -ERR_FORBIDDEN;
-}
-
-static int impersonate(struct kube_request *r)
-{
-	const char *user = http_request_header(r->http, "Impersonate-User");
-	const char *group = http_request_header(r->http, "Impersonate-Group");
-	char *own[2] = {NULL, NULL};
-
-	if (!user || !user[0])
-		return 0;
-	if (may_be(r, "users", user) < 0)
-		return -ERR_FORBIDDEN;
-	if (group && group[0] && may_be(r, "groups", group) < 0)
-		return -ERR_FORBIDDEN;
-	own[0] = group && group[0] ? arena_dup_text(&r->arena, group) : NULL;
-	r->identity.user = arena_dup_text(&r->arena, user);
-	r->identity.groups = groups_with(&r->arena, own, "system:authenticated");
-	return 0;
-}
-
 int authenticate(struct kube_request *r)
 {
 	struct str der = http_request_certificate(r->http);
@@ -140,7 +107,7 @@ int authenticate(struct kube_request *r)
 	struct err e = {0};
 	int bad = 0;
 
-	if (header && text_starts(header, "Bearer "))
+	if (header && strncasecmp(header, "Bearer ", strlen("Bearer ")) == 0)
 		bad = token_identity(r->kube, str_of(header + strlen("Bearer ")), &r->arena,
 				     &r->identity, &e);
 	else if (der.n)

@@ -44,10 +44,12 @@
 									     "k8s.io\"]",       \
 									     "[\"leases\"]",    \
 									     "[\"*\"]")
-#define ADMIN                                                                                \
-	EDIT "," RULE("[\"" RBAC "\"]", "[\"roles\",\"rolebindings\"]", "[\"*\"]") "," RULE( \
-		"[\"authorization.k8s.io\"]", "[\"localsubjectaccessreviews\"]",             \
-		"[\"create\"]") "," RULE("[\"\"]", "[\"serviceaccounts/token\"]", "[\"create\"]")
+#define ADMIN                                                                                     \
+	EDIT "," RULE("[\"" RBAC "\"]", "[\"roles\",\"rolebindings\"]", READ) "," RULE(           \
+		"[\"" RBAC "\"]", "[\"roles\",\"rolebindings\"]",                                 \
+		WRITE) "," RULE("[\"authorization.k8s.io\"]", "[\"localsubjectaccessreviews\"]",  \
+				"[\"create\"]") "," RULE("[\"\"]", "[\"serviceaccounts/token\"]", \
+							 "[\"create\"]")
 #define PAGES(list) "{\"nonResourceURLs\":[" list "],\"verbs\":[\"get\"]}"
 
 /* Bindings of the cluster's own roles: who has them. */

@@ -27,10 +27,7 @@
 #define TOKEN_MOST  (INT64_C(365) * 86400)
 #define TOKEN_USUAL 3600
 
-/*
- * -- files
- * ---------------------------------------------------------------------------------------
- */
+/* -- files ------------------------------------------------------------------------------------- */
 
 /* A whole small file; NULL with ret_missing when it is not there. */
 static char *read_file(int dir, const char *name, bool *ret_missing, struct err *e)
@@ -74,10 +71,7 @@ static int save_pair(int dir, const char *name, const struct pki_pair *p, struct
 	return folder_put(dir, cert, str_of(p->cert_pem), 0644, e);
 }
 
-/*
- * -- making
- * --------------------------------------------------------------------------------------
- */
+/* -- making ------------------------------------------------------------------------------------ */
 
 static int64_t now_s(const struct kube *k)
 {
@@ -191,10 +185,7 @@ int credentials_open(struct kube *k, struct err *e)
 	return 0;
 }
 
-/*
- * -- tokens
- * --------------------------------------------------------------------------------------
- */
+/* -- tokens ------------------------------------------------------------------------------------ */
 
 static struct json *named(const char *name, const char *uid)
 {
@@ -262,7 +253,7 @@ int kube_sign_token(void *arg, const struct object *account, const struct json *
 	return 0;
 }
 
-static const char *const *account_groups(struct arena *a, const char *namespace)
+const char *const *account_groups(struct arena *a, const char *namespace)
 {
 	const char **list = arena_new_array(a, const char *, 4);
 

@@ -79,6 +79,7 @@ int kube_new(const struct kube_options *o, struct kube **ret, struct err *e)
 	k->client = *o->client;
 	list_init(&k->requests);
 	list_init(&k->watches);
+	list_init(&k->streams);
 	k->events = event_cache_new();
 	k->deadlines = loop_timer_new(k->loop, watch_deadlines, k);
 	if (credentials_open(k, e) < 0 || http_server_new(k->loop, handle, k, &k->http, e) < 0) {
@@ -97,6 +98,7 @@ struct kube *kube_free(struct kube *k)
 		return NULL;
 	assert(k->magic == KUBE_MAGIC);
 	watch_end_all(k);
+	streams_end(&k->streams);
 	k->http = http_server_free(k->http);
 	k->deadlines = loop_timer_free(k->deadlines);
 	k->events = event_cache_free(k->events);

@@ -33,7 +33,7 @@ struct kube {
 	struct pki_pair ca, server, signer;
 	struct rbac *rbac;
 	struct accounts *accounts;
-	struct list requests, watches;
+	struct list requests, watches, streams;
 	struct event_cache *events;
 	struct loop_timer *deadlines; /* of watches */
 	struct known *known;	      /* certificates that were judged already */
@@ -51,6 +51,7 @@ struct kube_request {
 	const struct kind *kind;
 	const char *group, *version, *resource;	   /* as in the path */
 	const char *namespace, *name, *sub, *rest; /* "" and NULL where there is none */
+	const char *body_name;			   /* what a body calls itself; NULL */
 	struct identity identity;
 	struct client client; /* with this identity */
 	enum answer_form form;
@@ -61,18 +62,12 @@ struct kube_request {
 	const char *port_name;
 };
 
-/*
- * -- path.c
- * --------------------------------------------------------------------------------------
- */
+/* -- path.c ------------------------------------------------------------------------------------ */
 
 /* Reads the path of an object or list. false: it is none. kind NULL: nobody knows the resource. */
 bool path_read(struct kube_request *r, const char *path);
 
-/*
- * -- answer.c
- * ------------------------------------------------------------------------------------
- */
+/* -- answer.c ---------------------------------------------------------------------------------- */
 
 /* Ends the request. Trees are the callee's. */
 void answer_json(struct kube_request *r, int status, struct json *j);
@@ -90,15 +85,13 @@ struct json *status_of(const struct kube_request *r, int code, const char *reaso
 const char *status_reason(int code, enum err_kind kind);
 /* What the Accept header asks for. */
 void answer_negotiate(struct kube_request *r);
+bool answer_is_acceptable(const struct kube_request *r); /* to its Accept header */
 /* The object in the version that was asked for; the caller's. */
 struct json *answer_tree(const struct kind *asked, const struct object *o);
 void answer_write(const struct kind *asked, const struct object *o, struct strbuf *out);
 void request_end(struct kube_request *r); /* frees it; its reply is out */
 
-/*
- * -- verbs
- * ---------------------------------------------------------------------------------------
- */
+/* -- verbs ------------------------------------------------------------------------------------- */
 
 void verb_run(struct kube_request *r);
 void watch_run(struct kube_request *r);
@@ -108,15 +101,25 @@ struct event_cache *event_cache_new(void);
 struct event_cache *event_cache_free(struct event_cache *c);
 /* Selectors of the query; 0, or the request is answered. */
 int query_selectors(struct kube_request *r, struct selector *labels, struct selector *fields);
+int query_revision(struct kube_request *r); /* the same of the options about revisions */
 bool query_flag(const struct kube_request *r, const char *name);
 bool review_run(struct kube_request *r, struct json *body); /* body taken when true */
 void stream_run(struct kube_request *r); /* log, exec, attach, portforward, proxy */
 bool stream_is(const struct kube_request *r);
+/* Kinds that nobody stores: what is used now, how parts of the control plane do. */
+void computed_run(struct kube_request *r, const struct list_query *q);
+void streams_end(struct list *streams); /* with the server */
 
 /*
- * -- pages
- * ---------------------------------------------------------------------------------------
+ * Nobody hands out rights that he has not: whether this writes roles or bindings for somebody who
+ * must be judged; 0, or the request is answered with 403.
  */
+bool grant_is_judged(const struct kube_request *r);
+int grant_check(struct kube_request *r, const struct json *object);
+void grant_patch(struct kube_request *r, const struct client_target *t, enum patch_type how,
+		 struct json *patch, const struct write_options *o, client_done *done);
+
+/* -- pages ------------------------------------------------------------------------------------- */
 
 bool page_run(struct kube_request *r, const char *path); /* false: there is none */
 bool discovery_page(struct kube_request *r, const char *path);
@@ -124,13 +127,14 @@ bool documents_page(struct kube_request *r, const char *path);
 bool health_page(struct kube_request *r, const char *path);
 bool page_is_open(const char *path); /* to anybody */
 
-/*
- * -- who
- * -----------------------------------------------------------------------------------------
- */
+/* -- who --------------------------------------------------------------------------------------- */
 
 /* Finds r->identity. 0, or the request is answered (401, 403). */
 int authenticate(struct kube_request *r);
+int impersonate(struct kube_request *r); /* the same for whom it wants to be */
+/* own may be NULL; NULL-terminated like the answer, at whose end `all` stands. */
+const char *const *groups_with(struct arena *a, const char *const *own, const char *all);
+const char *const *account_groups(struct arena *a, const char *namespace);
 void authenticate_done(struct kube *k);
 
 struct attributes {
@@ -140,6 +144,12 @@ struct attributes {
 struct rbac *rbac_new(struct kube *k);
 struct rbac *rbac_free(struct rbac *r);
 bool rbac_allows(const struct rbac *r, const struct attributes *a, struct strbuf *why);
+/* Whether somebody has all rights of a list of rules; else the first that he lacks, as text. */
+bool rbac_covers(const struct rbac *r, const struct identity *who, const char *namespace,
+		 const struct json *rules, struct strbuf *missing);
+/* The rules of the role that a binding refers to, gathered ones included; NULL: there is none. */
+struct json *rbac_bound_rules(const struct rbac *r, const struct json *binding,
+			      const char *namespace);
 /* The rules that hold for somebody in a namespace, as SelfSubjectRulesReview lists them. */
 void rbac_rules(const struct rbac *r, const struct identity *who, const char *namespace,
 		struct json *resource_rules, struct json *path_rules);
@@ -152,10 +162,7 @@ struct accounts *accounts_new(struct kube *k);
 struct accounts *accounts_free(struct accounts *a);
 bool accounts_has(const struct kube *k, const char *namespace, const char *name, const char *uid);
 
-/*
- * -- credentials.c
- * -------------------------------------------------------------------------------
- */
+/* -- credentials.c ----------------------------------------------------------------------------- */
 
 int credentials_open(struct kube *k, struct err *e) must_use;
 int token_identity(struct kube *k, struct str token, struct arena *a, struct identity *ret,

@@ -28,10 +28,7 @@ struct rbac {
 	struct mirror mirrors[MIRRORS];
 };
 
-/*
- * -- the mirror
- * ----------------------------------------------------------------------------------
- */
+/* -- the mirror -------------------------------------------------------------------------------- */
 
 static void changed(void *ctx, const struct watch_event *v)
 {
@@ -87,10 +84,7 @@ struct rbac *rbac_free(struct rbac *r)
 	return NULL;
 }
 
-/*
- * -- rules
- * ---------------------------------------------------------------------------------------
- */
+/* -- rules ------------------------------------------------------------------------------------- */
 
 static bool lists(const struct json *list, const char *text)
 {
@@ -184,10 +178,7 @@ static bool role_rules(const struct rbac *r, const struct json *role, rule_fn *f
 	return false;
 }
 
-/*
- * -- bindings
- * ------------------------------------------------------------------------------------
- */
+/* -- bindings ---------------------------------------------------------------------------------- */
 
 static bool is_account(const char *user, const char *namespace, const char *name)
 {
@@ -320,10 +311,134 @@ void rbac_rules(const struct rbac *r, const struct identity *who, const char *na
 	(void)everybody_rules(r, who, namespace, collect, &c);
 }
 
-/*
- * -- requests
- * ------------------------------------------------------------------------------------
- */
+/* -- grants ------------------------------------------------------------------------------------ */
+
+/* One right out of a rule: what would have to be asked for it. */
+static bool has_right(const struct rbac *r, struct attributes *a, const char *resource)
+{
+	auto_free char *head = NULL;
+	const char *slash = resource ? strchr(resource, '/') : NULL;
+
+	if (slash) {
+		head = str_dup((struct str){resource, (size_t)(slash - resource)});
+		a->resource = head;
+		a->sub = slash + 1;
+	} else {
+		a->resource = resource;
+		a->sub = NULL;
+	}
+	return everybody_rules(r, a->who, a->namespace, allows, a);
+}
+
+static const char *text_at(const struct json *list, size_t i)
+{
+	const char *text = json_text(json_at(list, i));
+
+	return text ? text : "";
+}
+
+/* All of resources x groups x names for one verb. */
+static bool has_resources(const struct rbac *r, struct attributes *a, const struct json *rule)
+{
+	const struct json *groups = json_get(rule, "apiGroups"),
+			  *resource = json_get(rule, "resources"),
+			  *names = json_get(rule, "resourceNames");
+	size_t names_n = json_len(names) ? json_len(names) : 1;
+	size_t all = json_len(groups) * json_len(resource) * names_n;
+
+	for (size_t i = 0; i < all; i++) {
+		a->name = json_len(names) ? text_at(names, i % names_n) : "";
+		a->group = text_at(groups, i / names_n % json_len(groups));
+		if (!has_right(r, a, text_at(resource, i / names_n / json_len(groups))))
+			return false;
+	}
+	return true;
+}
+
+static bool has_rule(const struct rbac *r, const struct identity *who, const char *namespace,
+		     const struct json *rule)
+{
+	const struct json *verbs = json_get(rule, "verbs"),
+			  *paths = json_get(rule, "nonResourceURLs");
+
+	for (size_t v = 0; v < json_len(verbs); v++) {
+		struct attributes a = {
+			.who = who, .verb = text_at(verbs, v), .namespace = namespace};
+
+		if (!has_resources(r, &a, rule))
+			return false;
+		for (size_t i = 0; i < json_len(paths); i++) {
+			a = (struct attributes){
+				.who = who, .verb = text_at(verbs, v), .path = text_at(paths, i)};
+			if (!everybody_rules(r, who, namespace, allows, &a))
+				return false;
+		}
+	}
+	return true;
+}
+
+static void rule_text(const struct json *rule, struct strbuf *out)
+{
+	static const char *const rows[][2] = {{"apiGroups", "APIGroups"},
+					      {"resources", "Resources"},
+					      {"resourceNames", "ResourceNames"},
+					      {"nonResourceURLs", "NonResourceURLs"},
+					      {"verbs", "Verbs"}};
+	const char *comma = "";
+
+	strbuf_add_char(out, '{');
+	for (size_t i = 0; i < array_len(rows); i++) {
+		const struct json *list = json_get(rule, rows[i][0]);
+
+		if (json_len(list) == 0)
+			continue;
+		strbuf_printf(out, "%s%s:[", comma, rows[i][1]);
+		for (size_t j = 0; j < json_len(list); j++)
+			strbuf_printf(out, "%s\"%s\"", j ? " " : "", text_at(list, j));
+		strbuf_add_char(out, ']');
+		comma = ", ";
+	}
+	strbuf_add_char(out, '}');
+}
+
+bool rbac_covers(const struct rbac *r, const struct identity *who, const char *namespace,
+		 const struct json *rules, struct strbuf *missing)
+{
+	bool all = true;
+
+	if (is_master(who))
+		return true;
+	for (size_t i = 0; i < json_len(rules); i++) {
+		if (has_rule(r, who, namespace, json_at(rules, i)))
+			continue;
+		if (!all)
+			strbuf_add_char(missing, '\n');
+		rule_text(json_at(rules, i), missing);
+		all = false;
+	}
+	return all;
+}
+
+static bool gather(void *ctx, const struct json *rule)
+{
+	json_append(ctx, json_copy(rule));
+	return false;
+}
+
+struct json *rbac_bound_rules(const struct rbac *r, const struct json *binding,
+			      const char *namespace)
+{
+	const struct json *role = role_of(r, binding, namespace);
+	struct json *rules;
+
+	if (!role)
+		return NULL;
+	rules = json_new_array();
+	(void)role_rules(r, role, gather, rules);
+	return rules;
+}
+
+/* -- requests ---------------------------------------------------------------------------------- */
 
 int authorize(struct kube_request *r)
 {
@@ -337,10 +452,12 @@ int authorize(struct kube_request *r)
 	auto_strbuf struct strbuf why = {0};
 	auto_free char *scope = NULL;
 
+	if (!r->group[0] && text_eq(r->resource, "namespaces"))
+		a.namespace = r->name; /* it is thought to lie within itself */
 	if (rbac_allows(r->kube->rbac, &a, &why))
 		return 0;
-	scope = r->namespace[0] ? mem_printf("in the namespace \"%s\"", r->namespace)
-				: mem_dup_text("at the cluster scope");
+	scope = a.namespace[0] ? mem_printf("in the namespace \"%s\"", a.namespace)
+			       : mem_dup_text("at the cluster scope");
 	answer_status(r, 403, "Forbidden", NULL,
 		      "%s%s%s%s%s%s%s is forbidden: User \"%s\" cannot %s resource \"%s%s%s\" in "
 		      "API group \"%s\" %s",
@@ -352,12 +469,18 @@ int authorize(struct kube_request *r)
 
 int authorize_path(struct kube_request *r, const char *path)
 {
-	struct attributes a = {.who = &r->identity, .verb = "get", .path = path};
+	static const char *const verbs[][2] = {
+		{"GET", "get"},	    {"HEAD", "head"},	  {"POST", "post"},	 {"PUT", "put"},
+		{"PATCH", "patch"}, {"DELETE", "delete"}, {"OPTIONS", "options"}};
+	struct attributes a = {.who = &r->identity, .verb = "", .path = path};
 	auto_strbuf struct strbuf why = {0};
 
+	for (size_t i = 0; i < array_len(verbs); i++)
+		if (text_eq(verbs[i][0], http_request_method(r->http)))
+			a.verb = verbs[i][1];
 	if (page_is_open(path) || rbac_allows(r->kube->rbac, &a, &why))
 		return 0;
-	answer_status(r, 403, "Forbidden", NULL, "forbidden: User \"%s\" cannot get path \"%s\"",
-		      r->identity.user, path);
+	answer_status(r, 403, "Forbidden", NULL, "forbidden: User \"%s\" cannot %s path \"%s\"",
+		      r->identity.user, a.verb, path);
 	return -ERR_FORBIDDEN;
 }

@@ -38,7 +38,16 @@ bool stream_is(const struct kube_request *r)
 	return sub_of(r) != NULL;
 }
 
-/* -- the pod and its container -- */
+void streams_end(struct list *streams)
+{
+	while (!list_empty(streams)) {
+		struct stream *s = list_first(streams, struct stream, link);
+
+		s->end(s);
+	}
+}
+
+/* -- the pod and its container ----------------------------------------------------------------- */
 
 static const char *names_of(struct arena *a, const struct json *list)
 {
@@ -150,12 +159,11 @@ static void with_pod(void *ctx, const struct outcome *o)
 		answer_outcome_error(r, o);
 		return;
 	}
-	if (find_node(r, o->object, &n) < 0 || check_phase(r, object_tree(o->object)) < 0)
+	container = sub->container ? container_of_pod(r, object_tree(o->object)) : NULL;
+	if ((sub->container && !container) || find_node(r, o->object, &n) < 0 ||
+	    check_phase(r, object_tree(o->object)) < 0)
 		return;
-	if (sub->container) {
-		container = container_of_pod(r, object_tree(o->object));
-		if (!container)
-			return;
+	if (container) {
 		n.target.container = arena_dup_text(&r->arena, json_get_text(container, "name"));
 		n.tty = json_get_bool(container, "tty", false);
 	}
@@ -172,7 +180,7 @@ static void ask_for_pod(struct kube_request *r)
 		   with_pod, r);
 }
 
-/* -- proxies -- */
+/* -- proxies ----------------------------------------------------------------------------------- */
 
 static void run_proxy(struct kube_request *r, const struct stream_node *n)
 {

@@ -2,8 +2,8 @@
  * The channels of a process over a client's connection.
  *
  * SPDY: the client opens a stream for each, named by its header `streamtype`; they are ready when
- * all that the query announced are there. WebSocket: the first byte of each message is the channel's
- * number; 255 and a number ends one (v5). Both give the same events and take the same writes.
+ * all that the query announced are there. WebSocket: the first byte of each message is the number
+ * of its channel; 255 and a number ends one (v5). Both give the same events, take the same writes.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -19,13 +19,13 @@
 
 struct channels {
 	uint32_t magic;
-	struct loop *loop;
 	struct duplex *duplex;
 	const struct channel_protocol *protocol;
 	const struct channels_events *on;
 	void *ctx;
 	unsigned wanted, ended;	  /* bits of channels */
 	bool ready, over;	  /* over: no more events */
+	int inside;		  /* of its own events */
 	struct spdy *spdy;	  /* or */
 	uint32_t ids[CHANNELS];	  /* of its streams; 0: not there */
 	struct websocket *socket; /* and */
@@ -209,36 +209,9 @@ static void write_message(struct channels *c, unsigned channel, struct str bytes
 
 /* -- both -- */
 
-static void came(void *ctx, const char *p, size_t n)
-{
-	struct channels *c = channels_of(ctx);
-	int r = c->spdy ? spdy_bytes(c, p, n) : websocket_feed(c->socket, p, n, NULL);
-
-	move(c);
-	if (r < 0)
-		tell_gone(c);
-}
-
-static void room(void *ctx)
-{
-	struct channels *c = channels_of(ctx);
-
-	if (!c->over)
-		c->on->room(c->ctx);
-}
-
-static void gone(void *ctx)
-{
-	tell_gone(channels_of(ctx));
-}
-
-static const struct duplex_events duplex_events = {came, room, gone};
-
 /* What is finished from inside one of its own events is freed when that has returned. */
-static void channels_free(void *arg)
+static void channels_free(struct channels *c)
 {
-	struct channels *c = channels_of(arg);
-
 	(void)spdy_free(c->spdy);
 	(void)websocket_free(c->socket);
 	strbuf_done(&c->text);
@@ -246,13 +219,53 @@ static void channels_free(void *arg)
 	free(c);
 }
 
-struct channels *channels_new(struct loop *l, int fd, const struct channel_protocol *p,
+static void leave_event(struct channels *c)
+{
+	assert(c->inside > 0);
+	if (--c->inside == 0 && c->over)
+		channels_free(c);
+}
+
+static void came(void *ctx, const char *p, size_t n)
+{
+	struct channels *c = channels_of(ctx);
+	int r;
+
+	c->inside++;
+	r = c->spdy ? spdy_bytes(c, p, n) : websocket_feed(c->socket, p, n, NULL);
+	move(c);
+	if (r < 0)
+		tell_gone(c);
+	leave_event(c);
+}
+
+static void room(void *ctx)
+{
+	struct channels *c = channels_of(ctx);
+
+	c->inside++;
+	if (!c->over)
+		c->on->room(c->ctx);
+	leave_event(c);
+}
+
+static void gone(void *ctx)
+{
+	struct channels *c = channels_of(ctx);
+
+	c->inside++;
+	tell_gone(c);
+	leave_event(c);
+}
+
+static const struct duplex_events duplex_events = {came, room, gone};
+
+struct channels *channels_new(struct kube *k, int fd, const struct channel_protocol *p,
 			      unsigned wanted, const struct channels_events *on, void *ctx)
 {
 	struct channels *c = mem_new(struct channels);
 
 	*c = (struct channels){.magic = CHANNELS_MAGIC,
-			       .loop = l,
 			       .protocol = p,
 			       .wanted = wanted,
 			       .on = on,
@@ -262,7 +275,7 @@ struct channels *channels_new(struct loop *l, int fd, const struct channel_proto
 		c->socket = websocket_new(false, message_piece, c);
 	else
 		c->spdy = spdy_new(false);
-	c->duplex = duplex_new(l, fd, &duplex_events, c);
+	c->duplex = duplex_new(k, fd, &duplex_events, c);
 	c->ready = p->websocket;
 	if (c->duplex)
 		return c;
@@ -305,7 +318,8 @@ void channels_leave(struct channels *c)
 	assert(!c->over);
 	c->over = true;
 	duplex_finish(take(c->duplex));
-	loop_defer(c->loop, channels_free, c);
+	if (c->inside == 0)
+		channels_free(c);
 }
 
 static struct json *status_json(int code, const struct err *error)

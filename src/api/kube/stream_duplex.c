@@ -20,6 +20,8 @@
 
 struct duplex {
 	uint32_t magic;
+	struct stream stream; /* once it lingers; before, its owner's */
+	struct kube *kube;
 	struct loop *loop;
 	struct loop_watch *watch;
 	struct loop_timer *timer; /* of the lingering */
@@ -45,6 +47,7 @@ static void flush_later(void *arg);
 
 static void duplex_free(struct duplex *d)
 {
+	list_remove(&d->stream.link);
 	loop_defer_cancel(d->loop, flush_later, d);
 	d->watch = loop_watch_free(d->watch);
 	d->timer = loop_timer_free(d->timer);
@@ -163,14 +166,21 @@ static void too_long(void *arg)
 	linger(d);
 }
 
-struct duplex *duplex_new(struct loop *l, int fd, const struct duplex_events *on, void *ctx)
+static void stream_end(struct stream *s)
+{
+	duplex_free(duplex_of(container_of(s, struct duplex, stream)));
+}
+
+struct duplex *duplex_new(struct kube *k, int fd, const struct duplex_events *on, void *ctx)
 {
 	struct duplex *d = mem_new(struct duplex);
 	struct err e = {0};
 
-	*d = (struct duplex){.magic = DUPLEX_MAGIC, .loop = l, .fd = fd, .on = on, .ctx = ctx};
-	d->timer = loop_timer_new(l, too_long, d);
-	if (loop_watch_new(l, fd, LOOP_READ, ready, d, &d->watch, &e) == 0)
+	*d = (struct duplex){
+		.magic = DUPLEX_MAGIC, .kube = k, .loop = k->loop, .fd = fd, .on = on, .ctx = ctx};
+	list_init(&d->stream.link);
+	d->timer = loop_timer_new(d->loop, too_long, d);
+	if (loop_watch_new(d->loop, fd, LOOP_READ, ready, d, &d->watch, &e) == 0)
 		return d;
 	log_warn("a stream cannot be served: %s", e.text);
 	duplex_free(d);
@@ -211,6 +221,7 @@ void duplex_finish(struct duplex *d)
 	assert(d->magic == DUPLEX_MAGIC);
 	assert(!d->finishing);
 	d->finishing = true;
+	stream_add(d->kube, &d->stream, stream_end);
 	loop_timer_set(d->timer, STREAM_LINGER_MS, 0);
 	duplex_flush(d);
 }

@@ -8,7 +8,7 @@
  *	OPENING	 the client opens its streams, for STREAM_CREATE_MS
  *	  |	channels are ready
  *	JOINED	 bytes flow
- *	  |	exited, and what it wrote has been passed on: the status goes out; or the client left
+ *	  |	exited, and what it wrote was passed on: the status goes out; or the client left
  *	(gone)
  *
  * The process starts before the client's streams are there: so a container that does not run is a
@@ -35,6 +35,8 @@ enum exec_state { EXEC_STARTING, EXEC_UPGRADING, EXEC_OPENING, EXEC_JOINED };
 
 struct exec {
 	uint32_t magic;
+	struct stream stream; /* from OPENING */
+	struct kube *kube;
 	enum exec_state state;
 	struct kube_request *request; /* until UPGRADING is over */
 	struct loop *loop;
@@ -69,6 +71,7 @@ static void pump_later(void *arg);
 
 static void exec_free(struct exec *x)
 {
+	list_remove(&x->stream.link);
 	loop_defer_cancel(x->loop, pump_later, x);
 	if (x->session)
 		x->node.ops->leave(x->node.node, x->session);
@@ -81,6 +84,11 @@ static void exec_free(struct exec *x)
 	strbuf_done(&x->resize);
 	x->magic = 0;
 	free(x);
+}
+
+static void stream_end(struct stream *s)
+{
+	exec_free(exec_of(container_of(s, struct exec, stream)));
 }
 
 /* -- stdin -- */
@@ -310,12 +318,13 @@ static void upgraded(void *arg, int fd, struct str early)
 	request_end(take(x->request));
 	if (fd >= 0)
 		x->channels =
-			channels_new(x->loop, fd, x->protocol, x->wanted, &channels_events, x);
+			channels_new(x->kube, fd, x->protocol, x->wanted, &channels_events, x);
 	if (!x->channels) {
 		exec_free(x);
 		return;
 	}
 	x->state = EXEC_OPENING;
+	stream_add(x->kube, &x->stream, stream_end);
 	if (channels_are_ready(x->channels))
 		on_ready(x);
 	else
@@ -414,6 +423,7 @@ void exec_run(struct kube_request *r, const struct stream_node *n)
 	x = mem_new(struct exec);
 	*x = (struct exec){.magic = EXEC_MAGIC,
 			   .request = r,
+			   .kube = r->kube,
 			   .loop = r->kube->loop,
 			   .node = *n,
 			   .protocol = p,
@@ -421,6 +431,7 @@ void exec_run(struct kube_request *r, const struct stream_node *n)
 			   .wanted = wanted(r, &o),
 			   .in_ended = !o.in,
 			   .fd = pair[0]};
+	list_init(&x->stream.link);
 	x->timer = loop_timer_new(x->loop, no_streams, x);
 	if (loop_watch_new(x->loop, x->fd, 0, pair_ready, x, &x->watch, &e) < 0) {
 		(void)fd_close(pair[1]);

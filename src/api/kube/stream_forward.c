@@ -29,6 +29,8 @@
 
 struct forward {
 	uint32_t magic;
+	struct stream stream;
+	struct kube *kube;
 	struct loop *loop;
 	struct stream_node node;
 	char *namespace, *pod, *uid;
@@ -130,7 +132,7 @@ static void tunnel_end(struct tunnel *t, const struct err *e)
 	hold(f);
 }
 
-/* -- bytes -- */
+/* -- bytes ------------------------------------------------------------------------------------- */
 
 static int push_in(struct tunnel *t)
 {
@@ -215,7 +217,7 @@ static void tunnel_ready(void *arg, unsigned ready)
 	pump(tunnel_of(arg));
 }
 
-/* -- the way there -- */
+/* -- the way there ----------------------------------------------------------------------------- */
 
 static void connected(void *ctx, int fd, const struct err *e)
 {
@@ -354,6 +356,7 @@ static void message_piece(void *ctx, bool text, struct str piece, bool first, bo
 
 static void forward_free(struct forward *f)
 {
+	list_remove(&f->stream.link);
 	if (f->duplex)
 		duplex_finish(take(f->duplex));
 	list_each (&f->tunnels, struct tunnel, link, t)
@@ -365,6 +368,11 @@ static void forward_free(struct forward *f)
 	free(f->uid);
 	f->magic = 0;
 	free(f);
+}
+
+static void stream_end(struct stream *s)
+{
+	forward_free(forward_of(container_of(s, struct forward, stream)));
 }
 
 static void came(void *ctx, const char *p, size_t n)
@@ -401,8 +409,10 @@ static void upgraded(void *arg, int fd, struct str early)
 	(void)early;
 	request_end(take(f->request));
 	if (fd >= 0)
-		f->duplex = duplex_new(f->loop, fd, &duplex_events, f);
-	if (!f->duplex)
+		f->duplex = duplex_new(f->kube, fd, &duplex_events, f);
+	if (f->duplex)
+		stream_add(f->kube, &f->stream, stream_end);
+	else
 		forward_free(f);
 }
 
@@ -424,6 +434,7 @@ void forward_run(struct kube_request *r, const struct stream_node *n)
 	}
 	f = mem_new(struct forward);
 	*f = (struct forward){.magic = FORWARD_MAGIC,
+			      .kube = r->kube,
 			      .loop = r->kube->loop,
 			      .node = *n,
 			      .namespace = mem_dup_text(n->target.namespace),
@@ -431,6 +442,7 @@ void forward_run(struct kube_request *r, const struct stream_node *n)
 			      .uid = mem_dup_text(n->target.uid),
 			      .spdy = spdy_new(false),
 			      .request = r};
+	list_init(&f->stream.link);
 	list_init(&f->tunnels);
 	if (websocket) {
 		f->socket = websocket_new(false, message_piece, f);

@@ -13,6 +13,7 @@
 
 struct log {
 	uint32_t magic;
+	struct stream life;
 	struct kube_request *request;
 	struct node_stream *stream;
 	bool began;
@@ -28,6 +29,7 @@ static struct log *log_of(void *p)
 
 static void log_free(struct log *l)
 {
+	list_remove(&l->life.link);
 	l->magic = 0;
 	free(l);
 }
@@ -84,7 +86,12 @@ static void gone(void *arg)
 	request_end(r);
 }
 
-/* -- what is asked for -- */
+static void life_end(struct stream *s)
+{
+	gone(container_of(s, struct log, life));
+}
+
+/* -- what is asked for ------------------------------------------------------------------------- */
 
 static int invalid(struct kube_request *r, const char *field, const char *value, const char *why)
 {
@@ -167,6 +174,7 @@ void log_run(struct kube_request *r, const struct stream_node *n)
 		return;
 	l = mem_new(struct log);
 	*l = (struct log){.magic = LOG_MAGIC, .request = r};
+	list_init(&l->life.link);
 	if (n->ops->log(n->node, &n->target, &o, &(struct node_sink){data, end, l}, &l->stream,
 			&e) < 0) {
 		log_free(l);
@@ -178,6 +186,7 @@ void log_run(struct kube_request *r, const struct stream_node *n)
 	}
 	if (o.follow) /* the headers tell that it works, though nothing may be there yet */
 		begin(l);
+	stream_add(r->kube, &l->life, life_end);
 	http_reply_on_drained(r->http, drained, l);
 	http_request_on_gone(r->http, gone, l);
 }

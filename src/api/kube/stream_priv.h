@@ -23,6 +23,17 @@
 #define STREAM_CREATE_MS   30000 /* to open the streams that were announced */
 #define STREAM_COMMAND_MAX 1024	 /* arguments */
 
+/* What must end with the server: a link in kube's list of streams. */
+struct stream {
+	struct list link;
+	void (*end)(struct stream *s); /* removes itself, at the latest with the server's loop */
+};
+static inline void stream_add(struct kube *k, struct stream *s, void (*end)(struct stream *s))
+{
+	s->end = end;
+	list_append(&k->streams, &s->link);
+}
+
 /* -- duplex -- */
 
 struct duplex;
@@ -31,7 +42,7 @@ struct duplex_events {
 	void (*room)(void *ctx); /* after duplex_room() was 0 there is room again */
 	void (*gone)(void *ctx); /* the client left */
 };
-struct duplex *duplex_new(struct loop *l, int fd, const struct duplex_events *on, void *ctx);
+struct duplex *duplex_new(struct kube *k, int fd, const struct duplex_events *on, void *ctx);
 /* Appends to what is sent; sends at the end of the turn. */
 struct strbuf *duplex_out(struct duplex *d);
 void duplex_flush(struct duplex *d);
@@ -39,7 +50,7 @@ size_t duplex_room(struct duplex *d);
 void duplex_hold(struct duplex *d, bool hold); /* do not read the client */
 /*
  * The owner is done: no more callbacks. What is to be sent is sent, the client may close, then it
- * frees itself. `fd` ends with the server, so it outlives neither.
+ * frees itself; also when the server ends.
  */
 void duplex_finish(struct duplex *d);
 
@@ -58,7 +69,7 @@ enum channel {
 struct channel_protocol {
 	const char *name;
 	bool websocket;
-	bool json; /* the status is a Status object, else its message, and nothing when it is well */
+	bool json;   /* the status is a Status object; else its message, nothing when well */
 	bool base64; /* text frames: a digit, then base64 */
 };
 
@@ -76,7 +87,7 @@ void channels_greet(struct kube_request *r, const struct channel_protocol *p);
 
 struct channels;
 /* wanted: bits of `1 << channel`. */
-struct channels *channels_new(struct loop *l, int fd, const struct channel_protocol *p,
+struct channels *channels_new(struct kube *k, int fd, const struct channel_protocol *p,
 			      unsigned wanted, const struct channels_events *on, void *ctx);
 bool channels_are_ready(const struct channels *c); /* so from the beginning over WebSocket */
 size_t channels_room(struct channels *c, enum channel to);

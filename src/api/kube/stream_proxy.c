@@ -22,6 +22,7 @@
 
 struct relay {
 	uint32_t magic;
+	struct stream life; /* once it is connected */
 	struct kube_request *request;
 	struct loop *loop;
 	struct stream_node node;
@@ -49,6 +50,7 @@ static void relay_free(struct relay *l)
 		http_reply_on_drained(l->request->http, NULL, NULL);
 		http_request_on_gone(l->request->http, NULL, NULL);
 	}
+	list_remove(&l->life.link);
 	l->watch = loop_watch_free(l->watch);
 	l->fd = fd_close(l->fd);
 	strbuf_done(&l->out);
@@ -83,7 +85,7 @@ static void relay_end(struct relay *l)
 	request_end(r);
 }
 
-/* -- the request -- */
+/* -- the request ------------------------------------------------------------------------------- */
 
 static bool is_of_the_hop(const char *name)
 {
@@ -146,7 +148,7 @@ static void put_request(struct relay *l, struct str body)
 	l->head_only = text_eq(method, "HEAD");
 }
 
-/* -- the reply -- */
+/* -- the reply --------------------------------------------------------------------------------- */
 
 static void put_headers(struct relay *l)
 {
@@ -291,6 +293,11 @@ static void gone(void *arg)
 		relay_free(l);
 }
 
+static void life_end(struct stream *s)
+{
+	gone(container_of(s, struct relay, life));
+}
+
 static void connected(void *ctx, int fd, const struct err *e)
 {
 	struct relay *l = relay_of(ctx);
@@ -307,6 +314,7 @@ static void connected(void *ctx, int fd, const struct err *e)
 		return;
 	}
 	l->fd = fd;
+	stream_add(l->request->kube, &l->life, life_end);
 	if (loop_watch_new(l->loop, fd, LOOP_READ | LOOP_WRITE, ready, l, &l->watch, &why) < 0)
 		relay_fail(l, why.text);
 	else
@@ -340,5 +348,6 @@ void proxy_run(struct kube_request *r, const struct stream_node *n, uint16_t por
 			    .node = *n,
 			    .port = port,
 			    .fd = -1};
+	list_init(&l->life.link);
 	http_request_gather(r->http, PROXY_BODY_MAX, with_body, l);
 }

@@ -73,7 +73,7 @@ void upgrade_greet_spdy(struct kube_request *r, const char *protocol)
 	http_reply_header(r->http, VERSION_HEADER, protocol);
 }
 
-/* -- of exec and attach -- */
+/* -- of exec and attach ------------------------------------------------------------------------ */
 
 static const struct channel_protocol spdy_protocols[] = {
 	{"v5.channel.k8s.io", .json = true}, /* over SPDY the same as v4 */

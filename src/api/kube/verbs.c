@@ -7,10 +7,14 @@
 #include <string.h>
 
 #include "api/kube/kube_priv.h"
+#include "cluster/objects/cause.h"
 #include "cluster/objects/decode.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
+
+/* A body that is too long is still read, so that its sender reads what we say about it. */
+#define BODY_READ_MAX (4 * KUBE_BODY_MAX)
 
 bool query_flag(const struct kube_request *r, const char *name)
 {
@@ -29,10 +33,27 @@ static struct client_target target_of(const struct kube_request *r)
 	};
 }
 
-/*
- * -- what came back
- * ------------------------------------------------------------------------------
- */
+/* -- what came back ---------------------------------------------------------------------------- */
+
+/* What the body's decoding said comes before what the pipeline says. */
+static void warn(struct kube_request *r, const char *const *more)
+{
+	size_t n = 0, m = 0;
+	const char **all;
+
+	while (r->warnings && r->warnings[n])
+		n++;
+	while (more && more[m])
+		m++;
+	if (m == 0)
+		return;
+	all = arena_new_array(&r->arena, const char *, n + m + 1);
+	for (size_t i = 0; i < n; i++)
+		all[i] = r->warnings[i];
+	for (size_t i = 0; i < m; i++)
+		all[n + i] = more[i];
+	r->warnings = all;
+}
 
 static void finish(struct kube_request *r, int status, const struct outcome *o)
 {
@@ -40,7 +61,7 @@ static void finish(struct kube_request *r, int status, const struct outcome *o)
 		answer_outcome_error(r, o);
 		return;
 	}
-	r->warnings = o->warnings;
+	warn(r, o->warnings);
 	if (o->body)
 		answer_json(r, status, json_copy(o->body));
 	else
@@ -97,10 +118,7 @@ static void all_removed(void *ctx, const struct list_outcome *l)
 		answer_status(r, 200, "", NULL, "%s", "");
 }
 
-/*
- * -- the query
- * -----------------------------------------------------------------------------------
- */
+/* -- the query --------------------------------------------------------------------------------- */
 
 static int check_fields(const struct kube_request *r, const struct selector *fields, struct err *e)
 {
@@ -127,6 +145,61 @@ int query_selectors(struct kube_request *r, struct selector *labels, struct sele
 	return bad;
 }
 
+static int refuse_option(struct kube_request *r, const char *field, const char *what)
+{
+	auto_arena struct arena a = {0};
+	struct causes causes = {.arena = &a};
+	auto_json struct json *details = json_new_object();
+
+	cause_add(&causes, CAUSE_FORBIDDEN, field, NULL, "%s", what);
+	json_set(details, "causes", causes_json(&causes));
+	answer_status(r, 422, "Invalid", details,
+		      "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, what);
+	return -ERR_INVALID;
+}
+
+static int check_initial(struct kube_request *r, bool watch, const char *match)
+{
+	if (!watch)
+		return refuse_option(r, "sendInitialEvents",
+				     "sendInitialEvents is forbidden for list");
+	if (!text_eq(match, "NotOlderThan"))
+		return refuse_option(r, "resourceVersionMatch",
+				     "sendInitialEvents requires setting resourceVersionMatch to "
+				     "NotOlderThan");
+	return 0;
+}
+
+static int check_match(struct kube_request *r, const char *match)
+{
+	const char *revision = http_request_query(r->http, "resourceVersion");
+	const char *next = http_request_query(r->http, "continue"), *wrong = NULL;
+	bool exact = text_eq(match, "Exact");
+
+	if (text_eq(r->verb, "watch"))
+		wrong = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is "
+			"provided";
+	else if (!exact && !text_eq(match, "NotOlderThan"))
+		wrong = "supported values: \"Exact\", \"NotOlderThan\"";
+	else if (next && next[0])
+		wrong = "resourceVersionMatch is forbidden when continue is provided";
+	else if (!revision || !revision[0])
+		wrong = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+	else if (exact && text_eq(revision, "0"))
+		wrong = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+	return wrong ? refuse_option(r, "resourceVersionMatch", wrong) : 0;
+}
+
+/* Whether the options about revisions go together, as Kubernetes has it. */
+int query_revision(struct kube_request *r)
+{
+	const char *match = http_request_query(r->http, "resourceVersionMatch");
+
+	if (http_request_query(r->http, "sendInitialEvents"))
+		return check_initial(r, text_eq(r->verb, "watch"), match);
+	return match && match[0] ? check_match(r, match) : 0;
+}
+
 static int query_list(struct kube_request *r, struct list_query *q, struct selector *labels,
 		      struct selector *fields)
 {
@@ -135,7 +208,7 @@ static int query_list(struct kube_request *r, struct list_query *q, struct selec
 	int64_t n = 0;
 	struct err e;
 
-	if (query_selectors(r, labels, fields) < 0)
+	if (query_selectors(r, labels, fields) < 0 || query_revision(r) < 0)
 		return -ERR_INVALID;
 	if (limit && limit[0] && (parse_i64(str_of(limit), "limit", &n, &e) < 0 || n < 0)) {
 		answer_status(r, 400, "BadRequest", NULL, "invalid limit '%s'", limit);
@@ -192,10 +265,7 @@ static void read_delete(const struct kube_request *r, const struct json *body,
 		o->propagation = PROPAGATE_ORPHAN;
 }
 
-/*
- * -- bodies
- * --------------------------------------------------------------------------------------
- */
+/* -- bodies ------------------------------------------------------------------------------------ */
 
 static const struct kind *kind_of_body(const struct kube_request *r)
 {
@@ -254,6 +324,7 @@ static void write_object(struct kube_request *r, struct str body)
 	if (decode(r, body, kind_of_body(r), o.strict, &tree) < 0)
 		return;
 	modernize(tree);
+	r->body_name = arena_dup_text(&r->arena, json_get_text(json_get(tree, "metadata"), "name"));
 	if (r->kind->flags & KIND_NO_STORE) {
 		if (!review_run(r, tree)) {
 			(void)json_free(tree);
@@ -263,7 +334,9 @@ static void write_object(struct kube_request *r, struct str body)
 		}
 		return;
 	}
-	if (text_eq(r->verb, "create"))
+	if (grant_check(r, tree) < 0)
+		(void)json_free(tree);
+	else if (text_eq(r->verb, "create"))
 		client_create(&r->client, &t, tree, &o, created, r);
 	else
 		client_update(&r->client, &t, tree, &o, got, r);
@@ -291,7 +364,10 @@ static void patch_object(struct kube_request *r, struct str body)
 		answer_error(r, &e);
 		return;
 	}
-	client_patch(&r->client, &t, how, patch, &o, got, r);
+	if (grant_is_judged(r))
+		grant_patch(r, &t, how, patch, &o, got);
+	else
+		client_patch(&r->client, &t, how, patch, &o, got, r);
 }
 
 static void delete_object(struct kube_request *r, struct str body)
@@ -323,7 +399,10 @@ static void with_body(void *ctx, struct http_request *http, struct str body, con
 		request_end(r);
 		return;
 	}
-	if (text_eq(r->verb, "patch"))
+	if (body.n > KUBE_BODY_MAX)
+		answer_status(r, 413, "RequestEntityTooLarge", NULL,
+			      "Request entity too large: limit is %zu", KUBE_BODY_MAX);
+	else if (text_eq(r->verb, "patch"))
 		patch_object(r, body);
 	else if (text_starts(r->verb, "delete"))
 		delete_object(r, body);
@@ -331,10 +410,7 @@ static void with_body(void *ctx, struct http_request *http, struct str body, con
 		write_object(r, body);
 }
 
-/*
- * -- the door
- * ------------------------------------------------------------------------------------
- */
+/* -- the door ---------------------------------------------------------------------------------- */
 
 static void read_objects(struct kube_request *r)
 {
@@ -342,12 +418,36 @@ static void read_objects(struct kube_request *r)
 	struct selector labels, fields;
 	struct list_query q;
 
+	if (r->kind->flags & KIND_COMPUTED) {
+		if (query_list(r, &q, &labels, &fields) == 0)
+			computed_run(r, &q);
+		return;
+	}
 	if (r->name[0]) {
 		client_get(&r->client, &t, http_request_query(r->http, "resourceVersion"), got, r);
 		return;
 	}
 	if (query_list(r, &q, &labels, &fields) == 0)
 		client_list(&r->client, &t, &q, listed, r);
+}
+
+/* What a body may be, before any of it is read. 0, or the request is answered. */
+static int media_check(struct kube_request *r)
+{
+	static const char *const types[] = {"application/json",
+					    "application/vnd.kubernetes.protobuf"};
+	const char *type = http_request_header(r->http, "Content-Type");
+	const char *length = http_request_header(r->http, "Content-Length");
+
+	if (!type || !type[0] || text_eq(length, "0") || text_eq(r->verb, "patch"))
+		return 0;
+	for (size_t i = 0; i < array_len(types); i++)
+		if (text_starts(type, types[i]))
+			return 0;
+	answer_status(r, 415, "UnsupportedMediaType", NULL,
+		      "the body of the request was in an unknown format - accepted media types "
+		      "include: application/json, application/vnd.kubernetes.protobuf");
+	return -ERR_UNSUPPORTED;
 }
 
 static bool has_sub(const struct kind *k, const char *sub)
@@ -358,16 +458,28 @@ static bool has_sub(const struct kind *k, const char *sub)
 	return false;
 }
 
-/* Whether a verb makes sense where it was asked. */
+/* Whether a verb makes sense where it was asked: rows of what is not. */
 static bool is_allowed(const struct kube_request *r)
 {
-	bool namespaced = r->kind->flags & KIND_NAMESPACED, create = text_eq(r->verb, "create");
+	bool create = text_eq(r->verb, "create"), named = r->name[0];
+	bool change = text_eq(r->verb, "update") || text_eq(r->verb, "patch");
+	bool read = text_eq(r->verb, "list") || text_eq(r->verb, "watch");
+	bool computed = r->kind->flags & KIND_COMPUTED, review = r->kind->flags & KIND_NO_STORE;
+	bool everywhere = r->kind->flags & KIND_NAMESPACED && !r->namespace[0];
+	const bool wrong[] = {
+		!r->verb[0],
+		create && named && !r->sub,
+		!named && change,
+		computed && !text_eq(r->verb, "list") && !text_eq(r->verb, "get"),
+		review && !create,
+		everywhere && named,
+		everywhere && !read && !review,
+	};
 
-	if (!r->verb[0] || (create && r->name[0] && !r->sub))
-		return false;
-	if (!namespaced || r->namespace[0])
-		return true;
-	return !r->name[0] && (!create || r->kind->flags & KIND_NO_STORE);
+	for (size_t i = 0; i < array_len(wrong); i++)
+		if (wrong[i])
+			return false;
+	return true;
 }
 
 void verb_run(struct kube_request *r)
@@ -381,10 +493,13 @@ void verb_run(struct kube_request *r)
 			      "the server does not allow this method on the requested resource");
 	else if (stream_is(r))
 		stream_run(r);
+	else if (!answer_is_acceptable(r))
+		answer_status(r, 406, "NotAcceptable", NULL,
+			      "only the following media types are accepted: application/json");
 	else if (text_eq(r->verb, "watch"))
 		watch_run(r);
 	else if (text_eq(r->verb, "get") || text_eq(r->verb, "list"))
 		read_objects(r);
-	else
-		http_request_gather(r->http, KUBE_BODY_MAX, with_body, r);
+	else if (media_check(r) == 0)
+		http_request_gather(r->http, BODY_READ_MAX, with_body, r);
 }

@@ -30,10 +30,7 @@ struct watching {
 	int64_t until_ms;
 };
 
-/*
- * -- encoded once
- * --------------------------------------------------------------------------------
- */
+/* -- encoded once ------------------------------------------------------------------------------ */
 
 struct event_cache {
 	struct cached {
@@ -133,10 +130,7 @@ static void encode_bookmark(const struct kube_request *r, uint64_t revision, boo
 		      initial ? ",\"annotations\":{\"k8s.io/initial-events-end\":\"true\"}" : "");
 }
 
-/*
- * -- one watch
- * -----------------------------------------------------------------------------------
- */
+/* -- one watch --------------------------------------------------------------------------------- */
 
 static void watching_end(struct watching *w)
 {
@@ -263,6 +257,19 @@ static const char *from_of(const struct kube_request *r)
 	return http_request_query(r->http, "resourceVersion");
 }
 
+/* What is no revision at all is told before the stream begins. */
+static int check_revision(struct kube_request *r)
+{
+	const char *text = http_request_query(r->http, "resourceVersion");
+	uint64_t n = 0;
+	struct err e;
+
+	if (!text || !text[0] || parse_u64(str_of(text), "resourceVersion", &n, &e) == 0)
+		return 0;
+	answer_error(r, &e);
+	return -ERR_INVALID;
+}
+
 void watch_run(struct kube_request *r)
 {
 	struct client_target t = {r->kind, r->namespace, NULL, NULL};
@@ -276,7 +283,8 @@ void watch_run(struct kube_request *r)
 			      "watch one object by fieldSelector=metadata.name=%s", r->name);
 		return;
 	}
-	if (query_selectors(r, &labels, &fields) < 0)
+	if (query_selectors(r, &labels, &fields) < 0 || query_revision(r) < 0 ||
+	    check_revision(r) < 0)
 		return;
 	w = mem_new(struct watching);
 	w->request = r;

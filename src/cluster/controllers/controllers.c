@@ -8,14 +8,28 @@
 #include <stdlib.h>
 
 #include "cluster/controllers/controllers_priv.h"
+#include "cluster/controllers/pod.h"
 #include "ground/base/mem.h"
 
 #define FILLING_MS 20
 
+/* clang-format off */
 static const struct controller_row *const rows[] = {
-	&deployment_row, &endpoints_row,  &endpointslice_row,	      &gc_row,
-	&namespace_row,	 &replicaset_row, &replicationcontroller_row, &serviceaccount_row,
+	&cronjob_row,
+	&daemonset_row,
+	&deployment_row,
+	&endpoints_row,
+	&endpointslice_row,
+	&gc_row,
+	&job_row,
+	&namespace_row,
+	&podgc_row,
+	&replicaset_row,
+	&replicationcontroller_row,
+	&serviceaccount_row,
+	&statefulset_row,
 };
+/* clang-format on */
 
 static void sync_key(void *ctx, const char *key)
 {
@@ -69,6 +83,7 @@ struct controllers *controllers_new(const struct controllers_options *o)
 	all->list = mem_new_array(struct controller, all->n);
 	for (size_t i = 0; i < all->n; i++)
 		begin(all, i);
+	informer_on(informer_of(o->informers, view_kind("", "pods")), pod_forget, all);
 	return all;
 }
 
@@ -84,6 +99,8 @@ struct controllers *controllers_free(struct controllers *all)
 		c->magic = 0;
 	}
 	if (all) {
+		pod_forget_all(all);
+		event_forget_all(all);
 		(void)mem_free_texts(all->users);
 		free(all->list);
 		free(all);

@@ -7,6 +7,7 @@
 #include "cluster/controllers/controllers.h"
 #include "cluster/objects/workqueue.h"
 #include "ground/base/arena.h"
+#include "ground/base/map.h"
 #include "ground/base/own.h"
 
 #define CONTROLLER_MAGIC 0x43544c52u
@@ -38,19 +39,19 @@ struct controllers {
 	struct loop *loop;
 	const struct world *world;
 	struct controller *list;
-	char **users; /* of the identities */
+	struct map pods, events; /* pod.h; event.c */
+	char **users;		 /* of the identities */
 	size_t n;
 };
 
 extern const struct controller_row serviceaccount_row;
+extern const struct controller_row daemonset_row, statefulset_row, podgc_row;
+extern const struct controller_row job_row, cronjob_row;
 extern const struct controller_row namespace_row, gc_row;
 extern const struct controller_row endpoints_row, endpointslice_row;
 extern const struct controller_row replicaset_row, replicationcontroller_row, deployment_row;
 
-/*
- * -- work
- * ----------------------------------------------------------------------------------------
- */
+/* -- work -------------------------------------------------------------------------------------- */
 
 /* The work on one key: it lasts until its own part and every call of it have ended. */
 struct work {
@@ -77,14 +78,12 @@ void work_status(struct work *w, const struct object *o, struct json *status);
 void work_call(struct work *w);
 void work_called(void *work, const struct outcome *o);
 
-/* An event about an object; nobody waits for it. */
+/* An event about an object (event.c); nobody waits for it. */
 void work_event(struct controller *c, const struct object *about, const char *type,
 		const char *reason, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void event_forget_all(struct controllers *all);
 
-/*
- * -- subscribing
- * ---------------------------------------------------------------------------------
- */
+/* -- subscribing ------------------------------------------------------------------------------- */
 
 struct informer *controller_view(const struct controller *c, const char *group,
 				 const char *resource);
@@ -93,10 +92,7 @@ const struct kind *view_kind(const char *group, const char *resource);
 void controller_on_self(void *controller, const struct object *now, const struct object *before);
 void controller_add(struct controller *c, const struct object *o);
 
-/*
- * -- owners
- * ---------------------------------------------------------------------------------------
- */
+/* -- owners ------------------------------------------------------------------------------------ */
 
 /* Objects that an owner owns; each holds a reference. */
 struct owned {
@@ -121,10 +117,7 @@ int selector_of_object(const struct object *o, struct arena *a, struct selector 
 void controller_on_dependent(struct controller *c, const struct informer *owners, const char *kind,
 			     const struct object *now, const struct object *before);
 
-/*
- * -- trees
- * ----------------------------------------------------------------------------------------
- */
+/* -- trees ------------------------------------------------------------------------------------- */
 
 struct json *tree_child(struct json *object, const char *key); /* made where missing */
 /* The member, or null for 0: what a merge patch takes away, as Go leaves zeros out. */
@@ -139,10 +132,7 @@ int64_t tree_portion(const struct json *value, int64_t whole, bool up);
 #define TREE_HASH_CHARS 12
 char *tree_hash(const struct json *tree, int64_t count, char ret[TREE_HASH_CHARS]);
 
-/*
- * -- questions
- * -----------------------------------------------------------------------------------
- */
+/* -- questions --------------------------------------------------------------------------------- */
 
 char *controller_now(const struct controller *c, char ret[TIME_CHARS]); /* RFC 3339, seconds */
 int64_t controller_now_s(const struct controller *c);

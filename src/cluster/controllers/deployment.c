@@ -47,10 +47,7 @@ static void begin(struct controller *c)
 	informer_on(controller_view(c, "", "pods"), on_pod, c);
 }
 
-/*
- * -- a look
- * ---------------------------------------------------------------------------------------
- */
+/* -- a look ------------------------------------------------------------------------------------ */
 
 int64_t set_replicas(const struct object *set)
 {
@@ -163,10 +160,7 @@ void rollout_scale(struct rollout *r, const struct object *set, int64_t replicas
 			   (long long)set_replicas(set), (long long)replicas);
 }
 
-/*
- * -- one key
- * --------------------------------------------------------------------------------------
- */
+/* -- one key ----------------------------------------------------------------------------------- */
 
 static void tell_status(struct work *w)
 {

@@ -134,10 +134,7 @@ void rollout_sync_revision(struct rollout *r)
 	patch_notes(r, r->deployment, notes, -1);
 }
 
-/*
- * -- a new set
- * ------------------------------------------------------------------------------------
- */
+/* -- a new set --------------------------------------------------------------------------------- */
 
 static void note_progress(struct work *w, const struct object *d, const char *value,
 			  const char *reason, const char *message)
@@ -230,10 +227,7 @@ void rollout_make(struct rollout *r)
 		      set, NULL, made, r->work);
 }
 
-/*
- * -- the past
- * -------------------------------------------------------------------------------------
- */
+/* -- the past ---------------------------------------------------------------------------------- */
 
 static int by_revision(const void *x, const void *y)
 {

@@ -36,10 +36,7 @@ static int64_t note_of(const struct object *set, const char *key, int64_t otherw
 	return text && parse_i64(str_of(text), key, &n, &e) == 0 ? n : otherwise;
 }
 
-/*
- * -- in proportion
- * --------------------------------------------------------------------------------
- */
+/* -- in proportion ----------------------------------------------------------------------------- */
 
 /* What a set would have more (or less) of, were the new size spread as the old one was. */
 static int64_t fraction(const struct rollout *r, const struct object *set)
@@ -153,10 +150,7 @@ void rollout_scale_all(struct rollout *r)
 		scale_in_proportion(r);
 }
 
-/*
- * -- rolling
- * --------------------------------------------------------------------------------------
- */
+/* -- rolling ----------------------------------------------------------------------------------- */
 
 /* Pods of old sets that do not serve go first: they cost nothing. */
 static void drop_old(struct rollout *r)
@@ -201,10 +195,7 @@ static void roll(struct rollout *r)
 		drop_old(r);
 }
 
-/*
- * -- recreating
- * -----------------------------------------------------------------------------------
- */
+/* -- recreating -------------------------------------------------------------------------------- */
 
 static bool runs(void *ctx, const struct object *pod)
 {

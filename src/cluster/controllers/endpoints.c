@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/controllers/pod.h"
 #include "cluster/controllers/served.h"
 #include "ground/base/mem.h"
 
@@ -24,6 +25,7 @@ static void begin(struct controller *c)
 }
 
 struct build {
+	const struct controller *controller;
 	const struct object *service;
 	const char *family;
 	struct json *subsets;
@@ -45,51 +47,70 @@ static struct json *subset_of(struct json *subsets, struct json *ports)
 	return one;
 }
 
-/* Keeps a list of addresses in the order of their texts. */
-static void insert(struct json *subset, const char *key, struct json *address)
+static void append(struct json *subset, const char *key, struct json *address)
+{
+	if (!json_get(subset, key))
+		json_set(subset, key, json_new_array());
+	json_append(json_get(subset, key), address);
+}
+
+static int by_ip(const void *x, const void *y)
+{
+	struct json *const *a = x, *const *b = y;
+
+	return strcmp(json_get_text(*a, "ip"), json_get_text(*b, "ip"));
+}
+
+/* In the order of their texts: the same pods are the same object. */
+static void sort(struct json *subset, const char *key)
 {
 	const struct json *have = json_get(subset, key);
-	struct json *list = json_new_array();
-	const char *ip = json_get_text(address, "ip");
+	size_t n = json_len(have);
+	struct json **list, *sorted;
 
-	for (size_t i = 0; i < json_len(have); i++) {
-		if (address && strcmp(json_get_text(json_at(have, i), "ip"), ip) > 0)
-			json_append(list, take(address));
-		json_append(list, json_ref(json_at(have, i)));
-	}
-	if (address)
-		json_append(list, address);
-	json_set(subset, key, list);
+	if (n < 2)
+		return;
+	list = mem_new_array(struct json *, n);
+	for (size_t i = 0; i < n; i++)
+		list[i] = json_at(have, i);
+	qsort(list, n, sizeof(*list), by_ip);
+	sorted = json_new_array();
+	for (size_t i = 0; i < n; i++)
+		json_append(sorted, json_ref(list[i]));
+	free(list);
+	json_set(subset, key, sorted);
 }
 
 static void add_pod(void *ctx, const struct object *pod)
 {
 	struct build *b = ctx;
 	bool unready = served_publishes_unready(b->service);
-	const char *ip = served_address(pod, b->family);
+	const char *ip = served_address(b->controller, pod, b->family);
 	struct json *address, *ports;
 
 	if (!ip || (pod->deleting && !unready))
 		return;
-	ports = served_ports(b->service, pod);
+	ports = served_ports(b->controller, b->service, pod);
 	if (json_len(ports) == 0 && json_len(json_get(tree_spec(b->service), "ports")) > 0) {
 		(void)json_free(ports);
 		return;
 	}
 	address = json_new_object();
 	json_set_text(address, "ip", ip);
-	served_describe(address, b->service, pod);
-	insert(subset_of(b->subsets, ports),
-	       unready || pod_is_ready(object_tree(pod)) ? "addresses" : "notReadyAddresses",
+	served_describe(b->controller, address, b->service, pod);
+	append(subset_of(b->subsets, ports),
+	       unready || pod_of(b->controller, pod)->ready ? "addresses" : "notReadyAddresses",
 	       address);
 }
 
-/* Unnamed ports and no ports are written as Kubernetes writes them. */
-static void tidy_ports(struct json *subsets)
+/* In order; unnamed ports and no ports are written as Kubernetes writes them. */
+static void tidy(struct json *subsets)
 {
 	for (size_t i = 0; i < json_len(subsets); i++) {
 		struct json *subset = json_at(subsets, i), *ports = json_get(subset, "ports");
 
+		sort(subset, "addresses");
+		sort(subset, "notReadyAddresses");
 		if (json_len(ports) == 0)
 			json_remove(subset, "ports");
 		for (size_t k = 0; k < json_len(ports); k++)
@@ -127,7 +148,7 @@ static void look(struct work *w)
 	const struct object *service =
 		informer_get(controller_view(c, "", "services"), w->namespace, w->name);
 	const struct object *have = informer_get(view(c), w->namespace, w->name);
-	struct build b = {.service = service};
+	struct build b = {.controller = c, .service = service};
 	struct json *want;
 
 	if (!service && have && object_label(have, MANAGED_BY_ENDPOINTS))
@@ -139,7 +160,7 @@ static void look(struct work *w)
 	b.family = served_family(service, 0);
 	b.subsets = json_new_array();
 	served_each(c, service, add_pod, &b);
-	tidy_ports(b.subsets);
+	tidy(b.subsets);
 	want = json_new_object();
 	json_set_text(tree_child(want, "metadata"), "name", service->name);
 	json_set(tree_child(want, "metadata"), "labels",

@@ -3,6 +3,7 @@
 
 static void make_service(struct place *p, const char *more)
 {
+	place_create(p, "nodes", place_json("{'metadata':{'name':'n1'}}"));
 	place_create(p, "services",
 		     place_json("{'metadata':{'name':'web','labels':{'tier':'front'}},'spec':{%s"
 				"'selector':{'app':'web'},'ports':[{'name':'http','port':80,"

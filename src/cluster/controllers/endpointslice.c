@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/controllers/pod.h"
 #include "cluster/controllers/served.h"
 #include "ground/base/map.h"
 #include "ground/base/mem.h"
@@ -83,19 +84,19 @@ static void add_pod(void *ctx, const struct object *pod)
 {
 	struct build *b = ctx;
 	const struct controller *c = b->work->controller;
-	const char *ip = served_address(pod, b->family), *zone;
+	const char *ip = served_address(c, pod, b->family), *zone;
 	struct json *endpoint, *list, *conditions, *ports;
 	const struct object *node;
 	bool serving;
 
 	if (!ip)
 		return;
-	ports = served_ports(b->service, pod);
+	ports = served_ports(c, b->service, pod);
 	if (json_len(ports) == 0 && json_len(json_get(tree_spec(b->service), "ports")) > 0) {
 		(void)json_free(ports);
 		return;
 	}
-	serving = pod_is_ready(object_tree(pod));
+	serving = pod_of(c, pod)->ready;
 	endpoint = json_new_object();
 	list = json_new_array();
 	json_append(list, json_new_text(ip));
@@ -105,7 +106,7 @@ static void add_pod(void *ctx, const struct object *pod)
 		      served_publishes_unready(b->service) || (serving && !pod->deleting));
 	json_set_bool(conditions, "serving", serving);
 	json_set_bool(conditions, "terminating", pod->deleting);
-	served_describe(endpoint, b->service, pod);
+	served_describe(c, endpoint, b->service, pod);
 	node = informer_get(controller_view(c, "", "nodes"), "",
 			    object_value(pod, "spec.nodeName"));
 	zone = node ? object_label(node, ZONE) : NULL;
@@ -115,10 +116,7 @@ static void add_pod(void *ctx, const struct object *pod)
 	b->any = true;
 }
 
-/*
- * -- slices
- * ---------------------------------------------------------------------------------------
- */
+/* -- slices ------------------------------------------------------------------------------------ */
 
 /* Puts what is left of a group behind `list`, as far as there is room. */
 static void fill(struct json *list, struct group *g)

@@ -70,10 +70,7 @@ static const struct json *owners_of(const struct object *o)
 	return mentions(o, "\"ownerReferences\"") ? json_get(meta_of(o), "ownerReferences") : NULL;
 }
 
-/*
- * -- who owns whom
- * ---------------------------------------------------------------------------------
- */
+/* -- who owns whom ----------------------------------------------------------------------------- */
 
 static void link_item(struct collector *g, struct item *it)
 {
@@ -186,7 +183,10 @@ static void on_change(void *ctx, const struct object *now, const struct object *
 	struct controller *c = ctx;
 	struct collector *g = c->own;
 	const struct object *o = now ? now : before;
-	const struct json *refs = now ? owners_of(now) : NULL;
+	/* A copy: at the start all that there is comes in one turn. */
+	auto_json struct json *copy =
+		now && mentions(now, "\"ownerReferences\"") ? object_copy(now) : NULL;
+	const struct json *refs = json_get(json_get(copy, "metadata"), "ownerReferences");
 	bool ends = now && (is_waiting(now) || is_orphaning(now));
 	char key[OBJECT_KEY_MAX];
 	struct item *it;
@@ -237,10 +237,7 @@ static void end(struct controller *c)
 	c->own = NULL;
 }
 
-/*
- * -- writes
- * -----------------------------------------------------------------------------------------
- */
+/* -- writes ------------------------------------------------------------------------------------ */
 
 static void drop_finalizer(struct work *w, const struct object *o, const char *name)
 {
@@ -337,10 +334,7 @@ static void wait_for_dependents(struct work *w, const struct object *owner)
 		drop_finalizer(w, owner, FOREGROUND);
 }
 
-/*
- * -- whether to delete
- * ------------------------------------------------------------------------------
- */
+/* -- whether to delete ------------------------------------------------------------------------- */
 
 /* What the source said of each owner. */
 struct verdict {

@@ -82,10 +82,7 @@ static void visit_end(struct visit *v, const struct err *e)
 	free(v);
 }
 
-/*
- * -- the end of a look
- * -----------------------------------------------------------------------------
- */
+/* -- the end of a look ------------------------------------------------------------------------- */
 
 static void found_done(struct found *f)
 {
@@ -171,10 +168,7 @@ static void conclude(struct work *w)
 	work_end(w);
 }
 
-/*
- * -- a look
- * ----------------------------------------------------------------------------------------
- */
+/* -- a look ------------------------------------------------------------------------------------ */
 
 static void listed(void *ctx, const struct list_outcome *l)
 {

@@ -95,10 +95,7 @@ int selector_of_object(const struct object *o, struct arena *a, struct selector 
 	return selector_of_json(s, a, ret, &e);
 }
 
-/*
- * -- events
- * --------------------------------------------------------------------------------------
- */
+/* -- events ------------------------------------------------------------------------------------ */
 
 struct match {
 	struct controller *controller;

@@ -8,9 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cluster/controllers/controllers_priv.h"
+#include "cluster/controllers/pod.h"
 #include "ground/base/mem.h"
-#include "ground/base/parse.h"
 
 #define BURST_MAX   500 /* pods that one look makes or deletes */
 #define COST	    "controller.kubernetes.io/pod-deletion-cost"
@@ -57,10 +56,7 @@ static void begin(struct controller *c)
 	informer_on(controller_view(c, "", "pods"), on_pod, c);
 }
 
-/*
- * -- which pods go first
- * --------------------------------------------------------------------------
- */
+/* -- which pods go first ----------------------------------------------------------------------- */
 
 struct candidate {
 	const struct object *pod;
@@ -70,40 +66,23 @@ struct candidate {
 	size_t neighbours; /* related pods on its node */
 };
 
-static int64_t cost_of(const struct object *pod)
+static struct candidate candidate_of(const struct controller *c, const struct object *o)
 {
-	const char *text = tree_annotation(pod, COST);
-	int64_t cost = 0;
-	struct err e;
+	const char *phase = object_value(o, "status.phase");
+	const struct pod *p = pod_of(c, o);
 
-	if (!text || parse_i64(str_of(text), COST, &cost, &e) < 0)
-		return 0;
-	return cost;
-}
-
-static struct candidate candidate_of(const struct object *pod)
-{
-	const struct json *status = tree_status(pod), *list = json_get(status, "containerStatuses");
-	const char *phase = object_value(pod, "status.phase");
-	struct candidate c = {
-		.pod = pod,
-		.placed = object_value(pod, "spec.nodeName")[0] != '\0',
-		.ready = pod_is_ready(object_tree(pod)),
+	return (struct candidate){
+		.pod = o,
+		.placed = object_value(o, "spec.nodeName")[0] != '\0',
+		.ready = p->ready,
 		.phase = text_eq(phase, "Running")   ? 2
 			 : text_eq(phase, "Unknown") ? 1
 						     : 0,
-		.cost = cost_of(pod),
-		.ready_s =
-			time_of(json_get_text(condition_of(status, "Ready"), "lastTransitionTime")),
-		.created_s = tree_created_s(pod),
+		.cost = p->cost,
+		.ready_s = p->ready_s,
+		.restarts = p->restarts,
+		.created_s = p->created_s,
 	};
-
-	for (size_t i = 0; i < json_len(list); i++) {
-		int64_t n = json_get_i64(json_at(list, i), "restartCount", 0);
-
-		c.restarts = n > c.restarts ? n : c.restarts;
-	}
-	return c;
 }
 
 static int less(int64_t a, int64_t b)
@@ -176,10 +155,7 @@ static size_t neighbours_of(const struct controller *c, const struct object *set
 	return n.count.n;
 }
 
-/*
- * -- making and deleting
- * --------------------------------------------------------------------------
- */
+/* -- making and deleting ----------------------------------------------------------------------- */
 
 static void remember(struct sync *s, const struct err *e)
 {
@@ -237,7 +213,7 @@ static void delete_some(struct work *w, const struct object *set, const struct o
 	((struct sync *)w->own)->deletes = true;
 	for (size_t i = 0; i < pods->n; i++)
 		if (pod_is_active(pods->list[i]))
-			list[at++] = candidate_of(pods->list[i]);
+			list[at++] = candidate_of(w->controller, pods->list[i]);
 	assert(at == active && n <= active);
 	for (size_t i = 0; n < active && i < active; i++)
 		list[i].neighbours = neighbours_of(w->controller, set, list[i].pod);
@@ -253,10 +229,7 @@ static void delete_some(struct work *w, const struct object *set, const struct o
 	free(list);
 }
 
-/*
- * -- status
- * ---------------------------------------------------------------------------------------
- */
+/* -- status ------------------------------------------------------------------------------------ */
 
 struct counts {
 	int64_t active, labeled, ready, available, soonest_s;
@@ -285,15 +258,13 @@ static struct counts count(const struct controller *c, const struct object *set,
 
 	for (size_t i = 0; i < pods->n; i++) {
 		const struct object *pod = pods->list[i];
-		const struct json *tree;
 
 		if (!pod_is_active(pod))
 			continue;
-		tree = object_tree(pod);
 		n.active++;
 		n.labeled += has_labels(pod, labels);
-		n.ready += pod_is_ready(tree);
-		n.available += pod_is_available(tree, min_ready, controller_now_s(c), &left);
+		n.ready += pod_of(c, pod)->ready;
+		n.available += pod_available(c, pod, min_ready, &left);
 		if (left > 0 && (!n.soonest_s || left < n.soonest_s))
 			n.soonest_s = left;
 	}
@@ -344,10 +315,7 @@ static void tell_status(struct work *w)
 	work_end(w);
 }
 
-/*
- * -- one key
- * --------------------------------------------------------------------------------------
- */
+/* -- one key ----------------------------------------------------------------------------------- */
 
 static void make_batch(struct work *w)
 {

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "cluster/controllers/pod.h"
 #include "ground/base/mem.h"
 
 static bool takes(const struct object *service, const struct object *pod)
@@ -101,55 +102,40 @@ void served_each(const struct controller *c, const struct object *service,
 		informer_each(controller_view(c, "", "pods"), service->namespace, each_pod, &e);
 }
 
-const char *served_address(const struct object *pod, const char *family)
+const char *served_address(const struct controller *c, const struct object *pod, const char *family)
 {
-	const struct json *status = tree_status(pod), *list = json_get(status, "podIPs");
-	const char *ip = json_get_text(status, "podIP");
-	bool six = text_eq(family, "IPv6");
+	const struct pod *p = pod_of(c, pod);
 
-	for (size_t i = 0; i < json_len(list); i++) {
-		const char *one = json_get_text(json_at(list, i), "ip");
-
-		if (one && one[0] && (strchr(one, ':') != NULL) == six)
-			return one;
-	}
-	return ip && ip[0] && (strchr(ip, ':') != NULL) == six ? ip : NULL;
+	return text_eq(family, "IPv6") ? p->ip6 : p->ip4;
 }
 
-static int64_t named_port(const struct json *containers, const char *name, const char *protocol)
+static int64_t named_port(const struct json *ports, const char *name, const char *protocol)
 {
-	for (size_t i = 0; i < json_len(containers); i++) {
-		const struct json *ports = json_get(json_at(containers, i), "ports");
+	for (size_t i = 0; i < json_len(ports); i++) {
+		const struct json *p = json_at(ports, i);
+		const char *its = json_get_text(p, "protocol");
 
-		for (size_t k = 0; k < json_len(ports); k++) {
-			const struct json *p = json_at(ports, k);
-			const char *its = json_get_text(p, "protocol");
-
-			if (text_eq(json_get_text(p, "name"), name) &&
-			    text_eq(its ? its : "TCP", protocol))
-				return json_get_i64(p, "containerPort", 0);
-		}
+		if (text_eq(json_get_text(p, "name"), name) && text_eq(its ? its : "TCP", protocol))
+			return json_get_i64(p, "containerPort", 0);
 	}
 	return 0;
 }
 
 /* 0: this pod has no port of that name. */
-static int64_t port_on(const struct json *port, const struct object *pod)
+static int64_t port_on(const struct json *port, const struct pod *pod)
 {
-	const struct json *target = json_get(port, "targetPort"), *spec = tree_spec(pod);
+	const struct json *target = json_get(port, "targetPort");
 	const char *protocol = json_get_text(port, "protocol");
-	int64_t n;
 
 	if (!target)
 		return json_get_i64(port, "port", 0);
 	if (json_kind(target) != JSON_STRING)
 		return json_i64(target, 0);
-	protocol = protocol ? protocol : "TCP";
-	n = named_port(json_get(spec, "containers"), json_text(target), protocol);
-	return n ? n : named_port(json_get(spec, "initContainers"), json_text(target), protocol);
+	return named_port(pod->ports, json_text(target), protocol ? protocol : "TCP");
 }
 
-struct json *served_ports(const struct object *service, const struct object *pod)
+struct json *served_ports(const struct controller *c, const struct object *service,
+			  const struct object *pod)
 {
 	const struct json *ports = json_get(tree_spec(service), "ports");
 	struct json *list = json_new_array();
@@ -158,7 +144,7 @@ struct json *served_ports(const struct object *service, const struct object *pod
 		const struct json *p = json_at(ports, i);
 		const char *name = json_get_text(p, "name"), *app = json_get_text(p, "appProtocol");
 		const char *protocol = json_get_text(p, "protocol");
-		int64_t n = port_on(p, pod);
+		int64_t n = port_on(p, pod_of(c, pod));
 		struct json *one;
 
 		if (!n)
@@ -174,20 +160,21 @@ struct json *served_ports(const struct object *service, const struct object *pod
 	return list;
 }
 
-void served_describe(struct json *address, const struct object *service, const struct object *pod)
+void served_describe(const struct controller *c, struct json *address, const struct object *service,
+		     const struct object *pod)
 {
-	const struct json *spec = tree_spec(pod);
-	const char *host = json_get_text(spec, "hostname"), *node = json_get_text(spec, "nodeName");
+	const struct pod *p = pod_of(c, pod);
+	const char *node = object_value(pod, "spec.nodeName");
 	struct json *ref = tree_child(address, "targetRef");
 
 	json_set_text(ref, "kind", "Pod");
 	json_set_text(ref, "namespace", pod->namespace);
 	json_set_text(ref, "name", pod->name);
 	json_set_text(ref, "uid", pod->uid);
-	if (node && node[0])
+	if (node[0])
 		json_set_text(address, "nodeName", node);
-	if (host && host[0] && text_eq(json_get_text(spec, "subdomain"), service->name))
-		json_set_text(address, "hostname", host);
+	if (p->hostname && p->hostname[0] && text_eq(p->subdomain, service->name))
+		json_set_text(address, "hostname", p->hostname);
 }
 
 struct json *served_labels(const struct object *service, const char *managed_by,

@@ -25,11 +25,14 @@ const char *served_family(const struct object *service, size_t i);
 void served_each(const struct controller *c, const struct object *service,
 		 void (*fn)(void *ctx, const struct object *pod), void *ctx);
 /* The pod's address of a family; NULL: it has none yet. */
-const char *served_address(const struct object *pod, const char *family);
+const char *served_address(const struct controller *c, const struct object *pod,
+			   const char *family);
 /* What the service's ports are on this pod: [{name, port, protocol, appProtocol}]. */
-struct json *served_ports(const struct object *service, const struct object *pod);
+struct json *served_ports(const struct controller *c, const struct object *service,
+			  const struct object *pod);
 /* Members that both forms have: targetRef, nodeName, hostname. */
-void served_describe(struct json *address, const struct object *service, const struct object *pod);
+void served_describe(const struct controller *c, struct json *address, const struct object *service,
+		     const struct object *pod);
 /* The labels of what is made for a service. */
 struct json *served_labels(const struct object *service, const char *managed_by,
 			   const char *manager);

@@ -10,14 +10,13 @@
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/base/parse.h"
+#include "ground/wire/http_client.h"
 #include "ground/wire/loop.h"
 
 #define BEAT_MS 10000
 
-/*
- * -- what wakes it
- * --------------------------------------------------------------------------------
- */
+/* -- what wakes it ----------------------------------------------------------------------------- */
 
 static void pod_changed(void *ctx, const struct object *now, const struct object *before)
 {
@@ -46,21 +45,40 @@ static void source_changed(void *ctx, const struct object *now, const struct obj
 	}
 }
 
+static void slice_changed(void *ctx, const struct object *now, const struct object *before)
+{
+	pod_slice_changed(ctx, now ? now : before);
+}
+
 static void container_event(void *ctx, const struct event *v)
 {
 	struct node_agent *a = ctx;
-	const char *name = NULL, *namespace = NULL;
+	const char *name = NULL, *space = NULL, *exec = NULL;
+	int64_t code = 0;
 	auto_free char *key = NULL;
+	struct err e;
 
 	for (const struct json_pair *at = v->attributes; at && at->key; at++) {
 		if (text_eq(at->key, "io.kubernetes.pod.name"))
 			name = at->value;
 		if (text_eq(at->key, "io.kubernetes.pod.namespace"))
-		namespace = at->value;
+			space = at->value;
+		if (text_eq(at->key, "execID"))
+			exec = at->value;
+		if (text_eq(at->key, "exitCode") &&
+		    parse_i64(str_of(at->value), "exit code", &code, &e) < 0)
+			code = 0;
 	}
-	if (!name || !namespace)
+	if (text_eq(v->action, "exec_die") && exec) {
+		session_exec_ended(a, exec, (int)code);
+		action_exec_ended(a, exec, (int)code);
 		return;
-	key = mem_printf("%s/%s", namespace, name);
+	}
+	if (text_eq(v->action, "die"))
+		session_attach_ended(a, v->actor_id);
+	if (!name || !space)
+		return;
+	key = mem_printf("%s/%s", space, name);
 	if (map_get(&a->known, key))
 		workqueue_add(a->queue, key);
 }
@@ -76,7 +94,7 @@ static void events_ended(void *ctx, const struct err *e)
 static int listen(struct node_agent *a, struct err *e)
 {
 	static char *const types[] = {"container", NULL};
-	static char *const actions[] = {"start", "die", "oom", "destroy", NULL};
+	static char *const actions[] = {"start", "die", "oom", "destroy", "exec_die", NULL};
 	static const struct filter filters[] = {{"type", types}, {"event", actions}};
 	struct event_options o = {.filters = {filters, array_len(filters)}};
 
@@ -84,10 +102,7 @@ static int listen(struct node_agent *a, struct err *e)
 			     &a->events, e);
 }
 
-/*
- * -- life
- * -----------------------------------------------------------------------------------------
- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 static struct informer *view(struct node_agent *a, const char *resource)
 {
@@ -108,13 +123,27 @@ int node_agent_new(const struct node_agent_options *o, struct node_agent **ret, 
 	a->identity = mem_printf("system:node:%s", o->node_name);
 	a->client = *o->client;
 	a->client.identity = (struct identity){.user = a->identity};
+	list_init(&a->sessions);
+	list_init(&a->actions);
+	if (http_client_new(o->loop, "kube-probe/1.33", &a->http, e) < 0) {
+		free(a);
+		return -(int)e->kind;
+	}
 	a->queue = workqueue_new(&(struct workqueue_options){
 		.loop = o->loop, .name = "node", .parallel = 64, .sync = pod_sync, .ctx = a});
 	a->config_maps = view(a, "configmaps");
 	a->secrets = view(a, "secrets");
 	a->services = view(a, "services");
+	a->nodes = view(a, "nodes");
+	a->claims = view(a, "persistentvolumeclaims");
+	a->stores = view(a, "persistentvolumes");
+	a->slices = informer_of(o->informers,
+				kind_of_resource("discovery.k8s.io", "v1", "endpointslices"));
 	a->pods = view(a, "pods");
 	informer_on(a->pods, pod_changed, a);
+	informer_on(a->claims, source_changed, a);
+	claims_start(a);
+	informer_on(a->slices, slice_changed, a);
 	informer_on(a->config_maps, source_changed, a);
 	informer_on(a->secrets, source_changed, a);
 	a->beat = loop_timer_new(o->loop, node_beat, a);
@@ -124,6 +153,8 @@ int node_agent_new(const struct node_agent_options *o, struct node_agent **ret, 
 		return -(int)e->kind;
 	}
 	node_register(a);
+	a->sweeper = loop_timer_new(o->loop, pod_sweep, a);
+	pod_sweep(a);
 	*ret = a;
 	return 0;
 }
@@ -135,13 +166,28 @@ struct node_agent *node_agent_free(struct node_agent *a)
 	assert(a->magic == AGENT_MAGIC);
 	stream_cancel(a->events);
 	a->beat = loop_timer_free(a->beat);
-	pod_forget_all(a);
+	a->sweeper = loop_timer_free(a->sweeper);
+	node_forget_pods(a);
+	a->http = http_client_free(a->http);
 	a->queue = workqueue_free(a->queue);
+	a->claim_queue = workqueue_free(a->claim_queue);
 	free(a->node_name);
 	free(a->identity);
 	a->magic = 0;
 	free(a);
 	return NULL;
+}
+
+void node_agent_quiet(struct node_agent *a)
+{
+	a->swept = false;
+}
+
+void node_agent_unmount(struct node_agent *a)
+{
+	auto_free char *pods = mem_printf("%s/pods", a->o.root);
+
+	pod_mounts_detach(pods);
 }
 
 const struct node_ops *node_agent_ops(void)
@@ -154,10 +200,7 @@ const char *node_agent_name(const struct node_agent *a)
 	return a->node_name;
 }
 
-/*
- * -- events
- * ---------------------------------------------------------------------------------------
- */
+/* -- events ------------------------------------------------------------------------------------ */
 
 static struct json *about(const struct pod *p, const char *container)
 {

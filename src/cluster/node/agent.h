@@ -34,6 +34,10 @@ int node_agent_new(const struct node_agent_options *o, struct node_agent **ret,
 		   struct err *e) must_use;
 /* The informers are to be freed before. What runs goes on. Returns NULL. */
 struct node_agent *node_agent_free(struct node_agent *a);
+/* Everything is being stopped for good: nothing is started any more. */
+void node_agent_quiet(struct node_agent *a);
+/* Then, when nothing runs: takes the pods' mounts off the host. */
+void node_agent_unmount(struct node_agent *a);
 
 const struct node_ops *node_agent_ops(void); /* its `node` is the agent */
 const char *node_agent_name(const struct node_agent *a);

@@ -5,8 +5,11 @@
  * daemon finds it again.
  */
 #include <assert.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cluster/node/agent_priv.h"
 #include "ground/base/log.h"
@@ -17,6 +20,11 @@
 
 #define LABEL_UID     "io.kubernetes.pod.uid"
 #define LABEL_NAME    "io.kubernetes.container.name"
+#define HOOK_MAX_MS   3600000 /* of a postStart */
+#define HOOK_GRACE_S  2	      /* that a container gets after its preStop, whatever that took */
+#define WORDS_MAX     4096    /* bytes of a termination message */
+#define WORDS_LINES   80      /* of a log, in its place */
+#define SIGNALLED     128     /* exit codes above it name a signal */
 #define LABEL_ATTEMPT "io.kubernetes.container.restartCount"
 
 void container_clear(struct pod_container *c)
@@ -58,6 +66,87 @@ bool container_done(const struct pod_container *c, const char *policy)
 	return text_eq(policy, "OnFailure") && c->exit_code == 0;
 }
 
+static const struct json *spec_now(const struct pod_container *c)
+{
+	const struct object *o = informer_get_key(c->pod->agent->pods, c->pod->key);
+
+	if (!o || !text_eq(o->uid, c->pod->uid))
+		return NULL;
+	return pod_container_spec(json_get(object_tree(o), "spec"), c);
+}
+
+/* -- last words -------------------------------------------------------------------------------- */
+
+char *container_words_path(const struct pod_container *c)
+{
+	return mem_printf("%s/last-words/%s.%d", c->pod->dir, c->name, c->attempt);
+}
+
+static int log_line(void *ctx, const struct log_entry *l)
+{
+	struct pod_container *c = ctx;
+	size_t have = strlen(c->last_words), n = l->n < WORDS_MAX ? l->n : WORDS_MAX;
+	char *text;
+
+	if (have + n > WORDS_MAX) { /* the last ones count */
+		size_t cut = have + n - WORDS_MAX;
+
+		text = mem_printf("%s%.*s", c->last_words + (cut < have ? cut : have), (int)n,
+				  l->p);
+	} else {
+		text = mem_printf("%s%.*s", c->last_words, (int)n, l->p);
+	}
+	free(c->last_words);
+	c->last_words = text;
+	return 0;
+}
+
+static void log_read(void *ctx, const struct err *e)
+{
+	struct pod_container *c = ctx;
+
+	(void)e;
+	c->reading = NULL;
+	pod_again(c->pod);
+}
+
+/* What it left at its terminationMessagePath; of a failure, by its policy, the end of its log. */
+static void read_last_words(struct pod_container *c)
+{
+	static const struct log_options log = {
+		.stdout_ = true, .stderr_ = true, .tail = WORDS_LINES};
+	auto_free char *path = container_words_path(c);
+	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	const struct json *spec = spec_now(c);
+	char text[WORDS_MAX + 1];
+	ssize_t n = fd < 0 ? 0 : read(fd, text, WORDS_MAX);
+	struct err e;
+
+	text[n > 0 ? n : 0] = '\0';
+	c->last_words = mem_dup_text(text);
+	if (n > 0 || c->exit_code == 0 ||
+	    !text_eq(json_get_text(spec, "terminationMessagePolicy"), "FallbackToLogsOnError"))
+		return;
+	if (engine_logs(c->pod->agent->user, c->id, &log, &(struct log_sink){log_line, log_read, c},
+			&c->reading, &e) < 0)
+		log_debug("container %s of pod %s: %s", c->name, c->pod->key, e.text);
+}
+
+/* -- looking ----------------------------------------------------------------------------------- */
+
+void container_forget(struct pod_container *c)
+{
+	probes_stop(c);
+	if (c->hook)
+		c->busy = false;
+	c->hook = action_cancel(c->hook);
+	if (c->reading)
+		stream_cancel(c->reading);
+	c->reading = NULL;
+	free(c->last_words);
+	c->last_words = NULL;
+}
+
 void container_look(struct pod_container *c)
 {
 	auto_arena struct arena a = {0};
@@ -80,14 +169,21 @@ void container_look(struct pod_container *c)
 	c->finished_ns = v->finished_ns;
 	free(c->image_id);
 	c->image_id = mem_dup_text(v->image_id);
-	if (!container_runs(c))
-		c->started = c->ready = false;
+	if (container_runs(c))
+		return;
+	probes_stop(c);
+	c->started = c->ready = false;
+	if (container_ended(c) && !c->last_words && !c->reading)
+		read_last_words(c);
 }
 
-/*
- * -- found again
- * ----------------------------------------------------------------------------------
- */
+void container_probe(struct pod_container *c, const struct json *spec)
+{
+	if (spec && container_runs(c) && !c->probed && !c->wanted_stop && !c->hook)
+		probes_start(c, spec);
+}
+
+/* -- found again ------------------------------------------------------------------------------- */
 
 static const char *label(const struct container_view *v, const char *key)
 {
@@ -115,7 +211,7 @@ static void adopt_one(struct pod *p, const struct container_view *v)
 		memcpy(c->last_id, c->id, sizeof(c->last_id));
 	(void)snprintf(c->id, sizeof(c->id), "%s", v->id);
 	c->attempt = (int)n;
-	c->started = true; /* it ran before us: probes go on from there */
+	c->adopted = true;
 }
 
 void container_adopt(struct pod *p)
@@ -135,12 +231,9 @@ void container_adopt(struct pod *p)
 		adopt_one(p, list[i]);
 }
 
-/*
- * -- making and starting
- * --------------------------------------------------------------------------
- */
+/* -- making and starting ----------------------------------------------------------------------- */
 
-static void failed(struct pod_container *c, const char *reason, const char *text)
+void container_failed(struct pod_container *c, const char *reason, const char *text)
 {
 	bool news = !text_eq(c->reason, reason) || !text_eq(c->message, text);
 	int64_t now = loop_now_ms(c->pod->agent->loop);
@@ -155,18 +248,40 @@ static void failed(struct pod_container *c, const char *reason, const char *text
 	workqueue_add_after(c->pod->agent->queue, c->pod->key, c->backoff_s * 1000);
 }
 
+static void greeted(void *ctx, bool good, const char *text)
+{
+	struct pod_container *c = ctx;
+
+	c->hook = NULL;
+	c->busy = false;
+	if (!good) {
+		node_event(c->pod, "Warning", "FailedPostStartHook", c->name,
+			   "PostStartHook failed: %s; the container is ended and started again by "
+			   "the pod's policy",
+			   text);
+		container_stop(c, c->pod->grace_s);
+	}
+	pod_again(c->pod);
+}
+
 static void started(void *ctx, bool unchanged, const struct err *e)
 {
 	struct pod_container *c = ctx;
+	const struct json *spec = spec_now(c),
+			  *hook = json_get(json_get(spec, "lifecycle"), "postStart");
 
 	(void)unchanged;
 	c->busy = false;
 	if (e) {
-		failed(c, "RunContainerError", e->text);
-	} else {
-		container_clear(c);
-		c->started = c->ready = true;
-		node_event(c->pod, "Normal", "Started", c->name, "Started container %s", c->name);
+		container_failed(c, "RunContainerError", e->text);
+		pod_again(c->pod);
+		return;
+	}
+	container_clear(c);
+	node_event(c->pod, "Normal", "Started", c->name, "Started container %s", c->name);
+	if (hook) {
+		c->busy = true;
+		c->hook = action_start(c, spec, hook, HOOK_MAX_MS, greeted, c);
 	}
 	pod_again(c->pod);
 }
@@ -184,7 +299,7 @@ static void created(void *ctx, const char *id, char *const *warnings, const stru
 	(void)warnings;
 	c->busy = false;
 	if (e) {
-		failed(c, "CreateContainerError", e->text);
+		container_failed(c, "CreateContainerError", e->text);
 		pod_again(c->pod);
 		return;
 	}
@@ -226,12 +341,12 @@ static void create(struct pod_container *c, const struct json *spec)
 	if (!o)
 		return;
 	if (container_spec(p, c, spec, object_tree(o), &body, &e) < 0) {
-		failed(c, "CreateContainerConfigError", e.text);
+		container_failed(c, "CreateContainerConfigError", e.text);
 		return;
 	}
 	add_labels(c, body);
 	if (request_read(body, &a, &r, &e) < 0) {
-		failed(c, "CreateContainerConfigError", e.text);
+		container_failed(c, "CreateContainerConfigError", e.text);
 		return;
 	}
 	r.name = name;
@@ -241,58 +356,7 @@ static void create(struct pod_container *c, const struct json *spec)
 	engine_create(p->agent->user, &r, created, c);
 }
 
-static void pulled(void *ctx, const struct err *e)
-{
-	struct pod_container *c = ctx;
-
-	c->busy = false;
-	if (e) {
-		auto_free char *text = mem_printf("Failed to pull image: %s", e->text);
-
-		failed(c, c->backoff_s ? "ImagePullBackOff" : "ErrImagePull", text);
-	} else {
-		container_clear(c);
-		node_event(c->pod, "Normal", "Pulled", c->name, "Successfully pulled image");
-	}
-	pod_again(c->pod);
-}
-
-static bool have_image(struct pod_container *c, const char *image)
-{
-	auto_arena struct arena a = {0};
-	struct image_view *v;
-	struct err e;
-
-	return engine_image_inspect(c->pod->agent->user, image, &a, &v, &e) == 0;
-}
-
-/* The image is here; false: it is on its way, or will not come. */
-static bool ensure_image(struct pod_container *c, const struct json *spec)
-{
-	const char *image = json_get_text(spec, "image");
-	struct pull_options o = {.reference = image};
-
-	if (!image || have_image(c, image))
-		return true;
-	if (text_eq(json_get_text(spec, "imagePullPolicy"), "Never")) {
-		auto_free char *text =
-			mem_printf("Container image \"%s\" is not present with pull policy of "
-				   "Never; load it first, or let it be pulled",
-				   image);
-
-		failed(c, "ErrImageNeverPull", text);
-		return false;
-	}
-	node_event(c->pod, "Normal", "Pulling", c->name, "Pulling image \"%s\"", image);
-	c->busy = true;
-	(void)engine_pull(c->pod->agent->user, &o, NULL, pulled, c);
-	return false;
-}
-
-/*
- * -- the next incarnation
- * --------------------------------------------------------------------------
- */
+/* -- the next incarnation ---------------------------------------------------------------------- */
 
 static void forgotten(void *ctx, const struct err *e)
 {
@@ -300,17 +364,21 @@ static void forgotten(void *ctx, const struct err *e)
 	(void)e;
 }
 
-static struct json *terminated(const struct pod_container *c)
+struct json *container_terminated(const struct pod_container *c)
 {
 	struct json *outer = json_new_object(), *t = json_new_object();
 	char from[NODE_TIME], to[NODE_TIME];
 	auto_free char *id = mem_printf("hull://%s", c->id);
 
 	json_set_i64(t, "exitCode", c->exit_code);
+	if (c->exit_code > SIGNALLED && c->exit_code < SIGNALLED + NSIG)
+		json_set_i64(t, "signal", c->exit_code - SIGNALLED);
 	json_set_text(t, "reason",
 		      c->oom_killed	  ? "OOMKilled"
 		      : c->exit_code == 0 ? "Completed"
 					  : "Error");
+	if (c->last_words && c->last_words[0])
+		json_set_text(t, "message", c->last_words);
 	json_set_text(t, "startedAt", node_time(c->started_ns, from));
 	json_set_text(t, "finishedAt", node_time(c->finished_ns, to));
 	json_set_text(t, "containerID", id);
@@ -336,15 +404,17 @@ static void back_off(struct pod_container *c)
 static void retire(struct pod_container *c)
 {
 	(void)json_free(c->last_state);
-	c->last_state = terminated(c);
+	c->last_state = container_terminated(c);
 	if (c->last_id[0])
 		engine_remove(c->pod->agent->user, c->last_id,
 			      &(struct remove_options){.force = true, .volumes = true}, forgotten,
 			      NULL);
 	memcpy(c->last_id, c->id, sizeof(c->last_id));
 	c->id[0] = '\0';
-	c->exists = false;
+	c->exists = c->wanted_stop = c->adopted = c->killed = c->pulled = false;
 	c->attempt++;
+	free(c->last_words);
+	c->last_words = NULL;
 	back_off(c);
 }
 
@@ -369,26 +439,29 @@ static bool must_wait(struct pod_container *c)
 	return true;
 }
 
-void container_advance(struct pod_container *c, const struct json *spec)
+/* Nothing of its last incarnation is in the way; false: not yet. */
+static bool may_begin(struct pod_container *c)
 {
-	if (!spec || c->busy || container_runs(c))
-		return;
+	if (container_ended(c) && c->reading)
+		return false; /* its last words belong to its end */
 	if (container_ended(c))
 		retire(c);
-	if (must_wait(c))
+	return !must_wait(c);
+}
+
+void container_advance(struct pod_container *c, const struct json *spec)
+{
+	if (!spec || c->busy || container_runs(c) || !may_begin(c))
 		return;
 	if (text_eq(c->reason, "CrashLoopBackOff"))
 		container_clear(c);
 	if (c->exists && c->state == WORKLOAD_CREATED)
 		start(c);
-	else if (!c->exists && ensure_image(c, spec))
+	else if (!c->exists && pull_ensure(c, spec))
 		create(c, spec);
 }
 
-/*
- * -- ending
- * ---------------------------------------------------------------------------------------
- */
+/* -- ending ------------------------------------------------------------------------------------ */
 
 static void stopped(void *ctx, bool unchanged, const struct err *e)
 {
@@ -401,15 +474,61 @@ static void stopped(void *ctx, bool unchanged, const struct err *e)
 	pod_again(c->pod);
 }
 
+static void stop_now(struct pod_container *c)
+{
+	int64_t left_ms = c->stop_by_ms - loop_now_ms(c->pod->agent->loop), s;
+	struct stop_options o = {0};
+
+	s = (left_ms + 999) / 1000;
+	if (c->had_hook && s < HOOK_GRACE_S)
+		s = HOOK_GRACE_S; /* what the hook used up is not all of its grace */
+	o.timeout_s = s > INT32_MAX ? INT32_MAX : s < 0 ? 0 : (int)s;
+	c->busy = true;
+	engine_stop(c->pod->agent->user, c->id, &o, stopped, c);
+}
+
+static void said_goodbye(void *ctx, bool good, const char *text)
+{
+	struct pod_container *c = ctx;
+
+	c->hook = NULL;
+	if (!good)
+		node_event(c->pod, "Warning", "FailedPreStopHook", c->name,
+			   "PreStopHook failed: %s; the container is told to stop now", text);
+	stop_now(c);
+}
+
 void container_stop(struct pod_container *c, int64_t grace_s)
 {
-	struct stop_options o = {.timeout_s = grace_s > INT32_MAX ? INT32_MAX : (int)grace_s};
+	const struct json *spec = spec_now(c),
+			  *hook = json_get(json_get(spec, "lifecycle"), "preStop");
 
-	if (c->busy)
+	if (c->busy || c->wanted_stop)
 		return;
-	c->busy = c->wanted_stop = true;
+	c->wanted_stop = true;
 	c->ready = false;
-	engine_stop(c->pod->agent->user, c->id, &o, stopped, c);
+	c->stop_by_ms = loop_now_ms(c->pod->agent->loop) + grace_s * 1000;
+	probes_stop(c);
+	node_event(c->pod, "Normal", "Killing", c->name, "Stopping container %s", c->name);
+	c->had_hook = hook && grace_s > 0;
+	if (!c->had_hook) {
+		stop_now(c);
+		return;
+	}
+	c->busy = true;
+	c->hook = action_start(c, spec, hook, grace_s * 1000, said_goodbye, c);
+}
+
+void container_kill(struct pod_container *c)
+{
+	if (c->hook) { /* nobody waits for it any more */
+		c->hook = action_cancel(c->hook);
+		c->busy = c->wanted_stop = false;
+	}
+	if (!c->wanted_stop || c->killed || !container_runs(c))
+		return;
+	c->killed = true;
+	engine_kill(c->pod->agent->user, c->id, "KILL", forgotten, NULL);
 }
 
 static void removed(void *ctx, const struct err *e)

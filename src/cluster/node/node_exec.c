@@ -183,10 +183,7 @@ static void agent_leave(void *node, struct node_session *s)
 	s->left = true;
 }
 
-/*
- * -- connections
- * ----------------------------------------------------------------------------------
- */
+/* -- connections ------------------------------------------------------------------------------- */
 
 struct connecting {
 	struct node_agent *agent;

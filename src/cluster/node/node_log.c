@@ -26,10 +26,7 @@ int node_find(struct node_agent *a, const struct node_target *t, struct pod_cont
 	return 0;
 }
 
-/*
- * -- logs
- * -----------------------------------------------------------------------------------------
- */
+/* -- logs -------------------------------------------------------------------------------------- */
 
 struct log {
 	struct node_stream base;

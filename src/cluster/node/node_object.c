@@ -41,10 +41,7 @@ static struct json *labels_of(const struct node_agent *a)
 	return j;
 }
 
-/*
- * -- capacity
- * -------------------------------------------------------------------------------------
- */
+/* -- capacity ---------------------------------------------------------------------------------- */
 
 static void set_amounts(struct json *j, int64_t cpus, int64_t memory, int64_t disk)
 {
@@ -151,10 +148,7 @@ static struct json *status_of(const struct node_agent *a)
 	return status;
 }
 
-/*
- * -- registering
- * ----------------------------------------------------------------------------------
- */
+/* -- registering ------------------------------------------------------------------------------- */
 
 static void registered(void *ctx, const struct outcome *o)
 {
@@ -192,10 +186,7 @@ void node_register(struct node_agent *a)
 	node_beat(a);
 }
 
-/*
- * -- the lease
- * ------------------------------------------------------------------------------------
- */
+/* -- the lease --------------------------------------------------------------------------------- */
 
 static struct json *lease_of(const struct node_agent *a)
 {

@@ -13,9 +13,14 @@
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/base/rfc3339.h"
 #include "ground/wire/loop.h"
+#include "virt/network/network.h"
 
-#define EPHEMERAL_MAX 32 /* debug containers that a pod may get */
+#define EPHEMERAL_MAX  32   /* debug containers that a pod may get */
+#define SERVED_MAX_MS  2000 /* until services are left behind that do not let go */
+#define DRAIN_MS       10
+#define HOST_PORTS_MAX 64
 
 void pod_again(struct pod *p)
 {
@@ -37,27 +42,43 @@ struct pod_container *pod_container_find(struct pod *p, const char *name)
 	return NULL;
 }
 
-/*
- * -- making and forgetting
- * ------------------------------------------------------------------------
- */
+/* -- making and forgetting --------------------------------------------------------------------- */
+
+static struct pod_container *add_one(struct pod *p, const char *name)
+{
+	struct pod_container *c = &p->containers[p->n++];
+
+	assert(p->n <= p->room);
+	*c = (struct pod_container){.pod = p, .name = mem_dup_text(name), .part = PART_MAIN};
+	list_init(&c->probes);
+	return c;
+}
+
+/* Of a pod whose object is gone: only its name is known. NULL: there is no room. */
+struct pod_container *pod_add_container(struct pod *p, const char *name)
+{
+	if (!p->containers) {
+		p->room = EPHEMERAL_MAX;
+		p->containers = mem_new_array(struct pod_container, p->room);
+	}
+	return p->n < p->room ? add_one(p, name) : NULL;
+}
 
 static size_t add_containers(struct pod *p, const struct json *list, enum pod_part part)
 {
 	size_t n = json_len(list);
 
 	for (size_t i = 0; i < n; i++) {
-		struct pod_container *c = &p->containers[p->n];
 		const struct json *one = json_at(list, i);
+		struct pod_container *c;
 		const char *name = json_get_text(one, "name");
 
 		if (pod_container_find(p, name) || p->n == p->room)
 			continue;
-		*c = (struct pod_container){.pod = p, .name = mem_dup_text(name), .part = part};
+		c = add_one(p, name);
+		c->part = part;
 		if (part == PART_INIT && text_eq(json_get_text(one, "restartPolicy"), "Always"))
 			c->part = PART_SIDECAR;
-		list_init(&c->probes);
-		p->n++;
 	}
 	return n;
 }
@@ -85,23 +106,62 @@ static void find_sandbox(void *ctx, const struct sandbox_view *v)
 		(void)snprintf(p->sandbox, sizeof(p->sandbox), "%s", v->id);
 }
 
-static struct pod *pod_new(struct node_agent *a, const struct object *o)
+struct pod *pod_make(struct node_agent *a, const char *namespace, const char *name, const char *uid)
 {
 	struct pod *p = mem_new(struct pod);
-	char key[OBJECT_KEY_MAX];
 
 	p->magic = POD_MAGIC;
 	p->agent = a;
-	p->key = mem_dup_text(object_key(o, key));
-	p->namespace = mem_dup_text(o->namespace);
-	p->name = mem_dup_text(o->name);
-	p->uid = mem_dup_text(o->uid);
-	p->dir = mem_printf("%s/pods/%s", a->o.root, o->uid);
+	p->key = mem_printf("%s/%s", namespace, name);
+	p->namespace = mem_dup_text(namespace);
+	p->name = mem_dup_text(name);
+	p->uid = mem_dup_text(uid);
+	p->dir = mem_printf("%s/pods/%s", a->o.root, uid);
 	p->started_ns = world_now_ns(a->world);
 	(void)map_put(&a->known, p->key, p);
 	engine_sandbox_each(a->user, find_sandbox, p);
+	return p;
+}
+
+/* What was told of a container before this daemon: it is so until its probes say otherwise. */
+static void take_told(struct pod_container *c, const struct json *status)
+{
+	static const char *const lists[] = {"containerStatuses", "initContainerStatuses"};
+
+	for (size_t l = 0; l < array_len(lists); l++) {
+		const struct json *list = json_get(status, lists[l]);
+
+		for (size_t i = 0; i < json_len(list); i++) {
+			const struct json *one = json_at(list, i),
+					  *last = json_get(one, "lastState");
+
+			if (!text_eq(json_get_text(one, "name"), c->name))
+				continue;
+			c->started = json_get_bool(one, "started", false);
+			c->ready = json_get_bool(one, "ready", false);
+			if (json_len(last))
+				c->last_state = json_copy(last);
+		}
+	}
+}
+
+static bool is_over(const struct object *o)
+{
+	const char *phase = json_get_text(json_get(object_tree(o), "status"), "phase");
+
+	return text_eq(phase, "Succeeded") || text_eq(phase, "Failed");
+}
+
+static struct pod *pod_new(struct node_agent *a, const struct object *o)
+{
+	struct pod *p = pod_make(a, o->namespace, o->name, o->uid);
+
 	know_containers(p, json_get(object_tree(o), "spec"));
 	container_adopt(p);
+	for (size_t i = 0; i < p->n; i++)
+		if (p->containers[i].adopted)
+			take_told(&p->containers[i], json_get(object_tree(o), "status"));
+	p->over = is_over(o);
 	return p;
 }
 
@@ -112,6 +172,7 @@ static void pod_free(struct pod *p)
 	for (size_t i = 0; i < p->n; i++) {
 		struct pod_container *c = &p->containers[i];
 
+		container_forget(c);
 		container_clear(c);
 		free(c->name);
 		free(c->image_id);
@@ -131,7 +192,7 @@ static void pod_free(struct pod *p)
 	free(p);
 }
 
-void pod_forget_all(struct node_agent *a)
+void node_forget_pods(struct node_agent *a)
 {
 	map_each (&a->known, it)
 		pod_free(it->value);
@@ -146,10 +207,7 @@ static bool is_busy(const struct pod *p)
 	return p->busy || p->writing || p->token_busy;
 }
 
-/*
- * -- the sandbox
- * ----------------------------------------------------------------------------------
- */
+/* -- the sandbox ------------------------------------------------------------------------------- */
 
 static void trouble(struct pod *p, const char *reason, const char *message)
 {
@@ -181,16 +239,55 @@ static void sandbox_made(void *ctx, const struct sandbox_view *v, const struct e
 	pod_again(p);
 }
 
+static enum network_proto proto_of(const char *name)
+{
+	return text_eq(name, "UDP")    ? NETWORK_UDP
+	       : text_eq(name, "SCTP") ? NETWORK_SCTP
+				       : NETWORK_TCP;
+}
+
+/* The ports of the host that the pod's containers ask for. */
+static size_t host_ports(const struct json *spec, struct network_port *ports, size_t room)
+{
+	const struct json *list = json_get(spec, "containers");
+	size_t n = 0;
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *own = json_get(json_at(list, i), "ports");
+
+		for (size_t k = 0; k < json_len(own) && n < room; k++) {
+			const struct json *one = json_at(own, k);
+			const char *ip = json_get_text(one, "hostIP");
+
+			if (json_get_i64(one, "hostPort", 0) == 0)
+				continue;
+			ports[n] = (struct network_port){
+				.host_port = (uint16_t)json_get_i64(one, "hostPort", 0),
+				.port = (uint16_t)json_get_i64(one, "containerPort", 0),
+				.proto = proto_of(json_get_text(one, "protocol"))};
+			if (ip && !text_eq(ip, "0.0.0.0") && !text_eq(ip, "::"))
+				(void)snprintf(ports[n].host_ip, sizeof(ports[n].host_ip), "%s",
+					       ip);
+			n++;
+		}
+	}
+	return n;
+}
+
 static void make_sandbox(struct pod *p, const struct json *spec)
 {
 	const char *hostname = json_get_text(spec, "hostname");
+	struct network_port ports[HOST_PORTS_MAX];
 	char short_name[64];
 	struct sandbox_request r = {
 		.name = p->key,
 		.uid = p->uid,
 		.host_network = json_get_bool(spec, "hostNetwork", false),
+		.ports = ports,
 	};
 
+	if (!r.host_network)
+		r.ports_n = host_ports(spec, ports, array_len(ports));
 	(void)snprintf(short_name, sizeof(short_name), "%s",
 		       hostname && hostname[0] ? hostname : p->name);
 	r.hostname = short_name;
@@ -198,19 +295,15 @@ static void make_sandbox(struct pod *p, const struct json *spec)
 	engine_sandbox_create(p->agent->user, &r, sandbox_made, p);
 }
 
-static const char *sandbox_ip(struct pod *p)
+const char *pod_ip(const struct pod *p)
 {
-	const struct sandbox_view *v = engine_sandbox_find(p->agent->user, p->sandbox);
+	const struct sandbox_view *v =
+		p->sandbox[0] ? engine_sandbox_find(p->agent->user, p->sandbox) : NULL;
 
-	if (!v)
-		return "";
-	return v->host_network ? p->agent->o.address : v->ipv4;
+	return !v ? "" : v->host_network ? p->agent->o.address : v->ipv4;
 }
 
-/*
- * -- towards running
- * ------------------------------------------------------------------------------
- */
+/* -- towards running --------------------------------------------------------------------------- */
 
 /* What is on its way is no failure: its arrival has the pod looked at again. */
 static void mount_failed(struct pod *p, const struct err *e)
@@ -235,15 +328,17 @@ static bool prepare(struct pod *p, const struct json *pod)
 		make_sandbox(p, json_get(pod, "spec"));
 		return false;
 	}
-	if (pod_files(p, pod, sandbox_ip(p), &e) < 0 || pod_volumes_make(p, pod, &e) < 0) {
-		mount_failed(p, &e);
-		return false;
+	if (pod_files(p, pod, pod_ip(p), &e) < 0 || pod_volumes_make(p, pod, &e) < 0) {
+		if (!p->mounted)
+			mount_failed(p, &e);
+		return p->mounted; /* what was there stays, and what runs goes on */
 	}
+	p->mounted = true;
 	trouble(p, NULL, NULL);
 	return true;
 }
 
-static const struct json *spec_of(const struct json *spec, const struct pod_container *c)
+const struct json *pod_container_spec(const struct json *spec, const struct pod_container *c)
 {
 	static const char *const lists[] = {"initContainers", "initContainers", "containers",
 					    "ephemeralContainers"};
@@ -266,13 +361,14 @@ static bool run_init(struct pod *p, const struct json *spec)
 		if (c->part == PART_MAIN || c->part == PART_EPHEMERAL)
 			continue;
 		container_look(c);
+		container_probe(c, pod_container_spec(spec, c));
 		if (c->part == PART_SIDECAR) {
-			container_advance(c, spec_of(spec, c));
+			container_advance(c, pod_container_spec(spec, c));
 			if (!container_runs(c) || !c->started)
 				return false;
 		} else if (!(container_ended(c) && c->exit_code == 0)) {
 			if (!container_done(c, policy))
-				container_advance(c, spec_of(spec, c));
+				container_advance(c, pod_container_spec(spec, c));
 			return false;
 		}
 	}
@@ -289,8 +385,9 @@ static void run_main(struct pod *p, const struct json *spec)
 		if (c->part != PART_MAIN && c->part != PART_EPHEMERAL)
 			continue;
 		container_look(c);
+		container_probe(c, pod_container_spec(spec, c));
 		if (!container_done(c, c->part == PART_EPHEMERAL ? "Never" : policy))
-			container_advance(c, spec_of(spec, c));
+			container_advance(c, pod_container_spec(spec, c));
 	}
 }
 
@@ -323,41 +420,149 @@ static void stop_sidecars(struct pod *p)
 	for (size_t i = 0; i < p->n; i++) {
 		container_look(&p->containers[i]);
 		if (p->containers[i].part == PART_SIDECAR && container_runs(&p->containers[i]))
-			container_stop(&p->containers[i], 10);
+			container_stop(&p->containers[i], p->grace_s);
 	}
+}
+
+/*
+ * Tells all to stop, the sidecars when the others have ended, and each time within what is left of
+ * the grace; true while one runs.
+ */
+static bool stop_all(struct pod *p, int64_t grace_s)
+{
+	int64_t now = loop_now_ms(p->agent->loop), left_s;
+	bool main = false, any = false;
+
+	if (!p->stop_by_ms || now + grace_s * 1000 < p->stop_by_ms)
+		p->stop_by_ms = now + grace_s * 1000;
+	left_s = (p->stop_by_ms - now + 999) / 1000;
+	for (size_t i = 0; i < p->n; i++) {
+		container_look(&p->containers[i]);
+		any = any || container_runs(&p->containers[i]);
+		main = main ||
+		       (container_runs(&p->containers[i]) && p->containers[i].part != PART_SIDECAR);
+	}
+	for (size_t i = 0; i < p->n; i++) {
+		struct pod_container *c = &p->containers[i];
+
+		if (container_runs(c) && !(main && c->part == PART_SIDECAR))
+			container_stop(c, left_s > 0 ? left_s : 0);
+	}
+	return any || is_busy(p);
+}
+
+/* Its time is up: it fails, and nothing of it is started again. */
+static bool is_late(struct pod *p, const struct json *pod)
+{
+	int64_t limit = json_get_i64(json_get(pod, "spec"), "activeDeadlineSeconds", 0);
+	const char *start = json_get_text(json_get(pod, "status"), "startTime");
+	int64_t since = p->started_ns, left_ms;
+	struct err e;
+
+	if (limit <= 0 || p->failed_reason)
+		return p->failed_reason != NULL;
+	if (start && rfc3339_parse(start, &since, &e) < 0)
+		since = p->started_ns;
+	left_ms = (since - world_now_ns(p->agent->world)) / 1000000 + limit * 1000;
+	if (left_ms > 0) {
+		workqueue_add_after(p->agent->queue, p->key, left_ms);
+		return false;
+	}
+	p->failed_reason = "DeadlineExceeded";
+	p->failed_message = "Pod was active on the node longer than the specified deadline";
+	node_event(p, "Normal", p->failed_reason, NULL, "%s", p->failed_message);
+	return true;
 }
 
 static void run(struct pod *p, const struct object *o)
 {
 	const struct json *pod = object_tree(o), *spec = json_get(pod, "spec");
+	auto_free char *policy = mem_dup_text(json_get_text(spec, "restartPolicy"));
 
-	if (all_done(p, spec) || init_failed(p, spec))
+	p->grace_s = json_get_i64(spec, "terminationGracePeriodSeconds", 30);
+	if (p->over) { /* since before this daemon: its last status stands */
+		(void)stop_all(p, p->grace_s);
+		return;
+	}
+	if (is_late(p, pod)) {
+		(void)stop_all(p, p->grace_s);
+	} else if (all_done(p, spec) || init_failed(p, spec)) {
 		stop_sidecars(p);
-	else if (!p->busy && prepare(p, pod) && run_init(p, spec))
+	} else if (!p->busy && prepare(p, pod) && run_init(p, spec)) {
 		run_main(p, spec);
+	}
 	status_write(p, o);
 }
 
-/*
- * -- towards nothing
- * ------------------------------------------------------------------------------
- */
+/* -- towards nothing --------------------------------------------------------------------------- */
 
-static bool stop_all(struct pod *p, int64_t grace_s)
+struct serving {
+	const struct pod *pod;
+	bool is;
+};
+
+static bool look_in_slice(void *ctx, const struct object *o)
 {
-	bool left = false;
+	struct serving *s = ctx;
+	const struct json *list = json_get(object_tree(o), "endpoints");
 
-	for (size_t i = 0; i < p->n; i++) {
-		struct pod_container *c = &p->containers[i];
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *one = json_at(list, i);
 
-		container_look(c);
-		if (!container_runs(c))
-			continue;
-		left = true;
-		if (!c->busy && !c->wanted_stop)
-			container_stop(c, grace_s);
+		if (text_eq(json_get_text(json_get(one, "targetRef"), "uid"), s->pod->uid) &&
+		    json_get_bool(json_get(one, "conditions"), "ready", true))
+			s->is = true;
 	}
-	return left || is_busy(p);
+	return !s->is;
+}
+
+static bool is_served(const struct pod *p)
+{
+	struct serving s = {.pod = p};
+
+	informer_each(p->agent->slices, p->namespace, look_in_slice, &s);
+	return s.is;
+}
+
+void pod_slice_changed(struct node_agent *a, const struct object *slice)
+{
+	map_each (&a->known, it) {
+		struct pod *p = it->value;
+
+		if (p->served && text_eq(p->namespace, slice->namespace))
+			pod_again(p);
+	}
+}
+
+/*
+ * A pod that goes is first told to be unready and leaves its services, here too; only then is it
+ * told to stop. true: it is out of everybody's way.
+ */
+static bool taken_out(struct pod *p, const struct object *o)
+{
+	int64_t now = loop_now_ms(p->agent->loop);
+
+	if (!p->stopping) {
+		p->stopping = true;
+		p->served = is_served(p);
+		p->served_until_ms = now + SERVED_MAX_MS;
+	}
+	if (!p->told_unready) {
+		status_write(p, o);
+		p->told_unready = !p->writing;
+	}
+	if (!p->told_unready)
+		return false;
+	if (p->served && is_served(p) && now < p->served_until_ms) {
+		workqueue_add_after(p->agent->queue, p->key, p->served_until_ms - now);
+		return false;
+	}
+	if (p->served) { /* packets that are on their way still arrive */
+		p->served = false;
+		workqueue_add_after(p->agent->queue, p->key, DRAIN_MS);
+		p->drained_ms = now + DRAIN_MS;
+	}
+	return now >= p->drained_ms;
 }
 
 static void sandbox_gone(void *ctx, const struct err *e)
@@ -378,6 +583,7 @@ static bool clear(struct pod *p)
 	for (size_t i = 0; i < p->n; i++) {
 		struct pod_container *c = &p->containers[i];
 
+		container_forget(c);
 		if (c->id[0] || c->last_id[0]) {
 			left = true;
 			if (!c->busy)
@@ -403,6 +609,8 @@ static void object_gone(void *ctx, const struct outcome *o)
 	if (o->error && o->error->kind != ERR_NOT_FOUND && o->error->kind != ERR_CONFLICT)
 		workqueue_add_after(p->agent->queue, p->key, 1000);
 	else
+		p->finished = true;
+	if (!informer_get_key(p->agent->pods, p->key))
 		pod_again(p);
 }
 
@@ -421,21 +629,27 @@ static void end(struct pod *p, const struct object *o)
 	const struct json *meta = json_get(object_tree(o), "metadata");
 	int64_t grace = json_get_i64(meta, "deletionGracePeriodSeconds", 30);
 
-	if (!p->stopping)
-		node_event(p, "Normal", "Killing", NULL, "stopping the pod's containers");
+	if (p->finished || (grace > 0 && !taken_out(p, o)))
+		return; /* finalizers hold the object, or it is not out of the way yet */
 	p->stopping = true;
 	if (stop_all(p, grace)) {
 		status_write(p, o);
 		return;
 	}
-	if (!clear(p))
-		return;
-	delete_object(p, o);
+	if (!p->clearing) {
+		status_write(p, o); /* how they ended, for who waits for it */
+		p->clearing = !p->writing;
+	}
+	if (p->clearing && clear(p))
+		delete_object(p, o);
 }
 
 /* The object is gone, or another pod of the same name stands there. */
 static void end_without_object(struct pod *p)
 {
+	p->stopping = true;
+	for (size_t i = 0; i < p->n; i++)
+		container_kill(&p->containers[i]);
 	if (stop_all(p, 0) || !clear(p) || is_busy(p))
 		return;
 	pod_free(p);
@@ -450,6 +664,10 @@ void pod_sync(void *agent, const char *key)
 	auto_free char *copy = mem_dup_text(key);
 
 	assert(a->magic == AGENT_MAGIC);
+	if (!a->swept) { /* all are looked at then */
+		workqueue_done(a->queue, copy, false);
+		return;
+	}
 	if (p && (!ours || !text_eq(p->uid, o->uid))) {
 		end_without_object(p);
 		if (ours && !map_get(&a->known, copy))

@@ -12,6 +12,8 @@
 #include "ground/format/base64.h"
 #include "ground/format/quantity.h"
 
+#define QUANTITY_ONE 1000000000 /* nanos in it */
+
 static void set(char ***env, const char *name, const char *value)
 {
 	size_t n = strlen(name);
@@ -57,10 +59,7 @@ char *pod_expand(const char *text, char *const *env)
 	return strbuf_take(&out);
 }
 
-/*
- * -- services
- * -------------------------------------------------------------------------------------
- */
+/* -- services ---------------------------------------------------------------------------------- */
 
 static char *shout(const char *name)
 {
@@ -98,10 +97,7 @@ static bool add_service(void *ctx, const struct object *o)
 	return true;
 }
 
-/*
- * -- references
- * -----------------------------------------------------------------------------------
- */
+/* -- references -------------------------------------------------------------------------------- */
 
 /* The value of one key, decoded; the caller's. NULL: e says what is missing, kind 0: it may be. */
 static char *key_of(struct pod *p, const struct json *ref, bool secret, struct err *e)
@@ -165,10 +161,7 @@ static int add_all(struct pod *p, const struct json *from, char ***env, struct e
 	return 0;
 }
 
-/*
- * -- the pod's own facts
- * --------------------------------------------------------------------------
- */
+/* -- the pod's own facts ----------------------------------------------------------------------- */
 
 static char *map_text(const struct json *map)
 {
@@ -200,7 +193,6 @@ static char *map_member(const struct json *map, const char *path)
 char *pod_field(const struct pod *p, const struct json *pod, const char *path)
 {
 	const struct json *meta = json_get(pod, "metadata"), *spec = json_get(pod, "spec");
-	const struct sandbox_view *v;
 
 	if (text_starts(path, "metadata.labels"))
 		return map_member(json_get(meta, "labels"), path);
@@ -212,9 +204,8 @@ char *pod_field(const struct pod *p, const struct json *pod, const char *path)
 		return mem_dup_text(json_get_text(spec, path + strlen("spec.")));
 	if (text_eq(path, "status.hostIP") || text_eq(path, "status.hostIPs"))
 		return mem_dup_text(p->agent->o.address);
-	v = engine_sandbox_find(p->agent->user, p->sandbox);
 	if (text_eq(path, "status.podIP") || text_eq(path, "status.podIPs"))
-		return mem_dup_text(!v ? "" : v->host_network ? p->agent->o.address : v->ipv4);
+		return mem_dup_text(pod_ip(p));
 	return NULL;
 }
 
@@ -228,14 +219,24 @@ static const struct json *named(const struct json *spec, const char *name)
 	return NULL;
 }
 
-char *pod_resource(const struct json *pod, const struct json *container, const struct json *ref)
+/* What a container may use that set no limit: all that the node gives to pods. */
+static const struct json *allocatable(const struct pod *p, const char *name)
+{
+	const struct object *o = informer_get(p->agent->nodes, NULL, p->agent->node_name);
+
+	return o ? json_get(json_get(json_get(object_tree(o), "status"), "allocatable"), name)
+		 : NULL;
+}
+
+char *pod_resource(const struct pod *p, const struct json *pod, const struct json *container,
+		   const struct json *ref)
 {
 	const char *which = json_get_text(ref, "resource"),
 		   *of = json_get_text(ref, "containerName");
 	const char *divisor = json_get_text(ref, "divisor");
 	const struct json *from = of ? named(json_get(pod, "spec"), of) : container;
 	struct str rest = str_of(which ? which : ""), group;
-	struct quantity q = {0}, by = {1000000000, QUANTITY_DECIMAL};
+	struct quantity q = {0}, by = {QUANTITY_ONE, QUANTITY_DECIMAL};
 	auto_free char *kind = NULL, *name = NULL;
 	const struct json *v;
 	struct err e;
@@ -244,19 +245,16 @@ char *pod_resource(const struct json *pod, const struct json *container, const s
 	kind = str_dup(group);
 	name = str_dup(rest);
 	v = json_get(json_get(json_get(from, "resources"), kind), name);
+	if (!v && text_eq(kind, "limits"))
+		v = allocatable(p, name);
 	if (!v || quantity_parse(json_str(v), &q, &e) < 0)
 		return mem_dup_text("0");
-	if (divisor && quantity_parse(str_of(divisor), &by, &e) < 0)
-		by.nano = 1000000000;
-	if (by.nano <= 0)
-		by.nano = 1000000000;
+	if (divisor && (quantity_parse(str_of(divisor), &by, &e) < 0 || by.nano <= 0))
+		by.nano = QUANTITY_ONE; /* "0" stands for 1 */
 	return mem_printf("%lld", (long long)((q.nano + by.nano - 1) / by.nano));
 }
 
-/*
- * -- all together
- * ---------------------------------------------------------------------------------
- */
+/* -- all together ------------------------------------------------------------------------------ */
 
 static int add_one(struct pod *p, const struct json *pod, const struct json *container,
 		   const struct json *one, char ***env, struct err *e)
@@ -271,7 +269,7 @@ static int add_one(struct pod *p, const struct json *pod, const struct json *con
 	else if ((ref = json_get(from, "fieldRef")) != NULL)
 		value = pod_field(p, pod, json_get_text(ref, "fieldPath"));
 	else if ((ref = json_get(from, "resourceFieldRef")) != NULL)
-		value = pod_resource(pod, container, ref);
+		value = pod_resource(p, pod, container, ref);
 	else if ((ref = json_get(from, "configMapKeyRef")) != NULL)
 		value = key_of(p, ref, false, e);
 	else if ((ref = json_get(from, "secretKeyRef")) != NULL)
@@ -290,11 +288,13 @@ int pod_env(struct pod *p, const struct json *pod, const struct json *container,
 			  *list = json_get(container, "env");
 	char **env = NULL;
 	struct serving s = {&env, p->namespace};
+	const char *hostname;
 	int bad = 0;
 
 	if (json_get_bool(json_get(pod, "spec"), "enableServiceLinks", true))
 		informer_each(p->agent->services, NULL, add_service, &s);
-	set(&env, "HOSTNAME", p->name);
+	hostname = json_get_text(json_get(pod, "spec"), "hostname");
+	set(&env, "HOSTNAME", hostname && hostname[0] ? hostname : p->name);
 	for (size_t i = 0; i < json_len(from) && bad >= 0; i++)
 		bad = add_all(p, json_at(from, i), &env, e);
 	for (size_t i = 0; i < json_len(list) && bad >= 0; i++)

@@ -22,10 +22,15 @@ char *node_time(int64_t ns, char ret[NODE_TIME])
 	return ret;
 }
 
-/*
- * -- one container
- * --------------------------------------------------------------------------------
- */
+/* -- one container ----------------------------------------------------------------------------- */
+
+static bool has_init(const struct pod *p)
+{
+	for (size_t i = 0; i < p->n; i++)
+		if (p->containers[i].part == PART_INIT || p->containers[i].part == PART_SIDECAR)
+			return true;
+	return false;
+}
 
 static struct json *waiting(const struct pod_container *c)
 {
@@ -33,8 +38,7 @@ static struct json *waiting(const struct pod_container *c)
 	const char *reason = c->reason;
 
 	if (!reason)
-		reason = c->part == PART_MAIN && c->pod->sandbox[0] ? "ContainerCreating"
-								    : "PodInitializing";
+		reason = has_init(c->pod) ? "PodInitializing" : "ContainerCreating";
 	json_set_text(w, "reason", reason);
 	if (c->message)
 		json_set_text(w, "message", c->message);
@@ -49,26 +53,6 @@ static struct json *running(const struct pod_container *c)
 
 	json_set_text(r, "startedAt", node_time(c->started_ns, at));
 	json_set(outer, "running", r);
-	return outer;
-}
-
-static struct json *ended(const struct pod_container *c)
-{
-	struct json *outer = json_new_object(), *t = json_new_object();
-	auto_free char *id = mem_printf("hull://%s", c->id);
-	char from[NODE_TIME], to[NODE_TIME];
-
-	json_set_i64(t, "exitCode", c->exit_code);
-	if (c->exit_code > 128)
-		json_set_i64(t, "signal", c->exit_code - 128);
-	json_set_text(t, "reason",
-		      c->oom_killed	  ? "OOMKilled"
-		      : c->exit_code == 0 ? "Completed"
-					  : "Error");
-	json_set_text(t, "startedAt", node_time(c->started_ns, from));
-	json_set_text(t, "finishedAt", node_time(c->finished_ns, to));
-	json_set_text(t, "containerID", id);
-	json_set(outer, "terminated", t);
 	return outer;
 }
 
@@ -96,14 +80,15 @@ static struct json *container_status(const struct pod_container *c, const struct
 	json_set_text(s, "name", c->name);
 	json_set(s, "state",
 		 runs				    ? running(c)
-		 : container_ended(c) && !c->reason ? ended(c)
+		 : container_ended(c) && !c->reason ? container_terminated(c)
 						    : waiting(c));
 	json_set(s, "lastState", c->last_state ? json_ref(c->last_state) : json_new_object());
 	json_set_bool(s, "ready",
 		      c->part == PART_INIT ? container_ended(c) && c->exit_code == 0
 					   : runs && c->ready);
 	json_set_bool(s, "started", runs && c->started);
-	json_set_i64(s, "restartCount", c->attempt);
+	/* what waits for its next incarnation still counts as the one before */
+	json_set_i64(s, "restartCount", c->exists || !c->attempt ? c->attempt : c->attempt - 1);
 	json_set_text(s, "image", json_get_text(own, "image"));
 	json_set_text(s, "imageID", c->image_id ? c->image_id : "");
 	if (id)
@@ -122,10 +107,7 @@ static struct json *statuses(const struct pod *p, const struct json *spec, enum 
 	return list;
 }
 
-/*
- * -- phase
- * ----------------------------------------------------------------------------------------
- */
+/* -- phase ------------------------------------------------------------------------------------- */
 
 struct sums {
 	size_t main, running, ready, succeeded, failed, waiting;
@@ -201,10 +183,7 @@ static const char *qos_of(const struct json *spec)
 	return !any ? "BestEffort" : all ? "Guaranteed" : "Burstable";
 }
 
-/*
- * -- conditions
- * -----------------------------------------------------------------------------------
- */
+/* -- conditions -------------------------------------------------------------------------------- */
 
 static const struct json *condition(const struct json *status, const char *type)
 {
@@ -285,7 +264,8 @@ static struct json *conditions(const struct pod *p, const struct json *pod, cons
 	auto_free char *init = unready_names(p, PART_INIT), *main = unready_names(p, PART_MAIN);
 	auto_free char *init_text = mem_printf("containers with incomplete status: [%s]", init);
 	auto_free char *main_text = mem_printf("containers with unready status: [%s]", main);
-	bool ready = s->main && s->ready == s->main && s->initialized && !p->stopping;
+	bool ready = s->main && s->ready == s->main && s->initialized && !p->stopping &&
+		     !p->failed_reason;
 	bool over = s->main && s->succeeded == s->main;
 
 	add_condition(p, list, old, "PodReadyToStartContainers", p->sandbox[0] != '\0', NULL, NULL);
@@ -302,15 +282,11 @@ static struct json *conditions(const struct pod *p, const struct json *pod, cons
 	return list;
 }
 
-/*
- * -- all of it
- * ------------------------------------------------------------------------------------
- */
+/* -- all of it --------------------------------------------------------------------------------- */
 
 static void set_addresses(struct pod *p, struct json *status)
 {
-	const struct sandbox_view *v = engine_sandbox_find(p->agent->user, p->sandbox);
-	const char *ip = !v ? "" : v->host_network ? p->agent->o.address : v->ipv4;
+	const char *ip = pod_ip(p);
 	struct json *list = json_new_array(), *one = json_new_object();
 
 	json_set_text(one, "ip", p->agent->o.address);
@@ -337,7 +313,11 @@ struct json *status_of_pod(struct pod *p, const struct json *pod)
 	struct sums s;
 
 	sum_up(p, policy, &s);
-	json_set_text(status, "phase", phase_of(&s));
+	json_set_text(status, "phase", p->failed_reason ? "Failed" : phase_of(&s));
+	if (p->failed_reason) {
+		json_set_text(status, "reason", p->failed_reason);
+		json_set_text(status, "message", p->failed_message);
+	}
 	json_set(status, "conditions", conditions(p, pod, &s));
 	set_addresses(p, status);
 	json_set_text(status, "startTime", start ? start : node_time(p->started_ns, now));

@@ -35,10 +35,7 @@ static char *base_of(const struct pod *p, const char *name)
 	return mem_printf("%s/volumes/%s", p->dir, name);
 }
 
-/*
- * -- files
- * ----------------------------------------------------------------------------------------
- */
+/* -- files ------------------------------------------------------------------------------------- */
 
 /* What a projected volume holds: path -> contents. */
 struct files {
@@ -155,7 +152,7 @@ static int add_downward(const struct pod *p, const struct json *pod, struct file
 		auto_free char *text = NULL;
 
 		text = field ? pod_field(p, pod, json_get_text(field, "fieldPath"))
-			     : pod_resource(pod, NULL, json_get(one, "resourceFieldRef"));
+			     : pod_resource(p, pod, NULL, json_get(one, "resourceFieldRef"));
 		if (add_file(f, path ? path : "", str_of(text ? text : ""),
 			     (mode_t)json_get_i64(one, "mode", f->mode), e) < 0)
 			return -ERR_INVALID;
@@ -194,10 +191,7 @@ static int add_projected(struct pod *p, const struct json *pod, struct files *f,
 	return bad;
 }
 
-/*
- * -- swapping
- * -------------------------------------------------------------------------------------
- */
+/* -- swapping ---------------------------------------------------------------------------------- */
 
 static bool same_file(const char *dir, const struct file *f)
 {
@@ -309,10 +303,7 @@ static int make_files(struct pod *p, const struct json *pod, const struct json *
 		       : 0;
 }
 
-/*
- * -- the other kinds
- * ------------------------------------------------------------------------------
- */
+/* -- the other kinds --------------------------------------------------------------------------- */
 
 static int make_empty(const struct pod *p, const struct json *v, const struct json *pod,
 		      struct err *e)
@@ -389,6 +380,84 @@ static int check_host_path(const struct json *v, struct err *e)
 	return 0;
 }
 
+static const struct json *volume_of(const struct json *pod, const char *name)
+{
+	const struct json *list = json_get(json_get(pod, "spec"), "volumes");
+
+	for (size_t i = 0; i < json_len(list); i++)
+		if (text_eq(json_get_text(json_at(list, i), "name"), name))
+			return json_at(list, i);
+	return NULL;
+}
+
+/* The persistent volume behind a claim: where it lies. ERR_BUSY: not bound yet. */
+static int claim_path(const struct pod *p, const struct json *v, char **ret, struct err *e)
+{
+	const char *name = json_get_text(json_get(v, "persistentVolumeClaim"), "claimName");
+	const struct object *claim = informer_get(p->agent->claims, p->namespace, name ? name : "");
+	const char *volume =
+		claim ? json_get_text(json_get(object_tree(claim), "spec"), "volumeName") : NULL;
+	auto_free char *copy = volume ? mem_dup_text(volume) : NULL;
+	const struct object *store = copy ? informer_get(p->agent->stores, NULL, copy) : NULL;
+	const struct json *spec;
+	const char *path;
+
+	if (!claim)
+		return err_set(e, ERR_NOT_FOUND, "persistentvolumeclaim \"%s\" not found", name);
+	if (!store)
+		return err_set(
+			e, ERR_NOT_FOUND,
+			"persistentvolumeclaim \"%s\" is not bound to a volume yet; its "
+			"storage class must be one that this cluster serves (local-path), or "
+			"a fitting PersistentVolume must be there",
+			name);
+	spec = json_get(object_tree(store), "spec");
+	path = json_get_text(json_get(spec, "hostPath"), "path");
+	if (!path)
+		path = json_get_text(json_get(spec, "local"), "path");
+	if (!path)
+		return err_set(
+			e, ERR_UNSUPPORTED,
+			"PersistentVolume \"%s\" is of a kind that this node does not offer; "
+			"hostPath and local are",
+			copy);
+	*ret = mem_dup_text(path);
+	return 0;
+}
+
+static int make_claimed(const struct pod *p, const struct json *v, struct err *e)
+{
+	auto_free char *path = NULL;
+
+	if (claim_path(p, v, &path, e) < 0)
+		return -(int)e->kind;
+	if (mkdir(path, MODE_FOLDER) == 0)
+		return chmod(path, MODE_FOLDER) < 0
+			       ? err_sys(e, "cannot set the mode of '%s'", path)
+			       : 0;
+	return errno == EEXIST ? 0 : err_sys(e, "cannot make the claimed volume '%s'", path);
+}
+
+char *pod_volume_path(const struct pod *p, const struct json *pod, const char *name)
+{
+	const struct json *v = name ? volume_of(pod, name) : NULL;
+	const char *host = json_get_text(json_get(v, "hostPath"), "path");
+	char *path = NULL;
+	struct err e;
+
+	if (json_get(v, "persistentVolumeClaim"))
+		return claim_path(p, v, &path, &e) < 0 ? NULL : path;
+	return !v ? NULL : host ? mem_dup_text(host) : base_of(p, name);
+}
+
+bool pod_volume_is_writable(const struct json *pod, const char *name)
+{
+	const struct json *v = volume_of(pod, name);
+
+	return json_get(v, "emptyDir") || json_get(v, "hostPath") ||
+	       json_get(v, "persistentVolumeClaim");
+}
+
 static int make_one(struct pod *p, const struct json *pod, const struct json *v, struct err *e)
 {
 	static const char *const of_files[] = {"configMap", "secret", "downwardAPI", "projected"};
@@ -397,12 +466,14 @@ static int make_one(struct pod *p, const struct json *pod, const struct json *v,
 		return make_empty(p, v, pod, e);
 	if (json_get(v, "hostPath"))
 		return check_host_path(v, e);
+	if (json_get(v, "persistentVolumeClaim"))
+		return make_claimed(p, v, e);
 	for (size_t i = 0; i < array_len(of_files); i++)
 		if (json_get(v, of_files[i]))
 			return make_files(p, pod, v, of_files[i], e);
 	return err_set(e, ERR_UNSUPPORTED,
 		       "volume \"%s\" is of a kind that this node does not offer; emptyDir, "
-		       "hostPath, configMap, secret, downwardAPI and projected are",
+		       "hostPath, configMap, secret, downwardAPI, projected and claims are",
 		       json_get_text(v, "name"));
 }
 
@@ -421,136 +492,14 @@ int pod_volumes_make(struct pod *p, const struct json *pod, struct err *e)
 	return 0;
 }
 
-static const struct json *volume_of(const struct json *pod, const char *name)
-{
-	const struct json *list = json_get(json_get(pod, "spec"), "volumes");
-
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_get_text(json_at(list, i), "name"), name))
-			return json_at(list, i);
-	return NULL;
-}
-
-char *pod_volume_path(const struct pod *p, const struct json *pod, const char *name,
-		      const char *sub)
-{
-	const struct json *v = name ? volume_of(pod, name) : NULL;
-	const char *host = json_get_text(json_get(v, "hostPath"), "path");
-	auto_free char *base = v ? (host ? mem_dup_text(host) : base_of(p, name)) : NULL;
-	char *path;
-
-	if (!base || (sub && sub[0] && !path_is_safe(sub)))
-		return NULL;
-	if (!sub || !sub[0])
-		return take(base);
-	path = mem_printf("%s/%s", base, sub);
-	if (json_get(v, "emptyDir") && access(path, F_OK) < 0 && mkdir(path, 0777) == 0)
-		(void)chmod(path, 0777);
-	return path;
-}
-
 void pod_volumes_remove(struct pod *p)
 {
 	const char *slash = strrchr(p->dir, '/');
 	auto_free char *top = mem_printf("%s/pods", p->agent->o.root);
 	auto_close int dirfd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	const struct object *o = informer_get_key(p->agent->pods, p->key);
-	const struct json *list = o ? json_get(json_get(object_tree(o), "spec"), "volumes") : NULL;
 	struct err e;
 
-	for (size_t i = 0; i < json_len(list); i++) {
-		auto_free char *dir = base_of(p, json_get_text(json_at(list, i), "name"));
-
-		if (json_get(json_at(list, i), "emptyDir"))
-			(void)umount2(dir, MNT_DETACH);
-	}
+	pod_mounts_detach(p->dir);
 	if (dirfd >= 0 && folder_remove(dirfd, slash + 1, &e) < 0)
 		log_warn("pod %s: %s", p->key, e.text);
-}
-
-/*
- * -- files of /etc
- * --------------------------------------------------------------------------------
- */
-
-static void write_resolv(const struct pod *p, const struct json *spec, struct strbuf *out)
-{
-	const char *policy = json_get_text(spec, "dnsPolicy");
-	const struct json *config = json_get(spec, "dnsConfig"), *list;
-
-	if (p->agent->o.dns_ip && !text_eq(policy, "Default") && !text_eq(policy, "None"))
-		strbuf_printf(out,
-			      "search %s.svc.cluster.local svc.cluster.local cluster.local\n"
-			      "nameserver %s\noptions ndots:5\n",
-			      p->namespace, p->agent->o.dns_ip);
-	list = json_get(config, "nameservers");
-	for (size_t i = 0; i < json_len(list); i++)
-		strbuf_printf(out, "nameserver %s\n", json_text(json_at(list, i)));
-	list = json_get(config, "searches");
-	for (size_t i = 0; i < json_len(list); i++)
-		strbuf_printf(out, "search %s\n", json_text(json_at(list, i)));
-}
-
-static void host_resolv(struct strbuf *out)
-{
-	auto_close int fd = open("/etc/resolv.conf", O_RDONLY | O_CLOEXEC);
-	char text[4096];
-	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text));
-
-	if (n > 0)
-		strbuf_add(out, text, (size_t)n);
-}
-
-static void write_hosts(const struct pod *p, const struct json *spec, const char *ip,
-			struct strbuf *out)
-{
-	const struct json *list = json_get(spec, "hostAliases");
-	const char *hostname = json_get_text(spec, "hostname"),
-		   *sub = json_get_text(spec, "subdomain");
-
-	strbuf_add_text(out, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-	if (ip[0] && sub && sub[0])
-		strbuf_printf(out, "%s\t%s.%s.%s.svc.cluster.local\t%s\n", ip,
-			      hostname ? hostname : p->name, sub, p->namespace,
-			      hostname ? hostname : p->name);
-	else if (ip[0])
-		strbuf_printf(out, "%s\t%s\n", ip, hostname && hostname[0] ? hostname : p->name);
-	for (size_t i = 0; i < json_len(list); i++) {
-		const struct json *names = json_get(json_at(list, i), "hostnames");
-
-		strbuf_add_text(out, json_get_text(json_at(list, i), "ip"));
-		for (size_t n = 0; n < json_len(names); n++)
-			strbuf_printf(out, "\t%s", json_text(json_at(names, n)));
-		strbuf_add_char(out, '\n');
-	}
-}
-
-static int put_file(const struct pod *p, const char *name, struct str text, struct err *e)
-{
-	auto_free char *path = mem_printf("%s/%s", p->dir, name);
-	auto_close int fd = -1;
-
-	if (access(path, F_OK) == 0)
-		return 0;
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0 || write(fd, text.p, text.n) != (ssize_t)text.n)
-		return err_sys(e, "cannot write '%s'", path);
-	return 0;
-}
-
-int pod_files(struct pod *p, const struct json *pod, const char *ip, struct err *e)
-{
-	const struct json *spec = json_get(pod, "spec");
-	const char *hostname = json_get_text(spec, "hostname");
-	auto_strbuf struct strbuf resolv = {0}, hosts = {0}, name = {0};
-
-	write_resolv(p, spec, &resolv);
-	if (resolv.n == 0)
-		host_resolv(&resolv);
-	write_hosts(p, spec, ip, &hosts);
-	strbuf_printf(&name, "%s\n", hostname && hostname[0] ? hostname : p->name);
-	if (put_file(p, "resolv.conf", strbuf_str(&resolv), e) < 0 ||
-	    put_file(p, "hosts", strbuf_str(&hosts), e) < 0)
-		return -ERR_SYSTEM;
-	return put_file(p, "hostname", strbuf_str(&name), e);
 }

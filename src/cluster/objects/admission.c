@@ -70,10 +70,7 @@ static int namespace_new(struct change *c)
 	return 0;
 }
 
-/*
- * -- storage
- * ----------------------------------------------------------------------------------------
- */
+/* -- storage ----------------------------------------------------------------------------------- */
 
 static int protect(struct change *c, const char *finalizer)
 {
@@ -129,10 +126,7 @@ static int claim_new(struct change *c)
 	return protect(c, "kubernetes.io/pvc-protection");
 }
 
-/*
- * -- priorities
- * -------------------------------------------------------------------------------------
- */
+/* -- priorities -------------------------------------------------------------------------------- */
 
 static bool is_global(void *ctx, const struct object *o)
 {
@@ -158,10 +152,7 @@ static int one_default_priority(struct change *c)
 	return 0;
 }
 
-/*
- * -- the table
- * --------------------------------------------------------------------------------------
- */
+/* -- the table --------------------------------------------------------------------------------- */
 
 enum { ON_CREATE = 1, ON_UPDATE = 2 };
 

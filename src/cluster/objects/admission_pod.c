@@ -20,10 +20,7 @@ static struct json *list_of(struct json *o, const char *key)
 	return json_get(o, key);
 }
 
-/*
- * -- service account
- * ---------------------------------------------------------------------------------
- */
+/* -- service account --------------------------------------------------------------------------- */
 
 static struct json *source(const char *kind, struct json *what)
 {
@@ -157,10 +154,7 @@ static int service_account(struct change *c, struct json *spec)
 	return 0;
 }
 
-/*
- * -- priority
- * -----------------------------------------------------------------------------------------
- */
+/* -- priority ---------------------------------------------------------------------------------- */
 
 static bool find_default(void *ctx, const struct object *o)
 {
@@ -202,10 +196,7 @@ static int priority(struct change *c, struct json *spec)
 	return 0;
 }
 
-/*
- * -- runtime class and tolerations
- * ----------------------------------------------------------------------
- */
+/* -- runtime class and tolerations ------------------------------------------------------------- */
 
 static int runtime_class(struct change *c, struct json *spec)
 {

@@ -67,10 +67,7 @@ void allocate_load(struct objects *os)
 	objects_each(os, kind_of_resource("", "v1", "services"), NULL, load, os);
 }
 
-/*
- * -- addresses
- * ------------------------------------------------------------------------------------
- */
+/* -- addresses --------------------------------------------------------------------------------- */
 
 static void take_ip(struct change *c, const char *ip)
 {
@@ -196,10 +193,7 @@ static void addresses(struct change *c, struct json *spec, const struct json *ol
 	give_ip(c, spec);
 }
 
-/*
- * -- ports
- * ----------------------------------------------------------------------------------------
- */
+/* -- ports ------------------------------------------------------------------------------------- */
 
 static void take_port(struct change *c, const char *number)
 {

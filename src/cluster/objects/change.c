@@ -174,10 +174,7 @@ int change_forbid(struct change *c, const char *fmt, ...)
 		       strbuf_text(&text));
 }
 
-/*
- * -- the store
- * ------------------------------------------------------------------------------------
- */
+/* -- the store --------------------------------------------------------------------------------- */
 
 static void store_error(struct change *c, const struct err *e)
 {

@@ -23,10 +23,7 @@ static struct objects *objects_of(const struct client *c)
 	return os;
 }
 
-/*
- * -- reading one
- * -----------------------------------------------------------------------------------
- */
+/* -- reading one ------------------------------------------------------------------------------- */
 
 static void got(void *ctx, const struct key_value *v, uint64_t revision, const struct err *e)
 {
@@ -68,10 +65,7 @@ static void direct_get(const struct client *client, const struct client_target *
 		keys_fresh(os->keys, at_least, got, c);
 }
 
-/*
- * -- writing
- * ---------------------------------------------------------------------------------------
- */
+/* -- writing ----------------------------------------------------------------------------------- */
 
 static struct change *begin_write(const struct client *client, enum change_verb verb,
 				  const struct client_target *t, struct json *object,
@@ -193,10 +187,7 @@ static void direct_remove(const struct client *client, const struct client_targe
 		change_not_found(c);
 }
 
-/*
- * -- life
- * ------------------------------------------------------------------------------------------
- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 static const struct client_ops direct_ops = {
 	.get = direct_get,
@@ -224,6 +215,7 @@ int objects_new(const struct objects_options *o, struct objects **ret, struct er
 	list_init(&os->claims);
 	list_init(&os->watches);
 	os->bookmarks = loop_timer_new(os->loop, direct_bookmark, os);
+	loop_turn_end(os->loop, objects_trim, os);
 	allocate_load(os);
 	*ret = os;
 	return 0;
@@ -235,6 +227,7 @@ struct objects *objects_free(struct objects *os)
 		return NULL;
 	assert(os->magic == OBJECTS_MAGIC);
 	direct_unwatch_all(os);
+	loop_turn_end_cancel(os->loop, objects_trim, os);
 	os->bookmarks = loop_timer_free(os->bookmarks);
 	os->deleted = object_unref(os->deleted);
 	map_done(&os->cluster_ips);

@@ -69,10 +69,7 @@ static void listing_free(struct listing *l)
 	free(l);
 }
 
-/*
- * -- the token of a page that goes on
- * --------------------------------------------------------------
- */
+/* -- the token of a page that goes on ---------------------------------------------------------- */
 
 static void write_token(const struct listing *l, struct strbuf *out)
 {
@@ -103,10 +100,7 @@ static int read_token(struct listing *l, const char *text, struct err *e)
 	return 0;
 }
 
-/*
- * -- collecting
- * --------------------------------------------------------------------------------------
- */
+/* -- collecting -------------------------------------------------------------------------------- */
 
 static bool collect(void *ctx, const struct key_value *v)
 {
@@ -230,10 +224,7 @@ void direct_list(const struct client *client, const struct client_target *t,
 	begin(listing_new(client, t, q, done, ctx));
 }
 
-/*
- * -- removing many
- * -----------------------------------------------------------------------------------
- */
+/* -- removing many ----------------------------------------------------------------------------- */
 
 static void item_removed(void *ctx, const struct outcome *o)
 {

@@ -55,10 +55,7 @@ struct informers {
 	void *ctx;
 };
 
-/*
- * -- indexes
- * -------------------------------------------------------------------------------------
- */
+/* -- indexes ----------------------------------------------------------------------------------- */
 
 static void bucket_add(struct map *m, const char *key, struct list *link)
 {
@@ -110,10 +107,7 @@ void informer_index(struct informer *i, const char *path)
 	}
 }
 
-/*
- * -- events
- * --------------------------------------------------------------------------------------
- */
+/* -- events ------------------------------------------------------------------------------------ */
 
 static void tell(struct informer *i, const struct object *now, const struct object *before)
 {
@@ -226,10 +220,7 @@ static void begin(void *arg)
 		     &(struct watch_sink){event, ended, i}, &i->watch);
 }
 
-/*
- * -- life
- * ----------------------------------------------------------------------------------------
- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 struct informers *informers_new(struct loop *loop, const struct client *client)
 {
@@ -320,10 +311,7 @@ void informers_on_synced(struct informers *s, void (*fn)(void *ctx), void *ctx)
 	check_synced(s);
 }
 
-/*
- * -- questions
- * -----------------------------------------------------------------------------------
- */
+/* -- questions --------------------------------------------------------------------------------- */
 
 const struct object *informer_get_key(const struct informer *i, const char *key)
 {

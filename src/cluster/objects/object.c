@@ -17,6 +17,7 @@
 /* Objects whose trees are kept, the one that was walked last at the end: one loop, one list. */
 static struct list kept = {&kept, &kept};
 static size_t kept_n;
+static bool by_turns; /* somebody calls objects_trim() at the end of each turn */
 
 static struct object_full *full(const struct object *o)
 {
@@ -75,10 +76,7 @@ void objects_index_free(void *index)
 		object_end(index);
 }
 
-/*
- * -- what is known without a tree
- * ----------------------------------------------------------------
- */
+/* -- what is known without a tree -------------------------------------------------------------- */
 
 /* A growing piece of memory whose texts are known by their offsets until it is complete. */
 struct texts {
@@ -204,10 +202,7 @@ struct object_full *object_make(const struct kind *k, const struct json *tree)
 	return f;
 }
 
-/*
- * -- bytes
- * ---------------------------------------------------------------------------------------
- */
+/* -- bytes ------------------------------------------------------------------------------------- */
 
 static const char meta_begins[] = "\"metadata\":{";
 
@@ -249,10 +244,7 @@ void object_write(const struct object *o, struct strbuf *out)
 	strbuf_add(out, o->bytes.p + head, o->bytes.n - head);
 }
 
-/*
- * -- trees
- * ---------------------------------------------------------------------------------------
- */
+/* -- trees ------------------------------------------------------------------------------------- */
 
 static struct json *parse(const struct object *o)
 {
@@ -279,9 +271,17 @@ const struct json *object_tree(const struct object *o)
 		kept_n++;
 	}
 	list_append(&kept, &f->kept);
-	if (kept_n > OBJECT_TREES_KEPT)
+	if (kept_n > (by_turns ? OBJECT_TREES_MOST : OBJECT_TREES_KEPT))
 		forget_tree(container_of(kept.next, struct object_full, kept));
 	return f->tree;
+}
+
+void objects_trim(void *arg)
+{
+	(void)arg;
+	by_turns = true;
+	while (kept_n > OBJECT_TREES_KEPT)
+		forget_tree(container_of(kept.next, struct object_full, kept));
 }
 
 struct json *object_copy(const struct object *o)
@@ -289,10 +289,7 @@ struct json *object_copy(const struct object *o)
 	return parse(o);
 }
 
-/*
- * -- questions
- * -----------------------------------------------------------------------------------
- */
+/* -- questions --------------------------------------------------------------------------------- */
 
 const char *object_label(const struct object *o, const char *key)
 {
@@ -385,10 +382,7 @@ char *object_key(const struct object *o, char ret[OBJECT_KEY_MAX])
 	return ret;
 }
 
-/*
- * -- making
- * --------------------------------------------------------------------------------------
- */
+/* -- making ------------------------------------------------------------------------------------ */
 
 const struct object *object_of_tree(const struct kind *k, const struct json *tree)
 {

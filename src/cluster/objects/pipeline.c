@@ -143,10 +143,7 @@ void pipeline_create(struct change *c)
 	pipeline_finish(c);
 }
 
-/*
- * -- updates
- * ---------------------------------------------------------------------------------------
- */
+/* -- updates ----------------------------------------------------------------------------------- */
 
 static int check_version(struct change *c, struct json *meta)
 {

@@ -85,10 +85,7 @@ void objects_each(struct objects *os, const struct kind *k, const char *namespac
 		  bool (*each)(void *ctx, const struct object *o), void *ctx);
 char *objects_now(const struct objects *os, char *ret, size_t room); /* RFC 3339, seconds */
 
-/*
- * -- the stations
- * --------------------------------------------------------------------------------
- */
+/* -- the stations ------------------------------------------------------------------------------ */
 
 /* pipeline.c: from a tree in c->object to the end. */
 void pipeline_create(struct change *c);

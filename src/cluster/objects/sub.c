@@ -116,10 +116,7 @@ int sub_write(struct change *c)
 		       "the server could not find the requested resource");
 }
 
-/*
- * -- scale
- * ----------------------------------------------------------------------------------------
- */
+/* -- scale ------------------------------------------------------------------------------------- */
 
 static void scale_selector(const struct json *selector, struct strbuf *out)
 {
@@ -166,10 +163,7 @@ bool sub_get(struct change *c)
 	return true;
 }
 
-/*
- * -- actions
- * --------------------------------------------------------------------------------------
- */
+/* -- actions ----------------------------------------------------------------------------------- */
 
 static void set_scheduled(struct change *c)
 {

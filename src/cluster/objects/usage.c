@@ -103,10 +103,7 @@ void usage_of_pod(const struct json *pod, const char *which, struct usage *u)
 	add_all(u, &sum);
 }
 
-/*
- * -- per kind
- * ---------------------------------------------------------------------------------------
- */
+/* -- per kind ---------------------------------------------------------------------------------- */
 
 static void add_prefixed(struct usage *u, const char *prefix, const struct usage *sum)
 {
@@ -196,10 +193,7 @@ void usage_add(struct usage *u, const struct kind *k, const struct json *object)
 			add_count(u, plain[i]);
 }
 
-/*
- * -- scopes
- * -----------------------------------------------------------------------------------------
- */
+/* -- scopes ------------------------------------------------------------------------------------ */
 
 static bool best_effort(const struct json *pod)
 {

@@ -17,10 +17,7 @@
 
 static const char *const amount_names[AMOUNTS] = {"cpu", "memory", "ephemeral-storage", "pods"};
 
-/*
- * -- amounts
- * --------------------------------------------------------------------------------------
- */
+/* -- amounts ----------------------------------------------------------------------------------- */
 
 static int64_t amount_of(enum amount a, const struct quantity *q)
 {
@@ -77,10 +74,7 @@ struct json *fit_ports(const struct json *pod)
 	return keys;
 }
 
-/*
- * -- filters
- * --------------------------------------------------------------------------------------
- */
+/* -- filters ----------------------------------------------------------------------------------- */
 
 struct question {
 	const struct json *pod, *spec;
@@ -216,10 +210,7 @@ static const char *by_room(const struct question *q, const struct node_info *n, 
 
 static filter_fn *const filters[] = {by_cordon, by_taints, by_selector, by_ports, by_room};
 
-/*
- * -- scores
- * ---------------------------------------------------------------------------------------
- */
+/* -- scores ------------------------------------------------------------------------------------ */
 
 /* The emptier the better, and the more evenly filled. */
 static int64_t score(const struct question *q, const struct node_info *n)
@@ -237,10 +228,7 @@ static int64_t score(const struct question *q, const struct node_info *n)
 	return sum * 1000 - (int64_t)n->pods; /* then those with fewer pods */
 }
 
-/*
- * -- all together
- * ---------------------------------------------------------------------------------
- */
+/* -- all together ------------------------------------------------------------------------------ */
 
 struct reasons {
 	struct arena arena;

@@ -18,10 +18,7 @@
 #define SCHEDULER_MAGIC 0x53434844u
 #define SCHEDULER_NAME	"default-scheduler"
 
-/*
- * -- what is known
- * --------------------------------------------------------------------------------
- */
+/* -- what is known ----------------------------------------------------------------------------- */
 
 static void account(struct scheduler *s, const struct pod_info *p, int sign)
 {
@@ -147,10 +144,7 @@ static void pod_changed(void *ctx, const struct object *now, const struct object
 	}
 }
 
-/*
- * -- telling
- * --------------------------------------------------------------------------------------
- */
+/* -- telling ----------------------------------------------------------------------------------- */
 
 static char *now_text(const struct scheduler *s, char ret[32])
 {
@@ -231,10 +225,7 @@ static void tell_unfit(struct scheduler *s, const struct object *pod, const char
 	tell_event(s, pod, "Warning", "FailedScheduling", why);
 }
 
-/*
- * -- binding
- * --------------------------------------------------------------------------------------
- */
+/* -- binding ----------------------------------------------------------------------------------- */
 
 struct binding {
 	struct scheduler *scheduler;
@@ -303,10 +294,7 @@ static void look(void *ctx, const char *key)
 	workqueue_done(s->queue, key, false);
 }
 
-/*
- * -- life
- * -----------------------------------------------------------------------------------------
- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 struct scheduler *scheduler_new(const struct scheduler_options *o)
 {

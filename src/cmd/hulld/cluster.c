@@ -240,6 +240,18 @@ int cluster_new(const struct cluster_options *o, struct cluster **ret, struct er
 	return 0;
 }
 
+void cluster_quiet(struct cluster *c)
+{
+	if (c && c->agent)
+		node_agent_quiet(c->agent);
+}
+
+void cluster_stopped(struct cluster *c)
+{
+	if (c && c->agent)
+		node_agent_unmount(c->agent);
+}
+
 struct cluster *cluster_free(struct cluster *c)
 {
 	if (!c)

@@ -22,6 +22,10 @@ struct cluster_options {
 
 int cluster_new(const struct cluster_options *o, struct cluster **ret, struct err *e) must_use;
 struct cluster *cluster_free(struct cluster *c); /* returns NULL */
+/* `hull down`: pods are not started again while all is being stopped; then nothing stays mounted.
+ * NULL allowed. */
+void cluster_quiet(struct cluster *c);
+void cluster_stopped(struct cluster *c);
 
 /*
  * Where the API shall listen, as `hull up` wrote it down; NULL: there is no cluster. The

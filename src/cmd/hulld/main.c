@@ -193,6 +193,7 @@ static void all_stopped(void *ctx, const struct err *e)
 {
 	struct hulld *d = ctx;
 
+	cluster_stopped(d->cluster);
 	log_info("ending; nothing runs");
 	loop_stop(d->loop);
 }
@@ -201,6 +202,7 @@ static void end_all(void *arg)
 {
 	struct hulld *d = arg;
 
+	cluster_quiet(d->cluster);
 	log_info("stopping every container");
 	engine_shutdown(d->engine, all_stopped, d);
 }

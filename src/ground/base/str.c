@@ -103,6 +103,8 @@ void strbuf_done(struct strbuf *b)
 void strbuf_clear(struct strbuf *b)
 {
 	b->n = 0;
+	if (b->p)
+		b->p[0] = '\0';
 }
 
 void strbuf_add(struct strbuf *b, const void *p, size_t n)

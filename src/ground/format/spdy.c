@@ -81,7 +81,7 @@ struct spdy *spdy_free(struct spdy *s)
 	return NULL;
 }
 
-/* -- streams -- */
+/* -- streams ----------------------------------------------------------------------------------- */
 
 static struct stream *find(const struct spdy *s, uint32_t id)
 {
@@ -130,7 +130,7 @@ size_t spdy_streams(const struct spdy *s)
 	return s->n;
 }
 
-/* -- what is sent -- */
+/* -- what is sent ------------------------------------------------------------------------------ */
 
 static void put32(struct strbuf *b, uint32_t v)
 {
@@ -279,7 +279,7 @@ struct str spdy_header_value(const struct spdy_header *h, size_t n, const char *
 	return (struct str){NULL, 0};
 }
 
-/* -- what comes -- */
+/* -- what comes -------------------------------------------------------------------------------- */
 
 static int protocol_error(struct err *e, const char *what)
 {

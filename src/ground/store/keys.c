@@ -31,10 +31,7 @@
 #define PAST_BYTES  ((size_t)16 << 20)
 #define PATIENCE_MS 3000 /* for a revision that lies in the future */
 
-/*
- * -- values
- * --------------------------------------------------------------------------------------
- */
+/* -- values ------------------------------------------------------------------------------------ */
 
 struct key_value *key_value_new(const char *key, struct str bytes, void *index, int64_t expires_ns)
 {
@@ -78,10 +75,7 @@ const struct key_value *key_value_unref(const struct key_value *v)
 	return NULL;
 }
 
-/*
- * -- writing
- * -------------------------------------------------------------------------------------
- */
+/* -- writing ----------------------------------------------------------------------------------- */
 
 static struct key_write *write_free(struct key_write *w)
 {
@@ -226,10 +220,7 @@ void keys_delete(struct keys *k, const char *key, uint64_t expect, keys_done *do
 	enqueue(k, w);
 }
 
-/*
- * -- the writer's side
- * ---------------------------------------------------------------------------
- */
+/* -- the writer's side ------------------------------------------------------------------------- */
 
 static void batch_finished(void *arg);
 
@@ -278,10 +269,7 @@ static void hand_over(void *arg)
 	pthread_mutex_unlock(&k->lock);
 }
 
-/*
- * -- after the commit
- * ----------------------------------------------------------------------------
- */
+/* -- after the commit -------------------------------------------------------------------------- */
 
 static void sweep_watches(struct keys *k)
 {
@@ -425,10 +413,7 @@ static void batch_finished(void *arg)
 	free(b);
 }
 
-/*
- * -- reading
- * -------------------------------------------------------------------------------------
- */
+/* -- reading ----------------------------------------------------------------------------------- */
 
 uint64_t keys_revision(const struct keys *k)
 {
@@ -536,10 +521,7 @@ size_t keys_count(const struct keys *k, const char *prefix)
 	return keys_each(k, prefix, NULL, 0, count, &n, NULL) < 0 ? 0 : n;
 }
 
-/*
- * -- watching
- * ------------------------------------------------------------------------------------
- */
+/* -- watching ---------------------------------------------------------------------------------- */
 
 /* Events of these keys were not kept on disk: a watch cannot reach back behind the last start. */
 static bool is_unkept(const struct keys *k, const char *prefix)
@@ -608,10 +590,7 @@ void keys_compact(struct keys *k, uint64_t revision)
 		k->index.compacted = revision;
 }
 
-/*
- * -- life
- * ----------------------------------------------------------------------------------------
- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 static int start_writer(struct keys *k, struct err *e)
 {

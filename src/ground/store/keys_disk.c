@@ -59,10 +59,7 @@ void disk_close(struct key_disk *d)
 	database_close(&d->file);
 }
 
-/*
- * -- reading
- * -------------------------------------------------------------------------------------
- */
+/* -- reading ----------------------------------------------------------------------------------- */
 
 static struct key_value *read_value(sqlite3_stmt *s, const char *key, int value, int created,
 				    int modified, int64_t expires)
@@ -171,10 +168,7 @@ int disk_load(struct key_disk *d, struct keys *k, struct err *e)
 	return bad;
 }
 
-/*
- * -- writing
- * -------------------------------------------------------------------------------------
- */
+/* -- writing ----------------------------------------------------------------------------------- */
 
 static int write_past(struct key_disk *d, const struct key_write *w, struct err *e)
 {

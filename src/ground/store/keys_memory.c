@@ -123,10 +123,7 @@ static void remove_node(struct key_index *x, struct key_node *n)
 	free(n);
 }
 
-/*
- * -- the past
- * ------------------------------------------------------------------------------------
- */
+/* -- the past ---------------------------------------------------------------------------------- */
 
 static void remember(struct key_index *x, struct key_node *n, struct version *v)
 {

@@ -17,10 +17,7 @@
 #define KEYS_MAGIC	0x4b455953u
 #define KEY_LEVELS	16
 
-/*
- * -- memory
- * --------------------------------------------------------------------------------------
- */
+/* -- memory ------------------------------------------------------------------------------------ */
 
 /* One version of a key that is committed; v NULL: it was deleted at this revision. */
 struct version {
@@ -74,10 +71,7 @@ size_t key_index_after(const struct key_index *x, uint64_t revision);
 /* Forgets the oldest event. */
 void key_index_forget(struct key_index *x);
 
-/*
- * -- disk
- * ----------------------------------------------------------------------------------------
- */
+/* -- disk -------------------------------------------------------------------------------------- */
 
 struct key_disk {
 	struct database file;
@@ -103,10 +97,7 @@ int disk_load(struct key_disk *d, struct keys *k, struct err *e) must_use;
 int disk_commit(struct key_disk *d, const struct key_write *first, uint64_t revision,
 		uint64_t compacted, struct err *e) must_use;
 
-/*
- * -- between
- * -------------------------------------------------------------------------------------
- */
+/* -- between ----------------------------------------------------------------------------------- */
 
 struct key_batch {
 	struct keys *keys;

@@ -162,10 +162,7 @@ static void counts_what_is_on_its_way(void **state)
 	assert_int_equal(keys_revision(p->keys), 4);
 }
 
-/*
- * -- watching
- * ------------------------------------------------------------------------------------
- */
+/* -- watching ---------------------------------------------------------------------------------- */
 
 struct seen {
 	char text[4096];
@@ -409,10 +406,7 @@ static void a_failed_batch_takes_what_was_built_on_it(void **state)
 	assert_string_equal(get(p, "k"), "3");
 }
 
-/*
- * -- the model
- * -----------------------------------------------------------------------------------
- */
+/* -- the model --------------------------------------------------------------------------------- */
 
 struct replay {
 	struct map live; /* key -> text */
@@ -522,10 +516,7 @@ static void replays_equal_lists(void **state)
 	}
 }
 
-/*
- * -- a kill at any moment
- * -------------------------------------------------------------------------
- */
+/* -- a kill at any moment ---------------------------------------------------------------------- */
 
 struct child {
 	struct place *place;

@@ -138,7 +138,7 @@ static int prepare(struct records *r, struct err *e)
 				&r->remove, e);
 }
 
-/* -- the writer's side ------------------------------------------------------------------------ */
+/* -- the writer's side ------------------------------------------------------------------------- */
 
 static int apply_to_disk(struct records *r, const struct write *w, struct err *e)
 {
@@ -174,7 +174,7 @@ static int commit(struct records *r, const struct write *first, struct err *e)
 	return bad;
 }
 
-/* -- the loop's side -------------------------------------------------------------------------- */
+/* -- the loop's side --------------------------------------------------------------------------- */
 
 static void apply_to_memory(struct records *r, struct write *w)
 {
@@ -287,7 +287,7 @@ static void enqueue(struct records *r, struct write *w)
 	pthread_mutex_unlock(&r->lock);
 }
 
-/* -- the door --------------------------------------------------------------------------------- */
+/* -- the door ---------------------------------------------------------------------------------- */
 
 static int open_file(struct records *r, const char *path, struct err *e)
 {

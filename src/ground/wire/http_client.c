@@ -56,6 +56,7 @@ struct http_call {
 	bool inside;	/* in one of libcurl's callbacks: no call into libcurl for this handle */
 	bool cancelled; /* from inside */
 	bool replied;
+	bool http2;
 	CURLcode result;
 	char why[CURL_ERROR_SIZE];
 	struct strbuf head; /* of the reply that is being read, as bytes */
@@ -331,7 +332,12 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
 		strbuf_clear(&c->head); /* a new reply: after 100 Continue, or a redirect */
 	if (c->head.n + n > HTTP_HEAD_MAX_BYTES)
 		return 0;
-	strbuf_add(&c->head, p, n);
+	if (c->http2 && n > 7 && memcmp(p, "HTTP/2 ", 7) == 0) {
+		strbuf_add_text(&c->head, "HTTP/1.1 "); /* what follows has the same form */
+		strbuf_add(&c->head, p + 7, n - 7);
+	} else {
+		strbuf_add(&c->head, p, n);
+	}
 	if (n > 2)
 		return n;
 	if (c->head.n > 7 && memcmp(c->head.p, "HTTP/2", 6) == 0)
@@ -483,7 +489,10 @@ static void set_transport(struct http_call *c, const struct http_call_options *o
 	(void)curl_easy_setopt(c->easy, CURLOPT_FOLLOWLOCATION, redirects > 0 ? 1L : 0L);
 	(void)curl_easy_setopt(c->easy, CURLOPT_MAXREDIRS, redirects);
 	(void)curl_easy_setopt(c->easy, CURLOPT_POSTREDIR, (long)CURL_REDIR_POST_ALL);
-	(void)curl_easy_setopt(c->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	c->http2 = o->plain_http2;
+	(void)curl_easy_setopt(c->easy, CURLOPT_HTTP_VERSION,
+			       o->plain_http2 ? (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
+					      : (long)CURL_HTTP_VERSION_1_1);
 	(void)curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
 	(void)curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(c->easy, CURLOPT_SSL_VERIFYPEER, o->insecure ? 0L : 1L);

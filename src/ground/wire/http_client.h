@@ -55,6 +55,7 @@ struct http_call_options {
 	int64_t connect_timeout_ms; /* 0: default */
 	int64_t stall_timeout_ms;   /* 0: default; -1: none */
 	bool insecure;		    /* do not check the server's certificate */
+	bool plain_http2;	    /* HTTP/2 from the first byte, without TLS (gRPC) */
 	const char *ca_file;	    /* more trusted roots (PEM); NULL: the system's */
 	struct http_call_ops ops;
 	void *arg;

@@ -130,17 +130,17 @@ void http_reply_on_drained(struct http_request *r, loop_fn *fn, void *arg);
 void http_reply_end(struct http_request *r);
 
 /*
- * Takes the connection over, as docker attach does: with an upgrade asked for, the reply is
- * 101 with Connection and Upgrade headers (the protocol is "tcp", or what http_reply_header said
- * for "Upgrade"), else "200 OK" without length; then bytes are raw. The reply is written before `hijacked` is called. fd is a full owner of the socket, not tied
- * to this server or loop, non-blocking: it may be handed to another process and lives on without
- * this one. `early` is what the client had sent already behind its request (usually empty), valid
- * in the call. When the client has left, fd is -1. Headers added with http_reply_header are sent
- * too.
+ * Takes the connection over, as docker attach does: with an upgrade asked for, the reply is 101
+ * with Connection and Upgrade headers (the protocol is "tcp", or what http_reply_header said for
+ * "Upgrade"), else "200 OK" without length; then bytes are raw. The reply is written before
+ * `hijacked` is called. fd is a full owner of the socket, not tied to this server or loop,
+ * non-blocking: it may be handed to another process and lives on without this one. `early` is what
+ * the client had sent already behind its request (usually empty), valid in the call. When the
+ * client has left, fd is -1. Headers added with http_reply_header are sent too.
  *
  * Over TLS an upgrade must have been asked for (else fd is -1), and fd is one end of a socket pair
- * whose life ends with the server: it may not outlive this process. The client's close_notify is end
- * of file, shutting down writing sends one, closing fd ends the connection once all is sent.
+ * whose life ends with the server: it may not outlive this process. The client's close_notify is
+ * end of file, shutting down writing sends one, closing fd ends the connection once all is sent.
  */
 typedef void http_hijacked_fn(void *arg, int fd, struct str early);
 void http_request_hijack(struct http_request *r, const char *content_type,

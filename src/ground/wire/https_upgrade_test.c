@@ -60,7 +60,7 @@ static void handle(void *arg, struct http_request *r)
 	http_request_hijack(r, NULL, took, arg);
 }
 
-/* -- the client -- */
+/* -- the client -------------------------------------------------------------------------------- */
 
 static int dial(uint16_t port, gnutls_session_t *ret)
 {
@@ -195,7 +195,7 @@ static int client_plain(uint16_t port)
 	return greet(t, "GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n", "") == 4 ? 0 : 10;
 }
 
-/* -- the caller -- */
+/* -- the caller -------------------------------------------------------------------------------- */
 
 static void *caller_echo(void *arg)
 {
@@ -231,11 +231,16 @@ static void *caller_left(void *arg)
 	return NULL;
 }
 
-/* -- both -- */
+/* -- both -------------------------------------------------------------------------------------- */
 
 static void over(void *arg, unsigned ready)
 {
 	(void)ready;
+	loop_stop(arg);
+}
+
+static void stop(void *arg)
+{
 	loop_stop(arg);
 }
 
@@ -270,6 +275,8 @@ static int serve(struct run *run, int (*client)(uint16_t port))
 	loop_run(run->loop);
 	w = loop_watch_free(w);
 	s = http_server_free(s);
+	loop_defer(run->loop, stop, run->loop); /* a turn, for what it left to be released */
+	loop_run(run->loop);
 	if (run->thread)
 		assert_int_equal(pthread_join(run->thread, NULL), 0);
 	(void)loop_free(run->loop);

@@ -1,0 +1,19 @@
+/*
+ * Time zones, as the system's zone files have them: how far local time is ahead of UTC at a
+ * moment. Only what a file lists is known; behind its last change the last offset stays.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "ground/base/err.h"
+
+#define ZONE_FILE_MAX ((size_t)64 << 10) /* bytes */
+
+struct zone; /* NULL: UTC */
+
+/* By name ("Europe/Berlin"). ERR_NOT_FOUND: there is none; ERR_INVALID: the name or the file. */
+int zone_open(const char *name, struct zone **ret, struct err *e) must_use;
+struct zone *zone_free(struct zone *z); /* returns NULL */
+
+int64_t zone_offset(const struct zone *z, int64_t at_s);
