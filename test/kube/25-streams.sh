@@ -99,7 +99,7 @@ matches "a container must be named" 'a container name must be specified for pod 
 	"$(kc get --raw /api/v1/namespaces/default/pods/both/log 2>&1)"
 matches "exec without an upgrade" 'must ask for an upgrade' \
 	"$(kc get --raw '/api/v1/namespaces/default/pods/web/exec?command=true&stdout=1' 2>&1)"
-matches "a bad option" 'tailLines' "$(kc get --raw '/api/v1/namespaces/default/pods/web/log?tailLines=-1' 2>&1)"
+matches "a bad option" 'is invalid' "$(kc get --raw '/api/v1/namespaces/default/pods/web/log?tailLines=-1' 2>&1)"
 
 # who leaves at any moment harms nobody
 for i in 1 2 3 4 5 6 7 8; do
