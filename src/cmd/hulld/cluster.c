@@ -157,6 +157,7 @@ static int open_api(struct cluster *c, struct err *e)
 static void start_loops(struct cluster *c)
 {
 	c->informers = informers_new(c->o.loop, &c->api);
+	kube_use_informers(c->kube, c->informers);
 	c->controllers =
 		controllers_new(&(struct controllers_options){.loop = c->o.loop,
 							      .client = &c->api,
@@ -257,6 +258,8 @@ struct cluster *cluster_free(struct cluster *c)
 	if (!c)
 		return NULL;
 	c->services = node_services_free(c->services);
+	if (c->kube)
+		kube_use_informers(c->kube, NULL);
 	c->informers = informers_free(c->informers);
 	c->agent = node_agent_free(c->agent);
 	c->scheduler = scheduler_free(c->scheduler);
