@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 
 	(void)str_cut(&rest, '\0', &head);
 	text = str_dup(head);
-	if (rest.n && zone_read(rest, "fuzz", &z, &e) < 0)
+	if (rest.n && timezone_read(rest, "fuzz", &z, &e) < 0)
 		assert(e.text[0] && !z);
 	if (schedule_parse(text, &s, &e) == 0) {
 		int64_t at = 1700000000;
@@ -36,6 +36,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	} else {
 		assert(e.text[0]);
 	}
-	z = zone_free(z);
+	z = timezone_free(z);
 	return 0;
 }
