@@ -298,8 +298,8 @@ static void tell_watch(struct keys_watch *w)
 }
 
 /*
- * Nothing leaves the list meanwhile; what joins it is told too, before any of the past that it asked
- * for is forgotten.
+ * Nothing leaves the list meanwhile; what joins it is told too, before any of the past that it
+ * asked for is forgotten.
  */
 static void tell_watches(struct keys *k)
 {
