@@ -224,31 +224,6 @@ up() {
 	H=${1:-hull} have_busybox || give_up "the busybox image loads" "$(tail -n 20 "$T/${1:-hull}/log")"
 }
 
-# --- the cluster ---------------------------------------------------------------------------------
-
-# cluster_up [NAME]: a daemon with a cluster in it, and KUBECONFIG for its administrator.
-cluster_up() {
-	local name=${1:-hull}
-	mkdir -p "$T/$name/root/kube"
-	printf '127.0.0.1:6443' >"$T/$name/root/kube/listen"
-	hulld_start "$name" || exit 1
-	export KUBECONFIG="$T/$name/root/kube/kubeconfig"
-	within 10 kc get --raw /readyz || give_up "the cluster of '$name' is ready" "$(tail -n 20 "$T/$name/log")"
-}
-
-# kc ARGS...: the stock client, of the version that KUBECTL names.
-kc() {
-	timeout -k 5 $((30 * slow)) "${KUBECTL:-kubectl}" "$@"
-}
-
-# Every kubectl that the machine has, the oldest first: kubectl.1.27 and the like beside the usual one.
-kubectls() {
-	local usual beside
-	usual=$(command -v kubectl) || return 1
-	beside=$(dirname "$(readlink -f "$usual")")
-	find "$beside" -maxdepth 1 -name 'kubectl.[0-9]*' | sort -V | grep . || echo "$usual"
-}
-
 # asks ADDRESS [COMMAND...]: what the server there says, asked by way of COMMAND. Between two clients a
 # server of one at a time does not listen: it is asked again.
 asks() {

@@ -1,6 +1,6 @@
 /*
  * Discovery: what this server serves, out of the kinds' tables. /api, /apis, and one list of
- * resources for each group version.
+ * resources for each group version; or all of it at once, where a client accepts that.
  */
 #include <assert.h>
 #include <string.h>
@@ -212,16 +212,156 @@ static bool group_page(struct kube_request *r, const char *group)
 	return true;
 }
 
+/*
+ * -- all at once
+ * --------------------------------------------------------------------------------
+ */
+
+static struct json *response_kind(const struct kind *k, const struct json *resource)
+{
+	struct json *j = json_new_object();
+	const char *group = json_get_text(resource, "group");
+	const char *version = json_get_text(resource, "version");
+
+	json_set_text(j, "group", group ? group : k->group);
+	json_set_text(j, "version", version ? version : k->version);
+	json_set_text(j, "kind", json_get_text(resource, "kind"));
+	return j;
+}
+
+static void copy_member(struct json *to, const char *as, const struct json *from, const char *name)
+{
+	if (json_get(from, name))
+		json_set(to, as, json_copy(json_get(from, name)));
+}
+
+static struct json *discovered_sub(const struct kind *k, const char *name)
+{
+	auto_json struct json *plain = sub_resource(k, name);
+	struct json *j = json_new_object();
+
+	json_set_text(j, "subresource", name);
+	json_set(j, "responseKind", response_kind(k, plain));
+	copy_member(j, "verbs", plain, "verbs");
+	return j;
+}
+
+static struct json *discovered(const struct kind *k)
+{
+	auto_json struct json *plain = resource(k);
+	struct json *j = json_new_object(), *list = json_new_array();
+	bool namespaced = k->flags & KIND_NAMESPACED;
+
+	json_set_text(j, "resource", k->plural);
+	json_set(j, "responseKind", response_kind(k, plain));
+	json_set_text(j, "scope", namespaced ? "Namespaced" : "Cluster");
+	json_set_text(j, "singularResource", k->singular);
+	copy_member(j, "verbs", plain, "verbs");
+	copy_member(j, "shortNames", plain, "shortNames");
+	copy_member(j, "categories", plain, "categories");
+	for (size_t i = 0; k->subs[i]; i++)
+		json_append(list, discovered_sub(k, k->subs[i]));
+	if (json_len(list))
+		json_set(j, "subresources", list);
+	else
+		(void)json_free(list);
+	return j;
+}
+
+static struct json *discovered_version(const char *group, const char *version)
+{
+	struct json *j = json_new_object(), *list = json_new_array();
+	const struct kind *k;
+
+	for (size_t i = 0; (k = kind_at(i)) != NULL; i++)
+		if (is_in(k, group, version))
+			json_append(list, discovered(k));
+	json_set_text(j, "version", version);
+	json_set(j, "resources", list);
+	json_set_text(j, "freshness", "Current");
+	return j;
+}
+
+static struct json *discovered_group(const char *group)
+{
+	struct json *j = json_new_object(), *meta = json_new_object(), *versions = json_new_array();
+	const struct kind *k;
+
+	for (size_t i = 0; (k = kind_at(i)) != NULL; i++)
+		if (k->plural[0] && text_eq(k->group, group) && !seen_before(i, true))
+			json_append(versions, discovered_version(group, k->version));
+	json_set_text(meta, "name", group);
+	json_set(j, "metadata", meta);
+	json_set(j, "versions", versions);
+	return j;
+}
+
+/* "v2" or "v2beta1", whichever the client names first; NULL: it wants plain lists. */
+static const char *accepted_form(const struct kube_request *r)
+{
+	const char *accept = http_request_header(r->http, "Accept");
+	struct str rest = str_of(accept ? accept : ""), one;
+
+	while (str_cut(&rest, ',', &one)) {
+		auto_free char *text = str_dup(str_trim(one));
+
+		if (!strstr(text, "as=APIGroupDiscoveryList"))
+			return NULL;
+		if (!text_starts(text, "application/json"))
+			continue;
+		if (strstr(text, "v=v2beta1"))
+			return "v2beta1";
+		if (strstr(text, "v=v2"))
+			return "v2";
+	}
+	return NULL;
+}
+
+static void discovery_all(struct kube_request *r, const char *form, bool core)
+{
+	auto_free char *api = mem_printf("apidiscovery.k8s.io/%s", form);
+	auto_free char *type = mem_printf(
+		"application/json;g=apidiscovery.k8s.io;v=%s;as=APIGroupDiscoveryList", form);
+	auto_json struct json *j = json_new_object();
+	auto_strbuf struct strbuf out = {0};
+	struct json *list = json_new_array();
+	const struct kind *k;
+
+	for (size_t i = 0; (k = kind_at(i)) != NULL; i++)
+		if (k->plural[0] && (k->group[0] == '\0') == core && !seen_before(i, false))
+			json_append(list, discovered_group(k->group));
+	json_set_text(j, "kind", "APIGroupDiscoveryList");
+	json_set_text(j, "apiVersion", api);
+	json_set(j, "metadata", json_new_object());
+	json_set(j, "items", list);
+	json_write(j, &out);
+	http_reply_header(r->http, "Vary", "Accept");
+	answer_text(r, 200, type, strbuf_str(&out));
+}
+
+/* The two roots, in the form that is asked for. */
+static void root_of(struct kube_request *r, bool core)
+{
+	const char *form = accepted_form(r);
+
+	if (form)
+		discovery_all(r, form, core);
+	else if (core)
+		api_page(r);
+	else
+		groups_page(r);
+}
+
 bool discovery_page(struct kube_request *r, const char *path)
 {
 	struct str rest, group, version;
 
 	if (text_eq(path, "/api")) {
-		api_page(r);
+		root_of(r, true);
 		return true;
 	}
 	if (text_eq(path, "/apis")) {
-		groups_page(r);
+		root_of(r, false);
 		return true;
 	}
 	if (text_starts(path, "/api/"))

@@ -100,6 +100,7 @@ struct controllers *controllers_free(struct controllers *all)
 	}
 	if (all) {
 		pod_forget_all(all);
+		event_forget_all(all);
 		(void)mem_free_texts(all->users);
 		free(all->list);
 		free(all);

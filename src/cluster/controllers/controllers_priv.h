@@ -78,9 +78,10 @@ void work_status(struct work *w, const struct object *o, struct json *status);
 void work_call(struct work *w);
 void work_called(void *work, const struct outcome *o);
 
-/* An event about an object; nobody waits for it. */
+/* An event about an object (event.c); nobody waits for it. */
 void work_event(struct controller *c, const struct object *about, const char *type,
 		const char *reason, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void event_forget_all(struct controllers *all);
 
 /* -- subscribing ------------------------------------------------------------------------------- */
 

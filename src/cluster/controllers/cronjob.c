@@ -57,10 +57,7 @@ static const char *end_of(const struct object *job)
 	return NULL;
 }
 
-/*
- * -- status
- * ---------------------------------------------------------------------------------------
- */
+/* -- status ------------------------------------------------------------------------------------ */
 
 static struct json *reference(const struct object *job)
 {
@@ -133,10 +130,7 @@ static void tell_status(struct work *w)
 	work_end(w);
 }
 
-/*
- * -- history
- * --------------------------------------------------------------------------------------
- */
+/* -- history ----------------------------------------------------------------------------------- */
 
 static int by_age(const void *x, const void *y)
 {
@@ -164,10 +158,7 @@ static void keep(struct cron *c, const char *end, int64_t most)
 	}
 }
 
-/*
- * -- a job in time
- * --------------------------------------------------------------------------------
- */
+/* -- a job in time ----------------------------------------------------------------------------- */
 
 /* The latest moment in (from, now]; 0: none. Short spans first: most looks are not late. */
 static int64_t latest(const struct cron *c, int64_t from)

@@ -164,6 +164,27 @@ static void keeps_a_short_history(void **state)
 	assert_int_equal(place_count(p, "jobs"), 1);
 }
 
+static void counts_the_same_news(void **state)
+{
+	struct place *p = *state;
+	const struct json *events;
+	int64_t count = 0, n = 0;
+
+	make_cron(p, "'timeZone':'Nowhere/At_All',");
+	pass(p, 1);
+	pass(p, 1);
+	place_create(p, "configmaps", place_json("{'metadata':{'name':'behind'}}"));
+	events = place_list(p, "events");
+	for (size_t i = 0; i < json_len(events); i++)
+		if (text_eq(json_get_text(json_at(events, i), "reason"), "UnknownTimeZone")) {
+			count = json_get_i64(json_at(events, i), "count", 0);
+			n++;
+		}
+	assert_int_equal(n, 1);
+	assert_int_equal(count, 3);
+	assert_int_equal(place_count(p, "jobs"), 0);
+}
+
 static void rests(void **state)
 {
 	struct place *p = *state;
@@ -178,13 +199,10 @@ static void rests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(schedules_go_on),
-		cmocka_unit_test(refuses_nonsense),
-		IN_PLACE(runs_by_the_clock),
-		IN_PLACE(misses_only_the_latest),
-		IN_PLACE(forbids_and_replaces),
-		IN_PLACE(keeps_a_short_history),
-		IN_PLACE(rests),
+		cmocka_unit_test(schedules_go_on), cmocka_unit_test(refuses_nonsense),
+		IN_PLACE(runs_by_the_clock),	   IN_PLACE(misses_only_the_latest),
+		IN_PLACE(forbids_and_replaces),	   IN_PLACE(keeps_a_short_history),
+		IN_PLACE(counts_the_same_news),	   IN_PLACE(rests),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

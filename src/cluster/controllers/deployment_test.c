@@ -289,6 +289,19 @@ static void tells_a_missed_deadline(void **state)
 	assert_string_equal(place_condition(status, "Progressing", "status"), "False");
 }
 
+/* More pods than trees are kept at a time. */
+static void keeps_hundreds(void **state)
+{
+	struct place *p = *state;
+
+	make_deployment(p, "'replicas':300,");
+	assert_int_equal(active(p), 300);
+	place_run_all(p);
+	assert_int_equal(number(p, "deployments", "web", "availableReplicas"), 300);
+	place_patch(p, "deployments", "web", NULL, place_json("{'spec':{'replicas':10}}"));
+	assert_int_equal(active(p), 10);
+}
+
 static void begins_again_in_the_middle(void **state)
 {
 	struct place *p = *state;
@@ -323,6 +336,7 @@ int main(void)
 		IN_PLACE(keeps_a_short_history),
 		IN_PLACE(tells_a_missed_deadline),
 		IN_PLACE(begins_again_in_the_middle),
+		IN_PLACE(keeps_hundreds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -183,7 +183,10 @@ static void on_change(void *ctx, const struct object *now, const struct object *
 	struct controller *c = ctx;
 	struct collector *g = c->own;
 	const struct object *o = now ? now : before;
-	const struct json *refs = now ? owners_of(now) : NULL;
+	/* A copy: at the start all that there is comes in one turn. */
+	auto_json struct json *copy =
+		now && mentions(now, "\"ownerReferences\"") ? object_copy(now) : NULL;
+	const struct json *refs = json_get(json_get(copy, "metadata"), "ownerReferences");
 	bool ends = now && (is_waiting(now) || is_orphaning(now));
 	char key[OBJECT_KEY_MAX];
 	struct item *it;

@@ -286,7 +286,8 @@ static bool let_go_of_lost(void *ctx, const struct object *pod)
 {
 	struct left_over *l = ctx;
 
-	if (text_eq(object_label(pod, JOB_NAME_LABEL), l->work->name) && job_tracks(pod))
+	if (text_eq(object_label(pod, JOB_NAME_LABEL), l->work->name) &&
+	    pod_of(l->work->controller, pod)->tracked)
 		job_drop_finalizer(l->work, pod);
 	return true;
 }

@@ -3,28 +3,7 @@
 #include <stdlib.h>
 
 #include "cluster/controllers/job_priv.h"
-#include "cluster/controllers/pod.h"
 #include "ground/base/mem.h"
-#include "ground/base/parse.h"
-
-bool job_tracks(const struct object *pod)
-{
-	const struct json *list = json_get(json_get(object_tree(pod), "metadata"), "finalizers");
-
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_text(json_at(list, i)), JOB_FINALIZER))
-			return true;
-	return false;
-}
-
-int64_t job_index_of(const struct object *pod)
-{
-	const char *text = tree_annotation(pod, JOB_INDEX);
-	int64_t n = -1;
-	struct err e;
-
-	return text && parse_i64(str_of(text), JOB_INDEX, &n, &e) == 0 ? n : -1;
-}
 
 static bool has_phase(const struct object *pod, const char *phase)
 {
@@ -50,7 +29,9 @@ static const struct object *tracked(const struct job *j, const char *uid)
 {
 	for (size_t i = 0; i < j->pods.n; i++)
 		if (text_eq(j->pods.list[i]->uid, uid))
-			return job_tracks(j->pods.list[i]) ? j->pods.list[i] : NULL;
+			return pod_of(j->work->controller, j->pods.list[i])->tracked
+				       ? j->pods.list[i]
+				       : NULL;
 	return NULL;
 }
 
@@ -71,7 +52,7 @@ static struct json *fold(const struct job *j, const char *key, int64_t *sum)
 
 static void count_success(struct job *j, const struct object *pod)
 {
-	int64_t index = job_index_of(pod);
+	int64_t index = pod_of(j->work->controller, pod)->job_index;
 
 	if (j->indexed && index >= 0 && index < j->completions)
 		j->done[index] = true;
@@ -111,7 +92,7 @@ void job_count(struct job *j)
 			   !has_phase(pod, "Failed")) {
 			j->terminating++;
 		}
-		if (!job_tracks(pod))
+		if (!pod_of(j->work->controller, pod)->tracked)
 			continue;
 		if (has_phase(pod, "Succeeded"))
 			count_success(j, pod);
@@ -140,7 +121,7 @@ void job_drop_finalizer(struct work *w, const struct object *pod)
 	struct json *patch = json_new_object(), *left = json_new_array();
 
 	for (size_t i = 0; i < json_len(have); i++)
-		if (!text_eq(json_text(json_at(have, i)), JOB_FINALIZER))
+		if (!text_eq(json_text(json_at(have, i)), POD_JOB_FINALIZER))
 			json_append(left, json_ref(json_at(have, i)));
 	json_set_text(tree_child(patch, "metadata"), "uid", pod->uid);
 	json_set(tree_child(patch, "metadata"), "finalizers", left);
@@ -150,7 +131,7 @@ void job_drop_finalizer(struct work *w, const struct object *pod)
 static bool is_recorded(const struct job *j, const struct object *pod)
 {
 	const struct json *uncounted = json_get(j->was, "uncountedTerminatedPods");
-	int64_t index = job_index_of(pod);
+	int64_t index = pod_of(j->work->controller, pod)->job_index;
 	auto_free char *message = NULL;
 
 	if (lists(json_get(uncounted, "succeeded"), pod->uid) ||
@@ -167,6 +148,7 @@ void job_drop_finalizers(const struct job *j, bool all)
 		job_indexes_read(json_get_text(j->was, "completedIndexes"), j->done,
 				 j->completions);
 	for (size_t i = 0; i < j->pods.n; i++)
-		if (job_tracks(j->pods.list[i]) && (all || is_recorded(j, j->pods.list[i])))
+		if (pod_of(j->work->controller, j->pods.list[i])->tracked &&
+		    (all || is_recorded(j, j->pods.list[i])))
 			job_drop_finalizer(j->work, j->pods.list[i]);
 }

@@ -18,7 +18,7 @@
 /* What the controller itself deletes is no failure: it is not tracked any more. */
 static void delete_pod(struct job *j, const struct object *pod, bool keep_finalizer)
 {
-	if (!keep_finalizer && job_tracks(pod))
+	if (!keep_finalizer && pod_of(j->work->controller, pod)->tracked)
 		job_drop_finalizer(j->work, pod);
 	work_event(j->work->controller, j->object, "Normal", "SuccessfulDelete", "Deleted pod: %s",
 		   pod->name);
@@ -133,7 +133,8 @@ static void add_index_variable(struct json *spec)
 			json_set_text(var, "name", "JOB_COMPLETION_INDEX");
 			ref = tree_child(tree_child(var, "valueFrom"), "fieldRef");
 			json_set_text(ref, "apiVersion", "v1");
-			json_set_text(ref, "fieldPath", "metadata.annotations['" JOB_INDEX "']");
+			json_set_text(ref, "fieldPath",
+				      "metadata.annotations['" POD_JOB_INDEX "']");
 			json_append(json_get(one, "env"), var);
 		}
 	}
@@ -147,8 +148,8 @@ static void set_index(const struct job *j, struct json *pod, int64_t index)
 	auto_free char *prefix = mem_printf("%s-", host);
 
 	json_set_text(meta, "generateName", prefix);
-	json_set_text(tree_child(meta, "annotations"), JOB_INDEX, number);
-	json_set_text(tree_child(meta, "labels"), JOB_INDEX, number);
+	json_set_text(tree_child(meta, "annotations"), POD_JOB_INDEX, number);
+	json_set_text(tree_child(meta, "labels"), POD_JOB_INDEX, number);
 	json_set_text(spec, "hostname", host);
 	add_index_variable(spec);
 }
@@ -159,7 +160,7 @@ static void make_pod(struct job *j, int64_t index)
 	struct json *pod = pod_of_template(json_get(j->spec, "template"), prefix, j->object);
 	struct json *meta = json_get(pod, "metadata"), *list = json_new_array();
 
-	json_append(list, json_new_text(JOB_FINALIZER));
+	json_append(list, json_new_text(POD_JOB_FINALIZER));
 	json_set(meta, "finalizers", list);
 	if (index >= 0)
 		set_index(j, pod, index);
@@ -175,7 +176,7 @@ static void make_indexed(struct job *j, int64_t n)
 	bool *taken = mem_new_array(bool, (size_t)j->completions + 1);
 
 	for (size_t i = 0; i < j->pods.n; i++) {
-		int64_t index = job_index_of(j->pods.list[i]);
+		int64_t index = pod_of(j->work->controller, j->pods.list[i])->job_index;
 		bool holds = pod_is_active(j->pods.list[i]) ||
 			     (j->replaces_ended_only && j->pods.list[i]->deleting);
 

@@ -5,10 +5,8 @@
  */
 #pragma once
 
-#include "cluster/controllers/controllers_priv.h"
+#include "cluster/controllers/pod.h"
 
-#define JOB_FINALIZER	    "batch.kubernetes.io/job-tracking"
-#define JOB_INDEX	    "batch.kubernetes.io/job-completion-index"
 #define JOB_NAME_LABEL	    "batch.kubernetes.io/job-name"
 #define JOB_COMPLETIONS_MAX 100000 /* of an indexed job, as Kubernetes allows */
 
@@ -32,8 +30,6 @@ struct job {
 void job_count(struct job *j);
 int64_t job_succeeded(const struct job *j); /* the uncounted included */
 int64_t job_failed(const struct job *j);
-bool job_tracks(const struct object *pod);	/* it has the finalizer */
-int64_t job_index_of(const struct object *pod); /* -1: none */
 bool job_pod_failed(const struct job *j, const struct object *pod);
 void job_drop_finalizer(struct work *w, const struct object *pod);
 /* Finalizers of pods that the status speaks of, or of all when the job has ended. */

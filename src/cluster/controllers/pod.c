@@ -39,6 +39,18 @@ static void add_ports(struct pod *p, const struct json *containers)
 	}
 }
 
+static void read_job(struct pod *p, const struct object *o)
+{
+	const struct json *list = json_get(json_get(object_tree(o), "metadata"), "finalizers");
+	const char *index = tree_annotation(o, POD_JOB_INDEX);
+	struct err e;
+
+	for (size_t i = 0; i < json_len(list); i++)
+		p->tracked = p->tracked || text_eq(json_text(json_at(list, i)), POD_JOB_FINALIZER);
+	if (!index || parse_i64(str_of(index), POD_JOB_INDEX, &p->job_index, &e) < 0)
+		p->job_index = -1;
+}
+
 static void read_status(struct pod *p, const struct json *status)
 {
 	const struct json *list = json_get(status, "podIPs"),
@@ -73,6 +85,7 @@ static void read_pod(struct pod *p, const struct object *o)
 	p->ports = json_new_array();
 	add_ports(p, json_get(spec, "containers"));
 	add_ports(p, json_get(spec, "initContainers"));
+	read_job(p, o);
 	read_status(p, tree_status(o));
 }
 

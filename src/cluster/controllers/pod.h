@@ -14,8 +14,13 @@ struct pod {
 	int64_t created_s, cost, restarts;
 	char *ip4, *ip6; /* NULL: none yet */
 	char *hostname, *subdomain;
+	bool tracked;	    /* by a job: it has the finalizer */
+	int64_t job_index;  /* -1: none */
 	struct json *ports; /* [{name, protocol, containerPort}] that have names */
 };
+
+#define POD_JOB_FINALIZER "batch.kubernetes.io/job-tracking"
+#define POD_JOB_INDEX	  "batch.kubernetes.io/job-completion-index"
 
 /* Borrowed until the pod changes. */
 const struct pod *pod_of(const struct controller *c, const struct object *o);

@@ -38,10 +38,7 @@ static const struct word {
 	{"@hourly", "0 * * * *"},
 };
 
-/*
- * -- reading
- * --------------------------------------------------------------------------------------
- */
+/* -- reading ----------------------------------------------------------------------------------- */
 
 static int read_value(const struct field *f, struct str text, int64_t *ret, struct err *e)
 {
@@ -163,10 +160,7 @@ int schedule_parse(const char *text, struct schedule *ret, struct err *e)
 	return 0;
 }
 
-/*
- * -- the next one
- * --------------------------------------------------------------------------------
- */
+/* -- the next one ------------------------------------------------------------------------------ */
 
 static bool day_matches(const struct schedule *s, const struct tm *tm)
 {

@@ -113,54 +113,6 @@ void work_status(struct work *w, const struct object *o, struct json *status)
 	work_patch(w, o, "status", patch);
 }
 
-/* -- events ------------------------------------------------------------------------------------ */
-
-static struct json *reference(const struct object *about)
-{
-	struct json *j = json_new_object();
-	char api[128];
-
-	json_set_text(j, "kind", about->kind->name);
-	json_set_text(j, "apiVersion", kind_api(about->kind, api, sizeof(api)));
-	json_set_text(j, "name", about->name);
-	if (about->namespace[0])
-		json_set_text(j, "namespace", about->namespace);
-	json_set_text(j, "uid", about->uid);
-	return j;
-}
-
-void work_event(struct controller *c, const struct object *about, const char *type,
-		const char *reason, const char *fmt, ...)
-{
-	const char *ns = about->namespace[0] ? about->namespace : "default";
-	struct json *event = json_new_object(), *meta = json_new_object(),
-		    *source = json_new_object();
-	auto_free char *prefix = mem_printf("%s.", about->name);
-	auto_free char *component = mem_printf("%s-controller", c->row->name);
-	auto_strbuf struct strbuf message = {0};
-	char now[TIME_CHARS];
-	va_list ap;
-
-	va_start(ap, fmt);
-	strbuf_vprintf(&message, fmt, ap);
-	va_end(ap);
-	controller_now(c, now);
-	json_set_text(meta, "generateName", prefix);
-	json_set(event, "metadata", meta);
-	json_set(event, "involvedObject", reference(about));
-	json_set_text(event, "reason", reason);
-	json_set_text(event, "message", strbuf_text(&message));
-	json_set_text(event, "type", type);
-	json_set_text(event, "firstTimestamp", now);
-	json_set_text(event, "lastTimestamp", now);
-	json_set_i64(event, "count", 1);
-	json_set_text(source, "component", component);
-	json_set(event, "source", source);
-	json_set_text(event, "reportingComponent", component);
-	client_create(&c->client, &(struct client_target){kind_of_resource("", "v1", "events"), ns},
-		      event, NULL, NULL, NULL);
-}
-
 /* -- subscribing ------------------------------------------------------------------------------- */
 
 const struct kind *view_kind(const char *group, const char *resource)

@@ -58,6 +58,7 @@ static void tell(void *arg)
 	char *text = take(a->text);
 	bool good = a->good;
 
+	a->exec[0] = '\0'; /* what it began is over */
 	(void)action_cancel(a);
 	done(ctx, good, text ? text : "");
 	free(text);
@@ -240,11 +241,10 @@ static int start_exec(struct action *a, const struct json *handler, struct err *
 static const char *address_of(const struct pod_container *c, const struct json *handler)
 {
 	const char *host = json_get_text(handler, "host");
-	const struct sandbox_view *v = engine_sandbox_find(c->pod->agent->user, c->pod->sandbox);
 
 	if (host && host[0])
 		return host;
-	return !v ? "" : v->host_network ? c->pod->agent->o.address : v->ipv4;
+	return pod_ip(c->pod);
 }
 
 /* A number, or the name of one of the container's ports. 0: there is none. */

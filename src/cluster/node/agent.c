@@ -167,7 +167,7 @@ struct node_agent *node_agent_free(struct node_agent *a)
 	stream_cancel(a->events);
 	a->beat = loop_timer_free(a->beat);
 	a->sweeper = loop_timer_free(a->sweeper);
-	pod_forget_all(a);
+	node_forget_pods(a);
 	a->http = http_client_free(a->http);
 	a->queue = workqueue_free(a->queue);
 	a->claim_queue = workqueue_free(a->claim_queue);

@@ -67,6 +67,7 @@ struct pod_container {
 	bool probed, adopted;	 /* its probes are there; it ran before this daemon */
 	struct list probes;
 	struct action *hook;	/* postStart or preStop, under way */
+	bool pulled;		/* for its next start */
 	bool had_hook, killed;	/* while it is being stopped */
 	int64_t stop_by_ms;	/* when its grace ends */
 	char *last_words;	/* its termination message; NULL: not read yet */
@@ -108,9 +109,10 @@ struct pod {
 
 void pod_sync(void *agent, const char *key);
 void pod_again(struct pod *p);
-void pod_forget_all(struct node_agent *a);
+void node_forget_pods(struct node_agent *a);
 struct pod *pod_find(struct node_agent *a, const char *namespace, const char *name);
 struct pod_container *pod_container_find(struct pod *p, const char *name);
+const char *pod_ip(const struct pod *p); /* "": it has none yet */
 /* What the pod's spec says of a container; NULL: no longer anything. */
 const struct json *pod_container_spec(const struct json *spec, const struct pod_container *c);
 struct pod *pod_make(struct node_agent *a, const char *namespace, const char *name,
@@ -142,6 +144,11 @@ bool container_ended(const struct pod_container *c); /* its present incarnation 
 bool container_done(const struct pod_container *c, const char *policy); /* and will not run again */
 void container_wait(struct pod_container *c, const char *reason, const char *message);
 void container_clear(struct pod_container *c);
+
+/* The image is here; false: it is on its way, or will not come. */
+bool pull_ensure(struct pod_container *c, const struct json *spec);
+/* It waits for a reason, and is tried again later and later. */
+void container_failed(struct pod_container *c, const char *reason, const char *text);
 
 /* -- action.c, probe.c ------------------------------------------------------------------------- */
 

@@ -233,7 +233,7 @@ void container_adopt(struct pod *p)
 
 /* -- making and starting ----------------------------------------------------------------------- */
 
-static void failed(struct pod_container *c, const char *reason, const char *text)
+void container_failed(struct pod_container *c, const char *reason, const char *text)
 {
 	bool news = !text_eq(c->reason, reason) || !text_eq(c->message, text);
 	int64_t now = loop_now_ms(c->pod->agent->loop);
@@ -273,7 +273,7 @@ static void started(void *ctx, bool unchanged, const struct err *e)
 	(void)unchanged;
 	c->busy = false;
 	if (e) {
-		failed(c, "RunContainerError", e->text);
+		container_failed(c, "RunContainerError", e->text);
 		pod_again(c->pod);
 		return;
 	}
@@ -299,7 +299,7 @@ static void created(void *ctx, const char *id, char *const *warnings, const stru
 	(void)warnings;
 	c->busy = false;
 	if (e) {
-		failed(c, "CreateContainerError", e->text);
+		container_failed(c, "CreateContainerError", e->text);
 		pod_again(c->pod);
 		return;
 	}
@@ -341,12 +341,12 @@ static void create(struct pod_container *c, const struct json *spec)
 	if (!o)
 		return;
 	if (container_spec(p, c, spec, object_tree(o), &body, &e) < 0) {
-		failed(c, "CreateContainerConfigError", e.text);
+		container_failed(c, "CreateContainerConfigError", e.text);
 		return;
 	}
 	add_labels(c, body);
 	if (request_read(body, &a, &r, &e) < 0) {
-		failed(c, "CreateContainerConfigError", e.text);
+		container_failed(c, "CreateContainerConfigError", e.text);
 		return;
 	}
 	r.name = name;
@@ -354,59 +354,6 @@ static void create(struct pod_container *c, const struct json *spec)
 	if (!c->reason)
 		container_wait(c, "ContainerCreating", NULL);
 	engine_create(p->agent->user, &r, created, c);
-}
-
-static void pulled(void *ctx, const struct err *e)
-{
-	struct pod_container *c = ctx;
-
-	c->busy = false;
-	if (e) {
-		auto_free char *text = mem_printf("Failed to pull image: %s", e->text);
-
-		failed(c, c->backoff_s ? "ImagePullBackOff" : "ErrImagePull", text);
-	} else {
-		container_clear(c);
-		node_event(c->pod, "Normal", "Pulled", c->name, "Successfully pulled image");
-	}
-	pod_again(c->pod);
-}
-
-static bool have_image(struct pod_container *c, const char *image)
-{
-	auto_arena struct arena a = {0};
-	struct image_view *v;
-	struct err e;
-
-	return engine_image_inspect(c->pod->agent->user, image, &a, &v, &e) == 0;
-}
-
-/* The image is here; false: it is on its way, or will not come. */
-static bool ensure_image(struct pod_container *c, const struct json *spec)
-{
-	const char *image = json_get_text(spec, "image");
-	struct pull_options o = {.reference = image};
-
-	if (!image)
-		return true;
-	if (have_image(c, image)) {
-		node_event(c->pod, "Normal", "Pulled", c->name,
-			   "Container image \"%s\" already present on machine", image);
-		return true;
-	}
-	if (text_eq(json_get_text(spec, "imagePullPolicy"), "Never")) {
-		auto_free char *text =
-			mem_printf("Container image \"%s\" is not present with pull policy of "
-				   "Never; load it first, or let it be pulled",
-				   image);
-
-		failed(c, "ErrImageNeverPull", text);
-		return false;
-	}
-	node_event(c->pod, "Normal", "Pulling", c->name, "Pulling image \"%s\"", image);
-	c->busy = true;
-	(void)engine_pull(c->pod->agent->user, &o, NULL, pulled, c);
-	return false;
 }
 
 /* -- the next incarnation ---------------------------------------------------------------------- */
@@ -464,7 +411,7 @@ static void retire(struct pod_container *c)
 			      NULL);
 	memcpy(c->last_id, c->id, sizeof(c->last_id));
 	c->id[0] = '\0';
-	c->exists = c->wanted_stop = c->adopted = c->killed = false;
+	c->exists = c->wanted_stop = c->adopted = c->killed = c->pulled = false;
 	c->attempt++;
 	free(c->last_words);
 	c->last_words = NULL;
@@ -510,7 +457,7 @@ void container_advance(struct pod_container *c, const struct json *spec)
 		container_clear(c);
 	if (c->exists && c->state == WORKLOAD_CREATED)
 		start(c);
-	else if (!c->exists && ensure_image(c, spec))
+	else if (!c->exists && pull_ensure(c, spec))
 		create(c, spec);
 }
 

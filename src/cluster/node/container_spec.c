@@ -10,8 +10,10 @@
 #include <sys/stat.h>
 
 #include "cluster/node/agent_priv.h"
+#include "engine/images.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/base/parse.h"
 #include "ground/format/quantity.h"
 
 #define CPU_PERIOD_US  100000
@@ -126,19 +128,62 @@ static const struct json *security(const struct json *pod_part, const struct jso
 	return v ? v : json_get(pod_part, key);
 }
 
-static void set_user(struct json *body, const struct json *pod_part, const struct json *own)
+/* The user part of what the image says; the caller's. "" : it says nothing. */
+static char *image_user(const struct pod *p, const struct json *spec)
+{
+	auto_arena struct arena a = {0};
+	struct image_view *v;
+	struct str rest, user;
+	struct err e;
+
+	if (engine_image_inspect(p->agent->user, json_get_text(spec, "image"), &a, &v, &e) < 0 ||
+	    !v->config->user)
+		return mem_dup_text("");
+	rest = str_of(v->config->user);
+	return str_cut(&rest, ':', &user) ? str_dup(user) : mem_dup_text("");
+}
+
+static int refuse_root(const char *user, const struct json *spec, struct err *e)
+{
+	const char *name = json_get_text(spec, "name");
+	uint32_t n = 0;
+
+	if (!user[0])
+		return err_set(e, ERR_INVALID,
+			       "container has runAsNonRoot and image will run as root (container: "
+			       "%s); set runAsUser to another user than 0",
+			       name);
+	if (parse_u32(str_of(user), "user", &n, e) < 0)
+		return err_set(e, ERR_INVALID,
+			       "container has runAsNonRoot and image has non-numeric user (%s), "
+			       "cannot verify user is non-root (container: %s); set runAsUser",
+			       user, name);
+	return n ? 0
+		 : err_set(e, ERR_INVALID,
+			   "container's runAsUser breaks non-root policy (container: %s); set it "
+			   "to "
+			   "another user than 0",
+			   name);
+}
+
+static int set_user(const struct pod *p, struct json *body, const struct json *spec,
+		    const struct json *pod_part, const struct json *own, struct err *e)
 {
 	const struct json *user = security(pod_part, own, "runAsUser"),
 			  *group = security(pod_part, own, "runAsGroup");
-	char text[48];
+	bool no_root = json_flag(security(pod_part, own, "runAsNonRoot"), false);
+	auto_free char *name =
+		user ? mem_printf("%lld", (long long)json_i64(user, 0)) : image_user(p, spec);
+	auto_free char *both = NULL;
 
+	if (no_root && refuse_root(name, spec, e) < 0)
+		return -ERR_INVALID;
 	if (!user && !group)
-		return;
-	(void)snprintf(text, sizeof(text), "%lld", (long long)json_i64(user, 0));
+		return 0;
 	if (group)
-		(void)snprintf(text, sizeof(text), "%lld:%lld", (long long)json_i64(user, 0),
-			       (long long)json_i64(group, 0));
-	json_set_text(body, "User", text);
+		both = mem_printf("%s:%lld", name[0] ? name : "0", (long long)json_i64(group, 0));
+	json_set_text(body, "User", both ? both : name);
+	return 0;
 }
 
 static void add_group(struct json *host, int64_t gid)
@@ -168,15 +213,14 @@ static void set_seccomp(struct json *host, const struct json *pod_part, const st
 		json_append(list_in(host, "SecurityOpt"), json_new_text("seccomp=unconfined"));
 }
 
-static void set_rights(struct json *body, struct json *host, const struct json *pod_spec,
-		       const struct json *spec)
+static int set_rights(const struct pod *p, struct json *body, struct json *host,
+		      const struct json *pod_spec, const struct json *spec, struct err *e)
 {
 	const struct json *pod_part = json_get(pod_spec, "securityContext"),
 			  *own = json_get(spec, "securityContext"),
 			  *caps = json_get(own, "capabilities"),
 			  *sysctls = json_get(pod_part, "sysctls");
 
-	set_user(body, pod_part, own);
 	set_groups(host, pod_part);
 	json_set_bool(host, "Privileged", json_get_bool(own, "privileged", false));
 	json_set_bool(host, "ReadonlyRootfs", json_get_bool(own, "readOnlyRootFilesystem", false));
@@ -191,6 +235,7 @@ static void set_rights(struct json *body, struct json *host, const struct json *
 	for (size_t i = 0; i < json_len(sysctls); i++)
 		json_set_text(child(host, "Sysctls"), json_get_text(json_at(sysctls, i), "name"),
 			      json_get_text(json_at(sysctls, i), "value"));
+	return set_user(p, body, spec, pod_part, own, e);
 }
 
 /* -- where it stands --------------------------------------------------------------------------- */
@@ -278,6 +323,19 @@ static void set_namespaces(const struct pod *p, struct json *host, const struct 
 		json_set_text(host, "PidMode", "host");
 }
 
+/* A container for looking into another one sees its processes. */
+static void set_target(struct pod *p, struct json *host, const struct json *spec)
+{
+	const char *name = json_get_text(spec, "targetContainerName");
+	const struct pod_container *c = name ? pod_container_find(p, name) : NULL;
+	auto_free char *mode = NULL;
+
+	if (!c || !c->id[0])
+		return;
+	mode = mem_printf("container:%s", c->id);
+	json_set_text(host, "PidMode", mode);
+}
+
 int container_spec(struct pod *p, const struct pod_container *c, const struct json *spec,
 		   const struct json *pod, struct json **ret, struct err *e)
 {
@@ -292,6 +350,8 @@ int container_spec(struct pod *p, const struct pod_container *c, const struct js
 	assert(c && spec);
 	if (bad >= 0)
 		bad = set_mounts(p, c, host, pod, spec, env, e);
+	if (bad >= 0)
+		bad = set_rights(p, body, host, pod_spec, spec, e);
 	if (bad < 0) {
 		(void)mem_free_texts(env);
 		return bad;
@@ -302,8 +362,8 @@ int container_spec(struct pod *p, const struct pod_container *c, const struct js
 	set_command(body, spec, env);
 	set_streams(body, spec);
 	set_resources(host, spec, oom_score(pod, spec, info->memory_bytes));
-	set_rights(body, host, pod_spec, spec);
 	set_namespaces(p, host, pod_spec);
+	set_target(p, host, spec);
 	(void)mem_free_texts(env);
 	*ret = take(body);
 	return 0;

@@ -15,10 +15,12 @@
 #include "ground/base/own.h"
 #include "ground/base/rfc3339.h"
 #include "ground/wire/loop.h"
+#include "virt/network/network.h"
 
-#define EPHEMERAL_MAX 32   /* debug containers that a pod may get */
-#define SERVED_MAX_MS 2000 /* until services are left behind that do not let go */
-#define DRAIN_MS      10
+#define EPHEMERAL_MAX  32   /* debug containers that a pod may get */
+#define SERVED_MAX_MS  2000 /* until services are left behind that do not let go */
+#define DRAIN_MS       10
+#define HOST_PORTS_MAX 64
 
 void pod_again(struct pod *p)
 {
@@ -190,7 +192,7 @@ static void pod_free(struct pod *p)
 	free(p);
 }
 
-void pod_forget_all(struct node_agent *a)
+void node_forget_pods(struct node_agent *a)
 {
 	map_each (&a->known, it)
 		pod_free(it->value);
@@ -237,16 +239,55 @@ static void sandbox_made(void *ctx, const struct sandbox_view *v, const struct e
 	pod_again(p);
 }
 
+static enum network_proto proto_of(const char *name)
+{
+	return text_eq(name, "UDP")    ? NETWORK_UDP
+	       : text_eq(name, "SCTP") ? NETWORK_SCTP
+				       : NETWORK_TCP;
+}
+
+/* The ports of the host that the pod's containers ask for. */
+static size_t host_ports(const struct json *spec, struct network_port *ports, size_t room)
+{
+	const struct json *list = json_get(spec, "containers");
+	size_t n = 0;
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *own = json_get(json_at(list, i), "ports");
+
+		for (size_t k = 0; k < json_len(own) && n < room; k++) {
+			const struct json *one = json_at(own, k);
+			const char *ip = json_get_text(one, "hostIP");
+
+			if (json_get_i64(one, "hostPort", 0) == 0)
+				continue;
+			ports[n] = (struct network_port){
+				.host_port = (uint16_t)json_get_i64(one, "hostPort", 0),
+				.port = (uint16_t)json_get_i64(one, "containerPort", 0),
+				.proto = proto_of(json_get_text(one, "protocol"))};
+			if (ip && !text_eq(ip, "0.0.0.0") && !text_eq(ip, "::"))
+				(void)snprintf(ports[n].host_ip, sizeof(ports[n].host_ip), "%s",
+					       ip);
+			n++;
+		}
+	}
+	return n;
+}
+
 static void make_sandbox(struct pod *p, const struct json *spec)
 {
 	const char *hostname = json_get_text(spec, "hostname");
+	struct network_port ports[HOST_PORTS_MAX];
 	char short_name[64];
 	struct sandbox_request r = {
 		.name = p->key,
 		.uid = p->uid,
 		.host_network = json_get_bool(spec, "hostNetwork", false),
+		.ports = ports,
 	};
 
+	if (!r.host_network)
+		r.ports_n = host_ports(spec, ports, array_len(ports));
 	(void)snprintf(short_name, sizeof(short_name), "%s",
 		       hostname && hostname[0] ? hostname : p->name);
 	r.hostname = short_name;
@@ -254,13 +295,12 @@ static void make_sandbox(struct pod *p, const struct json *spec)
 	engine_sandbox_create(p->agent->user, &r, sandbox_made, p);
 }
 
-static const char *sandbox_ip(struct pod *p)
+const char *pod_ip(const struct pod *p)
 {
-	const struct sandbox_view *v = engine_sandbox_find(p->agent->user, p->sandbox);
+	const struct sandbox_view *v =
+		p->sandbox[0] ? engine_sandbox_find(p->agent->user, p->sandbox) : NULL;
 
-	if (!v)
-		return "";
-	return v->host_network ? p->agent->o.address : v->ipv4;
+	return !v ? "" : v->host_network ? p->agent->o.address : v->ipv4;
 }
 
 /* -- towards running --------------------------------------------------------------------------- */
@@ -288,7 +328,7 @@ static bool prepare(struct pod *p, const struct json *pod)
 		make_sandbox(p, json_get(pod, "spec"));
 		return false;
 	}
-	if (pod_files(p, pod, sandbox_ip(p), &e) < 0 || pod_volumes_make(p, pod, &e) < 0) {
+	if (pod_files(p, pod, pod_ip(p), &e) < 0 || pod_volumes_make(p, pod, &e) < 0) {
 		if (!p->mounted)
 			mount_failed(p, &e);
 		return p->mounted; /* what was there stays, and what runs goes on */

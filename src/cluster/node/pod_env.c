@@ -193,7 +193,6 @@ static char *map_member(const struct json *map, const char *path)
 char *pod_field(const struct pod *p, const struct json *pod, const char *path)
 {
 	const struct json *meta = json_get(pod, "metadata"), *spec = json_get(pod, "spec");
-	const struct sandbox_view *v;
 
 	if (text_starts(path, "metadata.labels"))
 		return map_member(json_get(meta, "labels"), path);
@@ -205,9 +204,8 @@ char *pod_field(const struct pod *p, const struct json *pod, const char *path)
 		return mem_dup_text(json_get_text(spec, path + strlen("spec.")));
 	if (text_eq(path, "status.hostIP") || text_eq(path, "status.hostIPs"))
 		return mem_dup_text(p->agent->o.address);
-	v = engine_sandbox_find(p->agent->user, p->sandbox);
 	if (text_eq(path, "status.podIP") || text_eq(path, "status.podIPs"))
-		return mem_dup_text(!v ? "" : v->host_network ? p->agent->o.address : v->ipv4);
+		return mem_dup_text(pod_ip(p));
 	return NULL;
 }
 

@@ -286,8 +286,7 @@ static struct json *conditions(const struct pod *p, const struct json *pod, cons
 
 static void set_addresses(struct pod *p, struct json *status)
 {
-	const struct sandbox_view *v = engine_sandbox_find(p->agent->user, p->sandbox);
-	const char *ip = !v ? "" : v->host_network ? p->agent->o.address : v->ipv4;
+	const char *ip = pod_ip(p);
 	struct json *list = json_new_array(), *one = json_new_object();
 
 	json_set_text(one, "ip", p->agent->o.address);

@@ -215,6 +215,7 @@ int objects_new(const struct objects_options *o, struct objects **ret, struct er
 	list_init(&os->claims);
 	list_init(&os->watches);
 	os->bookmarks = loop_timer_new(os->loop, direct_bookmark, os);
+	loop_turn_end(os->loop, objects_trim, os);
 	allocate_load(os);
 	*ret = os;
 	return 0;
@@ -226,6 +227,7 @@ struct objects *objects_free(struct objects *os)
 		return NULL;
 	assert(os->magic == OBJECTS_MAGIC);
 	direct_unwatch_all(os);
+	loop_turn_end_cancel(os->loop, objects_trim, os);
 	os->bookmarks = loop_timer_free(os->bookmarks);
 	os->deleted = object_unref(os->deleted);
 	map_done(&os->cluster_ips);

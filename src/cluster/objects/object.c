@@ -17,6 +17,7 @@
 /* Objects whose trees are kept, the one that was walked last at the end: one loop, one list. */
 static struct list kept = {&kept, &kept};
 static size_t kept_n;
+static bool by_turns; /* somebody calls objects_trim() at the end of each turn */
 
 static struct object_full *full(const struct object *o)
 {
@@ -270,9 +271,17 @@ const struct json *object_tree(const struct object *o)
 		kept_n++;
 	}
 	list_append(&kept, &f->kept);
-	if (kept_n > OBJECT_TREES_KEPT)
+	if (kept_n > (by_turns ? OBJECT_TREES_MOST : OBJECT_TREES_KEPT))
 		forget_tree(container_of(kept.next, struct object_full, kept));
 	return f->tree;
+}
+
+void objects_trim(void *arg)
+{
+	(void)arg;
+	by_turns = true;
+	while (kept_n > OBJECT_TREES_KEPT)
+		forget_tree(container_of(kept.next, struct object_full, kept));
 }
 
 struct json *object_copy(const struct object *o)

@@ -3,8 +3,9 @@
  * (JSON in the version that is stored, without metadata.resourceVersion) and a few facts that
  * lists, selectors and controllers ask for all the time; a tree is built when somebody walks it.
  *
- * Trees are kept for the OBJECT_TREES_KEPT objects that were walked last. They are borrowed and
- * must not be changed: whoever wants to change one takes object_copy().
+ * Trees are kept for the OBJECT_TREES_KEPT objects that were walked last, and until the turn of the
+ * loop ends for at least OBJECT_TREES_MOST. They are borrowed and must not be changed: whoever
+ * wants to change one takes object_copy(), and so does who walks more than that at a time.
  *
  * Loop thread only, but for ref, unref and the constant members.
  */
@@ -20,6 +21,7 @@
 #include "ground/format/selector.h"
 
 #define OBJECT_TREES_KEPT 64
+#define OBJECT_TREES_MOST 4096
 #define OBJECT_KEY_MAX	  1024 /* bytes of object_key()'s text */
 
 struct object {

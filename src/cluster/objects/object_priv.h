@@ -28,6 +28,9 @@ struct object_full *object_make(const struct kind *k, const struct json *tree);
 /* The bytes that are kept: kind, apiVersion and metadata first, no resourceVersion. */
 void object_store_bytes(const struct kind *k, const struct json *tree, struct strbuf *out);
 
+/* At the end of a turn: forgets the trees that are not kept. */
+void objects_trim(void *arg);
+
 /* A value to put, with its object as index. */
 struct key_value *object_to_store(const struct kind *k, const struct json *tree, const char *key,
 				  int64_t expires_ns);
