@@ -562,6 +562,7 @@ static void frees_the_index_that_it_is_given(void **state)
 /* -- the model --------------------------------------------------------------------------------- */
 
 struct replay {
+	const char *prefix;
 	struct map live; /* key -> text */
 	uint64_t last;
 	struct keys_watch *watch;
@@ -601,22 +602,22 @@ static void check_replay(struct place *p, struct replay *r)
 {
 	struct err e;
 
-	assert_int_equal(keys_each(p->keys, "", NULL, 0, same, r, &e), 0);
-	assert_int_equal(r->live.count, keys_count(p->keys, ""));
+	assert_int_equal(keys_each(p->keys, r->prefix, NULL, 0, same, r, &e), 0);
+	assert_int_equal(r->live.count, keys_count(p->keys, r->prefix));
 	map_each (&r->live, it)
 		free(it->value);
 	map_done(&r->live);
 	r->watch = keys_unwatch(r->watch);
 }
 
-static void begin_replay(struct place *p, struct replay *r, uint64_t from)
+static void begin_replay(struct place *p, struct replay *r, const char *prefix, uint64_t from)
 {
 	struct err e;
 
-	*r = (struct replay){.last = from};
+	*r = (struct replay){.prefix = prefix, .last = from};
 	if (from) /* 0 would ask for now */
-		assert_int_equal(keys_each(p->keys, "", NULL, from, fill, &r->live, &e), 0);
-	assert_int_equal(keys_watch(p->keys, "", from, replay, r, &r->watch, &e), 0);
+		assert_int_equal(keys_each(p->keys, prefix, NULL, from, fill, &r->live, &e), 0);
+	assert_int_equal(keys_watch(p->keys, prefix, from, replay, r, &r->watch, &e), 0);
 }
 
 static void random_write(struct place *p, unsigned int *seed)
@@ -645,7 +646,7 @@ static void replays_equal_lists(void **state)
 	p->keys = keys_close(p->keys);
 	open_keys(p);
 	for (int round = 0; round < 30; round++) {
-		begin_replay(p, &r, from);
+		begin_replay(p, &r, "", from);
 		for (int burst = 0; burst < 5; burst++) {
 			for (int i = rand_r(&seed) % 12; i >= 0; i--)
 				random_write(p, &seed);
@@ -677,19 +678,28 @@ struct child {
 	unsigned int seed;
 };
 
+/* Two of three keys have a history, one has none; values differ, and some go. */
 static void child_next(void *ctx, const struct key_value *v, uint64_t revision, const struct err *e)
 {
 	struct child *c = ctx;
-	char key[16];
+	struct keys *keys = c->place->keys;
 	const struct key_value *have;
+	char key[16], text[32];
+	unsigned int draw = (unsigned int)rand_r(&c->seed);
+	bool overwrite = draw % 3 == 0;
 
-	(void)e;
+	if (e)
+		_exit(1);
 	if (v && write(c->pipe, &revision, sizeof(revision)) < 0)
 		_exit(1);
-	(void)snprintf(key, sizeof(key), "k/%d", rand_r(&c->seed) % 10);
-	have = keys_newest(c->place->keys, key);
-	keys_put(c->place->keys, key_value_new(key, str_of(key), NULL, 0),
-		 have ? have->modified : 0, 0, child_next, c);
+	(void)snprintf(key, sizeof(key), overwrite ? "o/x/%u" : "k/%u", draw / 8 % 10);
+	(void)snprintf(text, sizeof(text), "%u", draw);
+	have = keys_newest(keys, key);
+	if (have && draw / 3 % 4 == 0)
+		keys_delete(keys, key, have->modified, child_next, c);
+	else
+		keys_put(keys, key_value_new(key, str_of(text), NULL, 0), have ? have->modified : 0,
+			 overwrite ? KEYS_OVERWRITE : 0, child_next, c);
 }
 
 static uint64_t run_and_kill(struct place *p, unsigned int seed)
@@ -731,6 +741,7 @@ static void keeps_what_was_acknowledged(void **state)
 	struct place *p = *state;
 	struct err e;
 
+	p->past_events = 40; /* so that the past is forgotten on the disk, too */
 	for (unsigned int seed = 1; seed <= 20; seed++) {
 		struct replay r;
 		uint64_t from = keys_revision(p->keys), acknowledged = run_and_kill(p, seed * 13);
@@ -738,7 +749,9 @@ static void keeps_what_was_acknowledged(void **state)
 		assert_int_equal(loop_new(&p->loop, &e), 0);
 		open_keys(p);
 		assert_true(keys_revision(p->keys) >= acknowledged);
-		begin_replay(p, &r, from);
+		if (from < keys_compacted(p->keys))
+			from = keys_compacted(p->keys);
+		begin_replay(p, &r, "k/", from);
 		settle(p);
 		check_replay(p, &r);
 	}
