@@ -1,7 +1,7 @@
 /* Schedules, time zones and cron jobs. */
 #include "cluster/controllers/place_fixture.h"
 #include "cluster/controllers/schedule.h"
-#include "cluster/controllers/tz.h"
+#include "cluster/controllers/zone.h"
 
 #define RFC(s) moment(s)
 
@@ -16,7 +16,7 @@ static int64_t moment(const char *text)
 
 static void check_next(const char *schedule, const char *zone, const char *after, const char *want)
 {
-	struct tz *z = NULL;
+	struct zone *z = NULL;
 	struct schedule s;
 	struct err e;
 	char got[RFC3339_CHARS + 1];
@@ -24,11 +24,11 @@ static void check_next(const char *schedule, const char *zone, const char *after
 
 	if (schedule_parse(schedule, &s, &e) < 0)
 		fail_msg("%s", e.text);
-	if (zone && tz_open(zone, &z, &e) < 0)
+	if (zone && zone_open(zone, &z, &e) < 0)
 		fail_msg("%s", e.text);
 	at = schedule_next(&s, z, RFC(after));
 	assert_string_equal(at ? rfc3339_text(at * 1000000000, got) : "never", want);
-	z = tz_free(z);
+	z = zone_free(z);
 }
 
 static void schedules_go_on(void **state)
@@ -69,16 +69,16 @@ static void refuses_nonsense(void **state)
 		"* * 0 * *", "* * * 13 *", "* * * * 8",	   "*/0 * * * *", "5-3 * * * *",
 		"a * * * *", "@never",	   "1,,2 * * * *", "- * * * *"};
 	struct schedule s;
-	struct tz *z;
+	struct zone *z;
 	struct err e;
 
 	(void)state;
 	for (size_t i = 0; i < array_len(bad); i++)
 		if (schedule_parse(bad[i], &s, &e) == 0)
 			fail_msg("'%s' was taken", bad[i]);
-	assert_true(tz_open("../../etc/passwd", &z, &e) < 0);
-	assert_true(tz_open("Mars/Olympus", &z, &e) < 0);
-	assert_true(tz_open("Europe", &z, &e) < 0);
+	assert_true(zone_open("../../etc/passwd", &z, &e) < 0);
+	assert_true(zone_open("Mars/Olympus", &z, &e) < 0);
+	assert_true(zone_open("Europe", &z, &e) < 0);
 }
 
 static void make_cron(struct place *p, const char *more)

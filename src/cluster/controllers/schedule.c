@@ -6,7 +6,7 @@
 #include <strings.h>
 #include <time.h>
 
-#include "cluster/controllers/tz.h"
+#include "cluster/controllers/zone.h"
 #include "ground/base/mem.h"
 #include "ground/base/parse.h"
 
@@ -185,14 +185,14 @@ static int64_t stride(const struct schedule *s, const struct tm *tm)
 	return 0;
 }
 
-int64_t schedule_next(const struct schedule *s, const struct tz *z, int64_t after_s)
+int64_t schedule_next(const struct schedule *s, const struct zone *z, int64_t after_s)
 {
 	int64_t at = after_s - after_s % 60 + 60, last = after_s + (int64_t)YEARS_MAX * 366 * 86400;
 
 	if (s->every_s)
 		return after_s + s->every_s;
 	while (at < last) {
-		int64_t offset = tz_offset(z, at), go, moved;
+		int64_t offset = zone_offset(z, at), go, moved;
 		time_t local = (time_t)(at + offset);
 		struct tm tm;
 
@@ -200,7 +200,7 @@ int64_t schedule_next(const struct schedule *s, const struct tz *z, int64_t afte
 		go = stride(s, &tm);
 		if (go == 0)
 			return at;
-		moved = tz_offset(z, at + go) - offset;
+		moved = zone_offset(z, at + go) - offset;
 		/* Over a change of the clock: not past the local time that was meant. */
 		at += go > 3600 && moved > 0 && moved < go ? go - moved : go;
 	}

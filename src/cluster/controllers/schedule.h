@@ -12,7 +12,7 @@
 #include "ground/base/err.h"
 #include "ground/base/str.h"
 
-struct tz;
+struct zone;
 
 struct schedule {
 	uint64_t minutes, hours, days, months, weekdays; /* bit i: value i */
@@ -22,4 +22,4 @@ struct schedule {
 
 int schedule_parse(const char *text, struct schedule *ret, struct err *e) must_use;
 /* The first moment after `after_s`; 0: none within five years. */
-int64_t schedule_next(const struct schedule *s, const struct tz *z, int64_t after_s);
+int64_t schedule_next(const struct schedule *s, const struct zone *z, int64_t after_s);

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "cluster/controllers/schedule.h"
-#include "cluster/controllers/tz.h"
+#include "cluster/controllers/zone.h"
 #include "ground/base/own.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
@@ -16,13 +16,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 {
 	struct str rest = {(const char *)bytes, n}, head;
 	auto_free char *text = NULL;
-	struct tz *z = NULL;
+	struct zone *z = NULL;
 	struct schedule s;
 	struct err e = {0};
 
 	(void)str_cut(&rest, '\0', &head);
 	text = str_dup(head);
-	if (rest.n && tz_read(rest, "fuzz", &z, &e) < 0)
+	if (rest.n && zone_read(rest, "fuzz", &z, &e) < 0)
 		assert(e.text[0] && !z);
 	if (schedule_parse(text, &s, &e) == 0) {
 		int64_t at = 1700000000;
@@ -36,6 +36,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	} else {
 		assert(e.text[0]);
 	}
-	z = tz_free(z);
+	z = zone_free(z);
 	return 0;
 }

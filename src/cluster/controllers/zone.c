@@ -1,8 +1,8 @@
 /*
- * Time zones: see tz.h. A file (RFC 8536) has a block with 32-bit moments that is skipped, then
+ * Time zones: see zone.h. A file (RFC 8536) has a block with 32-bit moments that is skipped, then
  * one with 64-bit moments: moments of change, which kind of local time each begins, and the kinds.
  */
-#include "cluster/controllers/tz.h"
+#include "cluster/controllers/zone.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -16,7 +16,7 @@
 
 #define FOLDER "/usr/share/zoneinfo"
 
-struct tz {
+struct zone {
 	size_t n;
 	int64_t *moments; /* ascending */
 	int64_t *offsets; /* from that moment on */
@@ -40,8 +40,8 @@ static bool read_head(struct cursor *c, struct head *h)
 	h->moments_n = cursor_be32(c);
 	h->kinds_n = cursor_be32(c);
 	h->chars_n = cursor_be32(c);
-	return !c->bad && h->moments_n <= TZ_FILE_MAX && h->kinds_n > 0 && h->kinds_n <= 256 &&
-	       h->chars_n <= TZ_FILE_MAX && h->leaps_n <= 1024 && h->std_n <= 256 &&
+	return !c->bad && h->moments_n <= ZONE_FILE_MAX && h->kinds_n > 0 && h->kinds_n <= 256 &&
+	       h->chars_n <= ZONE_FILE_MAX && h->leaps_n <= 1024 && h->std_n <= 256 &&
 	       h->utc_n <= 256;
 }
 
@@ -52,7 +52,7 @@ static int64_t be64(struct cursor *c)
 	return (int64_t)(high << 32 | cursor_be32(c));
 }
 
-static int read_block(struct cursor *c, const struct head *h, struct tz *z)
+static int read_block(struct cursor *c, const struct head *h, struct zone *z)
 {
 	const unsigned char *which;
 	int64_t offsets[256] = {0};
@@ -92,7 +92,7 @@ static int read_file(const char *name, unsigned char *ret, size_t *ret_n, struct
 {
 	auto_close int folder = open(FOLDER, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	auto_close int fd = folder < 0 ? -1 : openat(folder, name, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, ret, TZ_FILE_MAX);
+	ssize_t n = fd < 0 ? -1 : read(fd, ret, ZONE_FILE_MAX);
 
 	if (n < 0)
 		return err_set(e, ERR_NOT_FOUND, "unknown time zone %s", name);
@@ -100,38 +100,38 @@ static int read_file(const char *name, unsigned char *ret, size_t *ret_n, struct
 	return 0;
 }
 
-int tz_read(struct str bytes, const char *name, struct tz **ret, struct err *e)
+int zone_read(struct str bytes, const char *name, struct zone **ret, struct err *e)
 {
 	struct cursor c = cursor_of(bytes.p, bytes.n);
-	struct tz *z;
+	struct zone *z;
 	struct head h;
 
 	if (!read_head(&c, &h))
 		return err_set(e, ERR_INVALID, "the file of time zone '%s' is damaged", name);
 	(void)cursor_bytes(&c, (size_t)h.moments_n * 5 + (size_t)h.kinds_n * 6 + h.chars_n +
 				       (size_t)h.leaps_n * 8 + h.std_n + h.utc_n);
-	z = mem_new(struct tz);
+	z = mem_new(struct zone);
 	if (!read_head(&c, &h) || read_block(&c, &h, z) < 0) {
-		(void)tz_free(z);
+		(void)zone_free(z);
 		return err_set(e, ERR_INVALID, "the file of time zone '%s' is damaged", name);
 	}
 	*ret = z;
 	return 0;
 }
 
-int tz_open(const char *name, struct tz **ret, struct err *e)
+int zone_open(const char *name, struct zone **ret, struct err *e)
 {
-	auto_free unsigned char *bytes = mem_new_bytes(1, TZ_FILE_MAX);
+	auto_free unsigned char *bytes = mem_new_bytes(1, ZONE_FILE_MAX);
 	size_t n = 0;
 
 	if (!name || !is_name(name))
 		return err_set(e, ERR_INVALID, "'%s' is no name of a time zone", name ? name : "");
 	if (read_file(name, bytes, &n, e) < 0)
 		return -(int)e->kind;
-	return tz_read((struct str){(const char *)bytes, n}, name, ret, e);
+	return zone_read((struct str){(const char *)bytes, n}, name, ret, e);
 }
 
-struct tz *tz_free(struct tz *z)
+struct zone *zone_free(struct zone *z)
 {
 	if (!z)
 		return NULL;
@@ -141,7 +141,7 @@ struct tz *tz_free(struct tz *z)
 	return NULL;
 }
 
-int64_t tz_offset(const struct tz *z, int64_t at_s)
+int64_t zone_offset(const struct zone *z, int64_t at_s)
 {
 	size_t low = 0, high = z ? z->n : 0;
 
