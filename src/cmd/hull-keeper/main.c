@@ -34,7 +34,9 @@ int main(int argc, char **argv)
 	} else if (reach) {
 		r = sandbox_connect_child(ORDERS_FD, NETNS_FD, argv[2], &e);
 	} else if (sandbox) {
-		r = sandbox_child(ORDERS_FD, argv[2], argv[3], argc > 4, &e);
+		r = sandbox_child(ORDERS_FD, argv[2], argv[3],
+				  argc > 4 && strcmp(argv[4], "host") == 0,
+				  argc > 5 ? argv[5] : NULL, &e);
 	} else {
 		/* What runs in a container must not reach this program's file through /proc. */
 		r = process_protect_exe(argv, &e);
