@@ -186,6 +186,15 @@ with=(--kubeconfig=/dev/null --server=https://127.0.0.1:6443 --certificate-autho
 expect "a token says who" 0 'system:serviceaccount:t:bob' kc "${with[@]}" --token="$token" auth whoami
 expect "a forged token" 1 'Unauthorized' kc "${with[@]}" --token="${token%?????}aaaaa" get pods
 expect "a token without signature" 1 'Unauthorized' kc "${with[@]}" --token="${token%.*}." get pods
+printf '{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{"token":"%s","audiences":["x","vault"]}}' \
+	"$(kc create token bob -n t --audience=vault)" >"$T/m/review.json"
+expect "a review of a token for others" 0 '^vault system:serviceaccount:t:bob$' kc create -f "$T/m/review.json" \
+	-o 'jsonpath={.status.audiences[0]} {.status.user.username}'
+kc run held -n t --image=i --overrides='{"spec":{"nodeSelector":{"no":"where"}}}' >/dev/null
+token2=$(kc create token bob -n t --bound-object-kind=Pod --bound-object-name=held)
+expect "a token of a pod" 0 'system:serviceaccount:t:bob' kc "${with[@]}" --token="$token2" auth whoami
+kc delete pod held -n t --now >/dev/null
+expect "... ends with it" 1 'Unauthorized' kc "${with[@]}" --token="$token2" auth whoami
 kc delete sa bob -n t >/dev/null
 expect "a token of nobody" 1 'Unauthorized' kc "${with[@]}" --token="$token" get pods
 
@@ -264,7 +273,10 @@ same "the kubeconfig is the administrator's alone" 600 "$(stat -c %a "$KUBECONFI
 # --- again ---------------------------------------------------------------------------------------
 
 hulld_stop
-hulld_start hull --kube-listen 127.0.0.1:6443
+serial=$(openssl x509 -in "$T/hull/root/kube/server.crt" -noout -serial)
+hulld_start hull --kube-listen 0.0.0.0:7443
 within 10 kc get --raw /readyz || not_ok "it serves after a restart" "$(tail -n 20 "$T/hull/log")"
 expect "after a restart all is there" 0 '^s +Opaque +1' kc get secrets
+matches "... at the new address" 'server: https://127.0.0.1:7443' "$(cat "$KUBECONFIG")"
+refuse "... with a certificate for it" [ "$serial" = "$(openssl x509 -in "$T/hull/root/kube/server.crt" -noout -serial)" ]
 down

@@ -93,6 +93,9 @@ answer() {
 	in_pod nslookup -type="${2:-a}" "$1" 10.96.0.10 2>&1
 }
 same "... and from a pod" "$names" "$(ask "http://$cluster_ip/" nsenter "--net=$net")"
+check "a pod finds a service by its short name" k exec client -- wget -q -O - http://web/
+expect "a pod reaches the API at its cluster address" 0 '^(200|401|403)$' nsenter "--net=$net" \
+	curl -sk -m 5 -o /dev/null -w '%{http_code}' https://10.96.0.1/healthz
 matches "a service has an address" "Address: $cluster_ip" "$(answer web.default.svc.cluster.local)"
 same "a headless one has those of its pods" 3 "$(answer pods.default.svc.cluster.local | grep -c '^Address: 10.244')"
 matches "a port has a record" 'web.default.svc.cluster.local' "$(answer _http._tcp.web.default.svc.cluster.local srv)"
@@ -112,6 +115,17 @@ check "the nft program can list the rules" nft list table inet "$table"
 nft flush ruleset
 laid_again() { nft list table inet "$table" && [ "$(ask "http://$cluster_ip/")" = "$names" ]; }
 check "a flushed ruleset is laid again" within 5 laid_again
+
+nft add table ip firewall
+nft 'add chain ip firewall forward { type filter hook forward priority 0; policy drop; }'
+relayed() { [ "$(ask "http://$cluster_ip/" nsenter "--net=$net")" = "$names" ]; }
+check "under a foreign drop pods reach services all the same" within 5 relayed
+ip netns exec out "$busybox" nc -l -p 7000 -e echo hello &
+check "... and the world" within 5 in_pod nc -w 2 10.99.0.2 7000
+same "... and the node does" "$names" "$(ask "http://$cluster_ip/")"
+nft delete table ip firewall
+direct() { ask http://10.99.0.1:30080/ ip netns exec out | grep -q web; }
+check "without it the rules carry all again" within 5 direct
 
 hulld_stop hull KILL 2>/dev/null
 matches "without the daemon names are answered" "$cluster_ip" "$(answer web.default.svc.cluster.local)"

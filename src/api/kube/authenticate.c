@@ -108,7 +108,7 @@ int authenticate(struct kube_request *r)
 	int bad = 0;
 
 	if (header && strncasecmp(header, "Bearer ", strlen("Bearer ")) == 0)
-		bad = token_identity(r->kube, str_of(header + strlen("Bearer ")), &r->arena,
+		bad = token_identity(r->kube, str_of(header + strlen("Bearer ")), NULL, &r->arena,
 				     &r->identity, &e);
 	else if (der.n)
 		bad = by_certificate(r, der, &e);

@@ -174,8 +174,9 @@ static void make_service(struct boot *b)
 			   "}}",
 			   b->kube->o.service_ip, port);
 	make(b, "", "services", "default", service);
-	if (text_starts(address, "127.") || text_eq(address, "localhost"))
-		return; /* a loopback address is nobody's endpoint */
+	if (text_starts(address, "127.") || text_eq(address, "localhost") ||
+	    text_eq(address, "0.0.0.0"))
+		return; /* neither a loopback address nor all of them is anybody's endpoint */
 	endpoints =
 		mem_printf("{\"metadata\":{\"name\":\"kubernetes\"},\"subsets\":[{\"addresses\":"
 			   "[{\"ip\":\"%s\"}],\"ports\":[{\"name\":\"https\",\"port\":%d}]}]}",

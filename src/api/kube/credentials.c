@@ -4,8 +4,12 @@
  * its life are over; keys are readable by their owner only. A service account's token says its
  * namespace, name and uid, and is good while an account of this uid exists.
  */
+#include <arpa/inet.h>
 #include <assert.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,6 +26,7 @@
 #define YEAR_S	    (INT64_C(365) * 86400)
 #define CA_YEARS    10
 #define FILE_MAX    65536
+#define NAMES_MAX   64
 #define ISSUER	    "https://kubernetes.default.svc.cluster.local"
 #define TOKEN_LEAST 600
 #define TOKEN_MOST  (INT64_C(365) * 86400)
@@ -93,67 +98,148 @@ static int own_pair(struct kube *k, int dir, const char *name, const char *subje
 	return save_pair(dir, name, ret, e);
 }
 
-/* A certificate that the authority vouches for, renewed when that is due. */
+static char *names_text(char *const *names)
+{
+	auto_strbuf struct strbuf out = {0};
+
+	for (size_t i = 0; names && names[i]; i++)
+		strbuf_printf(&out, "%s\n", names[i]);
+	return mem_dup_text(strbuf_text(&out));
+}
+
+/* Whether it was issued for other names: the address to listen on may have been changed. */
+static bool names_differ(int dir, const char *name, char *const *names)
+{
+	auto_free char *file = mem_printf("%s.names", name), *now = names_text(names);
+	auto_free char *then = NULL;
+	bool missing = false;
+	struct err e;
+
+	if (!names)
+		return false;
+	then = read_file(dir, file, &missing, &e);
+	return !text_eq(then, now);
+}
+
+static int save_names(int dir, const char *name, char *const *names, struct err *e)
+{
+	auto_free char *file = mem_printf("%s.names", name), *now = names_text(names);
+
+	return names ? folder_put(dir, file, str_of(now), 0644, e) : 0;
+}
+
+/* A certificate that the authority vouches for, renewed when that is due. 1: it is a new one. */
 static int issued_pair(struct kube *k, int dir, const char *name, struct pki_request *q,
 		       struct pki_pair *ret, struct err *e)
 {
+	auto_pki_pair struct pki_pair pair = {0};
 	bool missing = false, due = true;
-	int bad = load_pair(dir, name, ret, &missing, e);
+	int bad = load_pair(dir, name, &pair, &missing, e), made = 0;
 
 	if (bad < 0 && !missing)
 		return bad;
-	if (bad == 0 && pki_renewal_due(ret->cert_pem, now_s(k), &due, e) == 0 && !due)
-		return 0;
+	if (bad < 0 || pki_renewal_due(pair.cert_pem, now_s(k), &due, e) < 0 || due ||
+	    names_differ(dir, name, q->names)) {
+		pki_pair_done(&pair);
+		q->from_s = now_s(k) - 60;
+		q->until_s = now_s(k) + YEAR_S;
+		if (pki_issue(&k->ca, q, &pair, e) < 0)
+			return -ERR_INTERNAL;
+		if (save_pair(dir, name, &pair, e) < 0 || save_names(dir, name, q->names, e) < 0)
+			return -ERR_SYSTEM;
+		made = 1;
+	}
 	pki_pair_done(ret);
-	q->from_s = now_s(k) - 60;
-	q->until_s = now_s(k) + YEAR_S;
-	if (pki_issue(&k->ca, q, ret, e) < 0)
-		return -ERR_INTERNAL;
-	return save_pair(dir, name, ret, e);
+	*ret = pair;
+	pair = (struct pki_pair){0};
+	return made;
+}
+
+/* The host of "ADDRESS:PORT". */
+static char *host_of(const char *address)
+{
+	struct str rest = str_of(address), host;
+
+	(void)str_cut(&rest, ':', &host);
+	return str_dup(host);
+}
+
+static bool is_everywhere(const char *address)
+{
+	return text_starts(address, "0.0.0.0:");
+}
+
+/* Adds the machine's own addresses: who listens on all of them is called by any. */
+static size_t add_own_addresses(char **names, size_t n, size_t room)
+{
+	struct ifaddrs *all = NULL;
+
+	if (getifaddrs(&all) < 0)
+		return n;
+	for (const struct ifaddrs *a = all; a && n + 1 < room; a = a->ifa_next) {
+		char text[INET_ADDRSTRLEN];
+		const struct sockaddr_in *in = (const void *)a->ifa_addr;
+
+		if (!in || in->sin_family != AF_INET ||
+		    (a->ifa_flags & (IFF_LOOPBACK | IFF_UP)) != IFF_UP)
+			continue;
+		if (inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text)))
+			names[n++] = mem_dup_text(text);
+	}
+	freeifaddrs(all);
+	return n;
 }
 
 static int server_pair(struct kube *k, int dir, struct err *e)
 {
-	char host[256] = "localhost";
-	struct str rest = str_of(k->o.address), address;
-	auto_free char *own = NULL;
-	char *names[16] = {"localhost",
-			   "127.0.0.1",
-			   "::1",
-			   "kubernetes",
-			   "kubernetes.default",
-			   "kubernetes.default.svc",
-			   "kubernetes.default.svc.cluster.local"};
+	static const char *const always[] = {"localhost",
+					     "127.0.0.1",
+					     "::1",
+					     "kubernetes",
+					     "kubernetes.default",
+					     "kubernetes.default.svc",
+					     "kubernetes.default.svc.cluster.local"};
+	char host[256] = "localhost", *names[NAMES_MAX] = {NULL};
 	struct pki_request q = {.name = "kube-apiserver", .names = names, .server = true};
-	size_t n = 7;
+	auto_free char *own = host_of(k->o.address);
+	size_t n = 0;
+	int made;
 
 	(void)gethostname(host, sizeof(host) - 1);
-	names[n++] = host;
+	for (; n < array_len(always); n++)
+		names[n] = mem_dup_text(always[n]);
+	names[n++] = mem_dup_text(host);
 	if (k->o.service_ip)
-		names[n++] = (char *)(uintptr_t)k->o.service_ip;
-	(void)str_cut(&rest, ':', &address);
-	own = str_dup(address);
-	if (!text_eq(own, "127.0.0.1") && !text_eq(own, "localhost") && !text_eq(own, "0.0.0.0"))
-		names[n++] = own;
+		names[n++] = mem_dup_text(k->o.service_ip);
+	if (is_everywhere(k->o.address))
+		n = add_own_addresses(names, n, array_len(names));
+	else if (!text_eq(own, "127.0.0.1") && !text_eq(own, "localhost"))
+		names[n++] = mem_dup_text(own);
 	assert(n < array_len(names));
-	return issued_pair(k, dir, "server", &q, &k->server, e);
+	made = issued_pair(k, dir, "server", &q, &k->server, e);
+	while (n > 0)
+		free(names[--n]);
+	return made;
 }
 
 static void kubeconfig_text(const struct kube *k, const struct pki_pair *admin, struct strbuf *out)
 {
 	auto_strbuf struct strbuf ca = {0}, cert = {0}, key = {0};
+	bool everywhere = is_everywhere(k->o.address);
 
 	base64_encode(str_of(k->ca.cert_pem), &ca);
 	base64_encode(str_of(admin->cert_pem), &cert);
 	base64_encode(str_of(admin->key_pem), &key);
 	strbuf_printf(out,
 		      "apiVersion: v1\nkind: Config\ncurrent-context: hull\n"
-		      "clusters:\n- name: hull\n  cluster:\n    server: https://%s\n"
+		      "clusters:\n- name: hull\n  cluster:\n    server: https://%s%s\n"
 		      "    certificate-authority-data: %s\n"
 		      "contexts:\n- name: hull\n  context:\n    cluster: hull\n    user: admin\n"
 		      "users:\n- name: admin\n  user:\n    client-certificate-data: %s\n"
 		      "    client-key-data: %s\n",
-		      k->o.address, strbuf_text(&ca), strbuf_text(&cert), strbuf_text(&key));
+		      everywhere ? "127.0.0.1:" : "",
+		      k->o.address + (everywhere ? strlen("0.0.0.0:") : 0), strbuf_text(&ca),
+		      strbuf_text(&cert), strbuf_text(&key));
 }
 
 static int write_kubeconfig(struct kube *k, int dir, struct err *e)
@@ -169,6 +255,19 @@ static int write_kubeconfig(struct kube *k, int dir, struct err *e)
 	return folder_put(dir, "kubeconfig", strbuf_str(&text), 0600, e);
 }
 
+int credentials_renew(struct kube *k, struct err *e)
+{
+	auto_close int dir = open(k->o.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int made;
+
+	if (dir < 0)
+		return err_sys(e, "cannot open '%s'", k->o.folder);
+	made = server_pair(k, dir, e);
+	if (made < 0 || write_kubeconfig(k, dir, e) < 0)
+		return err_wrap(e, "certificates of the cluster in '%s'", k->o.folder);
+	return made;
+}
+
 int credentials_open(struct kube *k, struct err *e)
 {
 	auto_close int dir = -1;
@@ -179,10 +278,9 @@ int credentials_open(struct kube *k, struct err *e)
 	if (dir < 0)
 		return err_sys(e, "cannot open '%s'", k->o.folder);
 	if (own_pair(k, dir, "ca", "kubernetes", &k->ca, e) < 0 ||
-	    own_pair(k, dir, "tokens", "service-accounts", &k->signer, e) < 0 ||
-	    server_pair(k, dir, e) < 0 || write_kubeconfig(k, dir, e) < 0)
+	    own_pair(k, dir, "tokens", "service-accounts", &k->signer, e) < 0)
 		return err_wrap(e, "certificates of the cluster in '%s'", k->o.folder);
-	return 0;
+	return credentials_renew(k, e) < 0 ? -ERR_SYSTEM : 0;
 }
 
 /* -- tokens ------------------------------------------------------------------------------------ */
@@ -263,12 +361,24 @@ const char *const *account_groups(struct arena *a, const char *namespace)
 	return list;
 }
 
-int token_identity(struct kube *k, struct str token, struct arena *a, struct identity *ret,
-		   struct err *e)
+/* Before the view of pods is filled nobody's pod is known to be gone. */
+static bool pod_lives(const struct kube *k, const char *namespace, const struct json *pod)
+{
+	const char *name = json_get_text(pod, "name"), *uid = json_get_text(pod, "uid");
+	const struct object *o;
+
+	if (!name || !k->pods || !informers_synced(k->informers))
+		return true;
+	o = informer_get(k->pods, namespace, name);
+	return o && (!uid || !uid[0] || text_eq(o->uid, uid));
+}
+
+int token_identity(struct kube *k, struct str token, const char *audience, struct arena *a,
+		   struct identity *ret, struct err *e)
 {
 	struct jwt_expect expect = {.cert_pem = k->signer.cert_pem,
 				    .issuer = ISSUER,
-				    .audience = ISSUER,
+				    .audience = audience ? audience : ISSUER,
 				    .now_s = now_s(k)};
 	auto_json struct json *claims = NULL;
 	const struct json *kubernetes;
@@ -286,10 +396,19 @@ int token_identity(struct kube *k, struct str token, struct arena *a, struct ide
 		return err_set(e, ERR_FORBIDDEN,
 			       "the service account %s/%s that the token was made for is gone",
 			       namespace, name);
+	if (!pod_lives(k, namespace, json_get(kubernetes, "pod")))
+		return err_set(e, ERR_FORBIDDEN, "the pod that the token was made for is gone");
 	ret->user = arena_printf(a, "system:serviceaccount:%s:%s", namespace, name);
 	ret->uid = arena_dup_text(a, uid);
 	ret->groups = account_groups(a, namespace);
 	return 0;
+}
+
+void kube_use_informers(struct kube *k, struct informers *informers)
+{
+	assert(k->magic == KUBE_MAGIC);
+	k->informers = informers;
+	k->pods = informers ? informer_of(informers, kind_of_resource("", "v1", "pods")) : NULL;
 }
 
 const char *kube_ca_pem(const struct kube *k)

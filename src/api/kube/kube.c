@@ -8,11 +8,13 @@
 #include <string.h>
 
 #include "api/kube/kube_priv.h"
+#include "ground/base/log.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/wire/loop.h"
 
 #define PATH_BYTES_MAX 4096
+#define RENEWAL_MS     (INT64_C(24) * 3600 * 1000)
 
 static void run_page(struct kube_request *r, const char *path)
 {
@@ -67,6 +69,19 @@ static void handle(void *arg, struct http_request *http)
 	run(r, without_slash(&r->arena, path));
 }
 
+/* Certificates last a year; clients that are connected notice nothing. */
+static void renew(void *arg)
+{
+	struct kube *k = arg;
+	struct err e = {0};
+	int made = credentials_renew(k, &e);
+
+	if (made > 0)
+		made = http_server_renew_tls(k->http, &k->server, k->ca.cert_pem, &e);
+	if (made < 0)
+		log_error("cannot renew the certificates of the Kubernetes API: %s", e.text);
+}
+
 int kube_new(const struct kube_options *o, struct kube **ret, struct err *e)
 {
 	struct kube *k = mem_new(struct kube);
@@ -82,6 +97,8 @@ int kube_new(const struct kube_options *o, struct kube **ret, struct err *e)
 	list_init(&k->streams);
 	k->events = event_cache_new();
 	k->deadlines = loop_timer_new(k->loop, watch_deadlines, k);
+	k->renewals = loop_timer_new(k->loop, renew, k);
+	loop_timer_set(k->renewals, RENEWAL_MS, RENEWAL_MS);
 	if (credentials_open(k, e) < 0 || http_server_new(k->loop, handle, k, &k->http, e) < 0) {
 		(void)kube_free(k);
 		return -(int)e->kind;
@@ -101,6 +118,7 @@ struct kube *kube_free(struct kube *k)
 	streams_end(&k->streams);
 	k->http = http_server_free(k->http);
 	k->deadlines = loop_timer_free(k->deadlines);
+	k->renewals = loop_timer_free(k->renewals);
 	k->events = event_cache_free(k->events);
 	k->rbac = rbac_free(k->rbac);
 	k->accounts = accounts_free(k->accounts);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "cluster/objects/client.h"
+#include "cluster/objects/informer.h"
 #include "cluster/objects/node_ops.h"
 #include "ground/base/world.h"
 
@@ -42,5 +43,8 @@ void kube_bootstrap(struct kube *k, void (*done)(void *ctx), void *ctx);
 /* A token for a service account, as objects_options.sign_token wants it; ctx is the kube. */
 int kube_sign_token(void *kube, const struct object *account, const struct json *spec,
 		    struct json **ret_status, struct err *e);
+
+/* Tokens that are bound to a pod end with it, once the server may see pods. NULL: no more. */
+void kube_use_informers(struct kube *k, struct informers *informers);
 
 const char *kube_ca_pem(const struct kube *k); /* of the cluster's authority */

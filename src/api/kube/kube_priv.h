@@ -36,7 +36,10 @@ struct kube {
 	struct list requests, watches, streams;
 	struct event_cache *events;
 	struct loop_timer *deadlines; /* of watches */
-	struct known *known;	      /* certificates that were judged already */
+	struct loop_timer *renewals;  /* of certificates, daily */
+	struct informers *informers;  /* NULL: pods are not known */
+	struct informer *pods;
+	struct known *known; /* certificates that were judged already */
 	bool ready;
 	uint64_t served, failed;
 };
@@ -165,5 +168,8 @@ bool accounts_has(const struct kube *k, const char *namespace, const char *name,
 /* -- credentials.c ----------------------------------------------------------------------------- */
 
 int credentials_open(struct kube *k, struct err *e) must_use;
-int token_identity(struct kube *k, struct str token, struct arena *a, struct identity *ret,
-		   struct err *e) must_use;
+/* Renews what is due. 1: the server has a new certificate. */
+int credentials_renew(struct kube *k, struct err *e) must_use;
+/* audience NULL: the API itself. */
+int token_identity(struct kube *k, struct str token, const char *audience, struct arena *a,
+		   struct identity *ret, struct err *e) must_use;

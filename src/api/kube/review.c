@@ -104,20 +104,44 @@ static void self_review(struct kube_request *r, struct json *body)
 	json_set(status_in(body), "userInfo", user_json(&r->identity));
 }
 
+/* Which of the audiences that are asked for the token is meant for: its index, or -1. */
+static int judge_token(struct kube_request *r, const char *token, const struct json *audiences,
+		       struct identity *who, struct err *e)
+{
+	size_t n = json_len(audiences);
+
+	if (n == 0)
+		return token_identity(r->kube, str_of(token), NULL, &r->arena, who, e) < 0 ? -1 : 0;
+	for (size_t i = 0; i < n; i++) {
+		const char *one = json_text(json_at(audiences, i));
+
+		if (one && token_identity(r->kube, str_of(token), one, &r->arena, who, e) == 0)
+			return (int)i;
+	}
+	return -1;
+}
+
 static void token_review(struct kube_request *r, struct json *body)
 {
-	auto_free char *token = mem_dup_text(json_get_text(json_get(body, "spec"), "token"));
-	struct json *status = status_in(body);
+	const struct json *spec = json_get(body, "spec");
+	auto_json struct json *audiences = json_copy(json_get(spec, "audiences"));
+	auto_free char *token = mem_dup_text(json_get_text(spec, "token"));
+	struct json *status = status_in(body), *list;
 	struct identity who = {0};
 	struct err e;
+	int which = token ? judge_token(r, token, audiences, &who, &e) : -1;
 
-	if (token && token_identity(r->kube, str_of(token), &r->arena, &who, &e) == 0) {
-		json_set_bool(status, "authenticated", true);
-		json_set(status, "user", user_json(&who));
-	} else {
-		json_set_bool(status, "authenticated", false);
+	json_set_bool(status, "authenticated", which >= 0);
+	if (which < 0) {
 		json_set_text(status, "error", token ? e.text : "no token was given");
+		return;
 	}
+	json_set(status, "user", user_json(&who));
+	if (json_len(audiences) == 0)
+		return;
+	list = json_new_array();
+	json_append(list, json_copy(json_at(audiences, (size_t)which)));
+	json_set(status, "audiences", list);
 }
 
 static const struct {

@@ -157,6 +157,7 @@ static int open_api(struct cluster *c, struct err *e)
 static void start_loops(struct cluster *c)
 {
 	c->informers = informers_new(c->o.loop, &c->api);
+	kube_use_informers(c->kube, c->informers);
 	c->controllers =
 		controllers_new(&(struct controllers_options){.loop = c->o.loop,
 							      .client = &c->api,
@@ -190,7 +191,8 @@ static int start_services(struct cluster *c, struct err *e)
 					  .node = c->node_name,
 					  .domain = DNS_DOMAIN,
 					  .dns = dns,
-					  .pool = BALANCER_POOL};
+					  .pool = BALANCER_POOL,
+					  .api = c->listen};
 
 	c->for_services =
 		objects_client(c->objects, (struct identity){.user = "system:kube-proxy"});
@@ -257,6 +259,8 @@ struct cluster *cluster_free(struct cluster *c)
 	if (!c)
 		return NULL;
 	c->services = node_services_free(c->services);
+	if (c->kube)
+		kube_use_informers(c->kube, NULL);
 	c->informers = informers_free(c->informers);
 	c->agent = node_agent_free(c->agent);
 	c->scheduler = scheduler_free(c->scheduler);

@@ -39,6 +39,7 @@
 /* A body of so many digits is not read away for nothing: the reply closes the connection instead.
  */
 #define DRAIN_DIGITS_MAX 6
+#define TLS_PORTS_MAX	 8 /* that are renewed at once */
 #define POOL_BYTES	 (HTTP_HEADERS_MAX_BYTES + (8u << 10))
 
 struct http_server {
@@ -59,6 +60,7 @@ struct http_port {
 	struct loop_watch *watch;
 	struct loop_timer *timer;
 	bool unix_socket, tls;
+	bool retired; /* its socket was handed on */
 	bool run_asked;
 	bool closing;
 	struct list requests, upgrades;
@@ -606,6 +608,38 @@ int http_server_listen_tls(struct http_server *s, int fd, const struct pki_pair 
 {
 	assert(own && own->cert_pem && own->key_pem && ca_pem);
 	return listen_on(s, fd, own, ca_pem, e);
+}
+
+static struct http_port *tls_port(struct http_server *s)
+{
+	list_each (&s->ports, struct http_port, link, p)
+		if (p->tls && !p->retired)
+			return p;
+	return NULL;
+}
+
+int http_server_renew_tls(struct http_server *s, const struct pki_pair *own, const char *ca_pem,
+			  struct err *e)
+{
+	int fds[TLS_PORTS_MAX];
+	size_t n = 0;
+
+	assert(s->magic == SERVER_MAGIC);
+	assert(own && own->cert_pem && own->key_pem && ca_pem);
+	for (struct http_port *p; (p = tls_port(s)) != NULL;) {
+		int fd = MHD_quiesce_daemon(p->daemon);
+
+		p->retired = true;
+		if (fd < 0)
+			return err_set(e, ERR_SYSTEM, "cannot take back a listening socket");
+		fds[n++] = fd;
+		if (n == array_len(fds))
+			break;
+	}
+	while (n > 0)
+		if (listen_on(s, fds[--n], own, ca_pem, e) < 0)
+			return -ERR_SYSTEM;
+	return 0;
 }
 
 /* The library must not be stopped over resting connections: each is told to break off first. */

@@ -49,6 +49,12 @@ int http_server_listen(struct http_server *s, int fd, struct err *e) must_use;
 struct pki_pair;
 int http_server_listen_tls(struct http_server *s, int fd, const struct pki_pair *own,
 			   const char *ca_pem, struct err *e) must_use;
+/*
+ * Who connects from now on over TLS meets this certificate; connections that are there go on. What
+ * served until now stays, without listening, as long as the server does.
+ */
+int http_server_renew_tls(struct http_server *s, const struct pki_pair *own, const char *ca_pem,
+			  struct err *e) must_use;
 /* Stops listening and closes every connection; requests still owned stay valid until finished.
  * NULL. */
 struct http_server *http_server_free(struct http_server *s);

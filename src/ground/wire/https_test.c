@@ -26,6 +26,7 @@
 #define FAR 4000000000LL
 
 static struct pki_pair ca, own, mine;
+static const struct pki_pair *before; /* what the server shows until it is renewed */
 
 static struct loop *http_loop;
 static int taken;
@@ -125,7 +126,7 @@ static int serve_one(const char *path, const struct pki_pair *who, const char *s
 	struct loop_watch *w = NULL;
 	struct loop *l = NULL;
 	struct err e = {0};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), ends[2], code = -1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), ends[2], go[2], code = -1;
 	pid_t pid;
 
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -133,17 +134,26 @@ static int serve_one(const char *path, const struct pki_pair *who, const char *s
 	assert_int_equal(listen(fd, 8), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
 	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(pipe(go), 0);
 	pid = fork();
 	if (pid == 0) {
+		char byte;
+
 		(void)close(ends[0]);
+		(void)close(go[1]);
 		(void)close(fd);
+		(void)!read(go[0], &byte, 1); /* until the server is as it shall be met */
 		_exit(ask(a.sin_port, path, who, status, body));
 	}
 	(void)close(ends[1]);
 	assert_int_equal(loop_new(&l, &e), 0);
 	http_loop = l;
 	assert_int_equal(http_server_new(l, handle, NULL, &s, &e), 0);
-	assert_int_equal(http_server_listen_tls(s, fd, &own, ca.cert_pem, &e), 0);
+	assert_int_equal(http_server_listen_tls(s, fd, before ? before : &own, ca.cert_pem, &e), 0);
+	if (before)
+		assert_int_equal(http_server_renew_tls(s, &own, ca.cert_pem, &e), 0);
+	(void)close(go[0]);
+	(void)close(go[1]);
 	assert_int_equal(loop_watch_new(l, ends[0], LOOP_READ | LOOP_HUP, over, l, &w, &e), 0);
 	loop_run(l);
 	w = loop_watch_free(w);
@@ -187,6 +197,23 @@ static void unknown(void **state)
 	assert_int_equal(serve_one("/", &forged, " 403 ", "not signed"), 0);
 }
 
+/* The client would refuse the certificate of before: nobody it trusts has signed it. */
+static void renewed(void **state)
+{
+	static char *names[] = {(char *)"localhost", NULL};
+	struct pki_request q = {.name = "hulld", .names = names, .server = true, .until_s = FAR};
+	auto_pki_pair struct pki_pair other = {0}, old = {0};
+	struct err e = {0};
+
+	(void)state;
+	assert_int_equal(pki_make_ca("other", 0, FAR, &other, &e), 0);
+	assert_int_equal(pki_issue(&other, &q, &old, &e), 0);
+	before = &old;
+	assert_int_equal(serve_one("/", &mine, " 200 ", "jane"), 0);
+	assert_int_equal(serve_one("/pieces", &mine, "one", "two"), 0);
+	before = NULL;
+}
+
 static void streams(void **state)
 {
 	(void)state;
@@ -205,7 +232,7 @@ static void not_taken_over(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(known), cmocka_unit_test(unknown),
-					   cmocka_unit_test(streams),
+					   cmocka_unit_test(renewed), cmocka_unit_test(streams),
 					   cmocka_unit_test(not_taken_over)};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);
