@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "engine/engine_priv.h"
+#include "ground/base/parse.h"
 #include "ground/wire/unix.h"
 #include "virt/keeper/sandbox.h"
 #include "virt/network/pod.h"
@@ -26,8 +28,8 @@ struct sandbox {
 	enum owner owner;
 	char id[ENGINE_ID_HEX + 1];
 	char *name, *uid, *hostname, *dir;
-	bool host_network, hidden;  /* hidden: not durable yet, or going */
-	struct network_port *ports; /* until it is plugged in */
+	bool host_network, shared_pid, hidden; /* hidden: not durable yet, or going */
+	struct network_port *ports;	       /* until it is plugged in */
 	size_t ports_n;
 	struct network_endpoint *endpoint;
 	struct sandbox_view view;
@@ -84,6 +86,29 @@ static const struct sandbox_view *view_of(struct sandbox *s)
 	return &s->view;
 }
 
+/* Ends the first process of its pid namespace, if it is still that: with it go all others. */
+static void end_processes(const struct sandbox *s)
+{
+	auto_free char *note = mem_printf("%s/init", s->dir), *pin = mem_printf("%s/pid", s->dir);
+	auto_free char *theirs = NULL;
+	auto_close int fd = open(note, O_RDONLY | O_CLOEXEC);
+	char text[16];
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text));
+	struct stat a, b;
+	uint32_t pid = 0;
+	struct err e;
+
+	if (n > 0 && parse_u32((struct str){text, (size_t)n}, "pid", &pid, &e) == 0) {
+		theirs = mem_printf("/proc/%u/ns/pid", pid);
+		if (stat(theirs, &a) == 0 && stat(pin, &b) == 0 && a.st_ino == b.st_ino &&
+		    a.st_dev == b.st_dev)
+			(void)kill((pid_t)pid, SIGKILL);
+	}
+	(void)umount2(pin, MNT_DETACH);
+	(void)unlink(pin);
+	(void)unlink(note);
+}
+
 /* Takes everything off the host; the folder goes last. */
 static void unpin(struct sandbox *s)
 {
@@ -92,6 +117,7 @@ static void unpin(struct sandbox *s)
 	if (s->endpoint && network_detach(s->engine->net, s->endpoint, NULL, &e) < 0)
 		log_warn("sandbox %.12s: %s", s->id, e.text);
 	s->endpoint = NULL;
+	end_processes(s);
 	for (size_t i = 0; sandbox_files[i]; i++) {
 		auto_free char *path = mem_printf("%s/%s", s->dir, sandbox_files[i]);
 
@@ -199,9 +225,14 @@ static int spawn_maker(struct sandbox *s, struct err *e)
 {
 	auto_arena struct arena a = {0};
 	const char *program = engine_program(s->engine, &a, "hull-keeper");
-	char *const argv[] = {
-		"hull-keeper", "sandbox", s->dir, s->hostname, s->host_network ? "host" : NULL,
-		NULL};
+	char *const argv[] = {"hull-keeper",
+			      "sandbox",
+			      s->dir,
+			      s->hostname,
+			      s->host_network ? "host" : "own",
+			      s->shared_pid ? (char *)engine_program(s->engine, &a, "hull-init")
+					    : NULL,
+			      NULL};
 	int ends[2], bad;
 
 	if (unix_pair(SOCK_SEQPACKET, ends, e) < 0)
@@ -265,6 +296,7 @@ void engine_sandbox_create(struct user *u, const struct sandbox_request *r,
 	s->uid = mem_dup_text(r->uid);
 	s->hostname = mem_dup_text(r->hostname);
 	s->host_network = r->host_network;
+	s->shared_pid = r->shared_pid;
 	s->ports = mem_dup_bytes(r->ports, r->ports_n * sizeof(*r->ports));
 	s->ports_n = r->ports_n;
 	s->hidden = true;

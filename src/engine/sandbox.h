@@ -17,6 +17,7 @@ struct sandbox_request {
 	const char *uid;      /* the pod's */
 	const char *hostname; /* at most 63 bytes */
 	bool host_network;
+	bool shared_pid; /* its containers may share their processes: "sandbox:ID", too */
 	const struct network_port *ports; /* host ports; only of a node of a cluster */
 	size_t ports_n;
 };

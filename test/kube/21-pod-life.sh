@@ -181,6 +181,25 @@ check "an image that runs as root is refused where root is not allowed" within 2
 	is CreateContainerConfigError get root '{.status.containerStatuses[0].state.waiting.reason}'
 matches "... and what to change" 'set runAsUser' "$(kc describe pod root)"
 
+# shared processes
+make <<'YAML'
+apiVersion: v1
+kind: Pod
+metadata: {name: shared}
+spec:
+  shareProcessNamespace: true
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: one, image: "busybox:latest", imagePullPolicy: IfNotPresent, command: [sleep, "1001"]}
+  - {name: two, image: "busybox:latest", imagePullPolicy: IfNotPresent, command: [sleep, "1002"]}
+YAML
+check "a pod that shares its processes" kc wait --for=condition=Ready pod/shared --timeout=30s
+same "... sees all of them" "hull-init sleep 1001 sleep 1002" \
+	"$(kc exec shared -c one -- sh -c 'for p in 1 2 3; do tr "\0" " " < /proc/$p/cmdline; done' | xargs)"
+kc exec shared -c one -- kill 3 >/dev/null
+check "one that ends is made again" within 30 is 1 get shared '{.status.containerStatuses[1].restartCount}'
+same "... beside the other" 0 "$(get shared '{.status.containerStatuses[0].restartCount}')"
+
 # a finalizer holds the object, not the containers
 kc run held --image=busybox:latest --image-pull-policy=IfNotPresent -- sleep 1000 >/dev/null
 check "a pod with a finalizer" kc wait --for=condition=Ready pod/held --timeout=30s

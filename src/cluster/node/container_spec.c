@@ -342,6 +342,8 @@ static void set_namespaces(const struct pod *p, struct json *host, const struct 
 	json_set_text(host, "UTSMode", mode);
 	if (json_get_bool(pod_spec, "hostPID", false))
 		json_set_text(host, "PidMode", "host");
+	else if (json_get_bool(pod_spec, "shareProcessNamespace", false))
+		json_set_text(host, "PidMode", mode);
 }
 
 /* A container for looking into another one sees its processes. */

@@ -283,6 +283,7 @@ static void make_sandbox(struct pod *p, const struct json *spec)
 		.name = p->key,
 		.uid = p->uid,
 		.host_network = json_get_bool(spec, "hostNetwork", false),
+		.shared_pid = json_get_bool(spec, "shareProcessNamespace", false),
 		.ports = ports,
 	};
 

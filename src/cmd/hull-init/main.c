@@ -9,6 +9,7 @@
  * 126 when it cannot be executed. Nothing is allocated and nothing is read: what this program does
  * not do cannot fail inside a small memory limit.
  *
+ * As the first process of a pod's shared pid namespace it has no program and only reaps.
  * As /init of a machine's initramfs it is pid 1 and agent of the guest: virt/guest/pid1.h.
  */
 #include <errno.h>
@@ -78,6 +79,20 @@ static int is_own(int sig)
 	return 0;
 }
 
+/* The first process of a pod whose containers share their processes: reaps, until it is killed. */
+static _Noreturn void reap_for_ever(void)
+{
+	sigset_t all;
+	siginfo_t info;
+
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_SETMASK, &all, NULL);
+	for (;;) {
+		(void)sigwaitinfo(&all, &info);
+		(void)reap(-1);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	sigset_t all, before;
@@ -87,6 +102,8 @@ int main(int argc, char **argv)
 
 	if (getpid() == 1 && argc > 0 && strcmp(argv[0], "/init") == 0)
 		guest_pid1();
+	if (getpid() == 1 && argc == 1)
+		reap_for_ever();
 	argv++;
 	if (argc > 1 && strcmp(argv[0], "--") == 0)
 		argv++;

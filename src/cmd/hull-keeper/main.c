@@ -16,6 +16,14 @@
 #define ORDERS_FD 3
 #define NETNS_FD  4
 
+/* sandbox DIRECTORY HOSTNAME own|host [INIT] */
+static int make_sandbox(int argc, char **argv, struct err *e)
+{
+	bool host = argc > 4 && strcmp(argv[4], "host") == 0;
+
+	return sandbox_child(ORDERS_FD, argv[2], argv[3], host, argc > 5 ? argv[5] : NULL, e);
+}
+
 int main(int argc, char **argv)
 {
 	struct err e = {0};
@@ -34,7 +42,7 @@ int main(int argc, char **argv)
 	} else if (reach) {
 		r = sandbox_connect_child(ORDERS_FD, NETNS_FD, argv[2], &e);
 	} else if (sandbox) {
-		r = sandbox_child(ORDERS_FD, argv[2], argv[3], argc > 4, &e);
+		r = make_sandbox(argc, argv, &e);
 	} else {
 		/* What runs in a container must not reach this program's file through /proc. */
 		r = process_protect_exe(argv, &e);

@@ -41,7 +41,33 @@ static int furnish(struct netns_sockets *ret, struct err *e)
 	return bad == 0 ? netns_sockets_open(false, ret, e) : bad;
 }
 
-int sandbox_child(int sock, const char *dir, const char *hostname, bool host_network, struct err *e)
+/* All that runs on account of a sandbox: without a first process there is no namespace. */
+static int begin_processes(int dirfd, const char *dir, const char *init, struct err *e)
+{
+	auto_free char *from = mem_dup_text("/proc/self/ns/pid_for_children");
+	auto_free char *to = mem_printf("%s/pid", dir), *id = NULL;
+	auto_close int fd = openat(dirfd, "pid", O_RDONLY | O_CREAT | O_CLOEXEC, 0400);
+	auto_close int note = openat(dirfd, "init", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0400);
+	char *const argv[] = {"hull-init", NULL}, *const env[] = {NULL};
+	pid_t pid;
+
+	if (fd < 0 || note < 0 || unshare(CLONE_NEWPID) < 0 || (pid = fork()) < 0)
+		return err_sys(e, "cannot make the pid namespace of a sandbox");
+	if (pid == 0) {
+		(void)setsid();
+		(void)close_range(3, ~0U, 0);
+		(void)execve(init, argv, env);
+		_exit(127);
+	}
+	id = mem_printf("%d", (int)pid);
+	if (write(note, id, strlen(id)) != (ssize_t)strlen(id) ||
+	    mount(from, to, NULL, MS_BIND, NULL) < 0)
+		return err_sys(e, "cannot pin the pid namespace at '%s'", to);
+	return 0;
+}
+
+int sandbox_child(int sock, const char *dir, const char *hostname, bool host_network,
+		  const char *init, struct err *e)
 {
 	struct netns_sockets s = NETNS_SOCKETS_NONE;
 	auto_close int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -57,6 +83,8 @@ int sandbox_child(int sock, const char *dir, const char *hostname, bool host_net
 	for (size_t i = host_network ? 1 : 0; sandbox_files[i]; i++)
 		if (pin(dirfd, dir, sandbox_files[i], e) < 0)
 			return -ERR_SYSTEM;
+	if (init && begin_processes(dirfd, dir, init, e) < 0)
+		return -ERR_SYSTEM;
 	if (host_network)
 		return fdpass_send(sock, "ok", 2, NULL, 0, e);
 	if (furnish(&s, e) < 0)

@@ -1,7 +1,8 @@
 /*
  * Sandboxes: the namespaces that the containers of one pod share (network, ipc, uts). A short-lived
  * child makes them, pins each by a bind mount of its nsfs file, sends what the daemon needs from
- * inside, and leaves: nothing runs on account of a sandbox, and nothing that dies takes it along.
+ * inside, and leaves: nothing runs on account of a sandbox but the first process of a pid namespace
+ * that a pod asks to share, and nothing that dies takes it along.
  */
 #pragma once
 
@@ -17,10 +18,11 @@ extern const char *const sandbox_files[];
 
 /*
  * The child's work: makes the files below `dir` (which exists) and pins the namespaces there.
- * host_network: the network is the host's, and only ipc and uts are made.
+ * host_network: the network is the host's, and only ipc and uts are made. init: a program that is
+ * the first process of a pid namespace, too, pinned at "pid"; its id stands in "init". NULL: none.
  */
 int sandbox_child(int sock, const char *dir, const char *hostname, bool host_network,
-		  struct err *e) must_use;
+		  const char *init, struct err *e) must_use;
 
 /* Another child's work: a TCP connection to a port of the namespace's own loopback, sent back. */
 int sandbox_connect_child(int sock, int netns, const char *port, struct err *e) must_use;
