@@ -77,7 +77,7 @@ compare() {
 	for round in $(seq "$rounds"); do
 		for way in $([ $((round % 2)) = 0 ] && echo direct service || echo service direct); do
 			set -- "$1" "$server" 8080
-			[ $way = direct ] || set -- "$1" "$address" 80
+			[ "$way" = direct ] || set -- "$1" "$address" 80
 			ask "$2" "$3" 16 "$requests" >>"$T/$way" || give_up "requests, $way"
 			ask "$2" "$3" 16 "$requests" keep >>"$T/$way.keep" || give_up "kept requests, $way"
 		done

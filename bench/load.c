@@ -80,7 +80,7 @@ static void serve(uint16_t port)
 			}
 			while ((new = accept4(fd, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
 				setsockopt(new, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-				watch(new, EPOLL_CTL_ADD, EPOLLIN, (void *)(intptr_t)new);
+				watch(new, EPOLL_CTL_ADD, EPOLLIN, (void *)(intptr_t) new);
 			}
 		}
 	}

@@ -186,7 +186,7 @@ kc run held --image=busybox:latest --image-pull-policy=IfNotPresent -- sleep 100
 check "a pod with a finalizer" kc wait --for=condition=Ready pod/held --timeout=30s
 kc patch pod held --type=merge -p '{"metadata":{"finalizers":["example.org/hold"]}}' >/dev/null
 kc delete pod held --now --wait=false >/dev/null
-kc get pod held -o name >/dev/null && ok "the object stays" || not_ok "the object stays"
+check "the object stays" kc get pod held -o name
 kc patch pod held --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null
 check "then it goes" within 20 is "" kc get pod held --ignore-not-found -o name
 

@@ -113,6 +113,17 @@ nft flush ruleset
 laid_again() { nft list table inet "$table" && [ "$(ask "http://$cluster_ip/")" = "$names" ]; }
 check "a flushed ruleset is laid again" within 5 laid_again
 
+nft add table ip firewall
+nft 'add chain ip firewall forward { type filter hook forward priority 0; policy drop; }'
+relayed() { [ "$(ask "http://$cluster_ip/" nsenter "--net=$net")" = "$names" ]; }
+check "under a foreign drop pods reach services all the same" within 5 relayed
+ip netns exec out "$busybox" nc -l -p 7000 -e echo hello &
+check "... and the world" within 5 in_pod nc -w 2 10.99.0.2 7000
+same "... and the node does" "$names" "$(ask "http://$cluster_ip/")"
+nft delete table ip firewall
+direct() { ask http://10.99.0.1:30080/ ip netns exec out | grep -q web; }
+check "without it the rules carry all again" within 5 direct
+
 hulld_stop hull KILL 2>/dev/null
 matches "without the daemon names are answered" "$cluster_ip" "$(answer web.default.svc.cluster.local)"
 same "... and services answer" "$names" "$(ask "http://$cluster_ip/")"

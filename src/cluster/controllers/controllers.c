@@ -11,7 +11,7 @@
 #include "cluster/controllers/pod.h"
 #include "ground/base/mem.h"
 
-#define FILLING_MS 20
+#define FILLING_MS 50
 
 /* clang-format off */
 static const struct controller_row *const rows[] = {
@@ -38,7 +38,7 @@ static void sync_key(void *ctx, const char *key)
 	struct str rest = str_of(key), head;
 
 	assert(c->magic == CONTROLLER_MAGIC);
-	if (!informers_synced(c->all->o.informers)) { /* nobody acts on half of what is */
+	if (!informers_current(c->all->o.informers)) { /* nobody acts on half of what is */
 		workqueue_add_after(c->queue, key, FILLING_MS);
 		workqueue_done(c->queue, key, false);
 		return;

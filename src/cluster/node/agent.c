@@ -202,7 +202,7 @@ const char *node_agent_name(const struct node_agent *a)
 
 /* -- events ------------------------------------------------------------------------------------ */
 
-static struct json *about(const struct pod *p, const char *container)
+static struct json *about(struct pod *p, const char *container)
 {
 	struct json *j = json_new_object();
 
@@ -212,7 +212,11 @@ static struct json *about(const struct pod *p, const char *container)
 	json_set_text(j, "name", p->name);
 	json_set_text(j, "uid", p->uid);
 	if (container) {
-		auto_free char *path = mem_printf("spec.containers{%s}", container);
+		static const char *const lists[] = {"initContainers", "initContainers",
+						    "containers", "ephemeralContainers"};
+		const struct pod_container *c = pod_container_find(p, container);
+		auto_free char *path =
+			mem_printf("spec.%s{%s}", lists[c ? c->part : PART_MAIN], container);
 
 		json_set_text(j, "fieldPath", path);
 	}

@@ -5,9 +5,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cluster/node/agent_priv.h"
 #include "engine/images.h"
@@ -15,6 +17,7 @@
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
 #include "ground/format/quantity.h"
+#include "ground/linux/caps.h"
 
 #define CPU_PERIOD_US  100000
 #define SHARES_MIN     2
@@ -102,6 +105,24 @@ static void set_resources(struct json *host, const struct json *spec, int oom)
 	json_set_i64(host, "OomScoreAdj", oom);
 }
 
+/* Who lacks the right to shield a process may still not expose it less than itself. */
+static int permitted_score(int score)
+{
+	auto_close int fd = -1;
+	char text[16];
+	int64_t own = 0;
+	ssize_t n;
+	struct err e;
+
+	if (score >= 0 || caps_have(CAP_SYS_RESOURCE))
+		return score;
+	fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, text, sizeof(text));
+	if (n > 0)
+		(void)!parse_i64(str_trim((struct str){text, (size_t)n}), "score", &own, &e);
+	return own > score ? (int)own : score;
+}
+
 static int oom_score(const struct json *pod, const struct json *spec, int64_t capacity)
 {
 	const char *qos = json_get_text(json_get(pod, "status"), "qosClass");
@@ -109,7 +130,7 @@ static int oom_score(const struct json *pod, const struct json *spec, int64_t ca
 	int64_t score;
 
 	if (text_eq(qos, "Guaranteed"))
-		return OOM_GUARANTEED;
+		return permitted_score(OOM_GUARANTEED);
 	if (text_eq(qos, "BestEffort") || capacity <= 0)
 		return 1000;
 	if (!amount(json_get(spec, "resources"), "requests", "memory", &q))

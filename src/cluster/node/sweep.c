@@ -4,12 +4,14 @@
  * at its pods, so that a name's former pod is away before its next one comes.
  */
 #include <assert.h>
+#include <dirent.h>
 #include <string.h>
 
 #include "cluster/node/agent_priv.h"
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/store/folder.h"
 #include "ground/wire/loop.h"
 
 #define AGAIN_MS 1000
@@ -74,6 +76,36 @@ static void sweep_container(const struct sweep *s, const struct container_view *
 		(void)pod_add_container(p, own);
 }
 
+static bool is_known(const struct sweep *s, const char *uid)
+{
+	map_each (&s->agent->known, it) {
+		const struct pod *p = it->value;
+
+		if (text_eq(p->uid, uid))
+			return true;
+	}
+	return is_bound_here(s, uid);
+}
+
+/* Folders of pods that nothing else is left of. */
+static void sweep_folders(const struct sweep *s)
+{
+	auto_free char *top = mem_printf("%s/pods", s->agent->o.root);
+	auto_closedir DIR *dir = opendir(top);
+	struct dirent *d;
+	struct err e;
+
+	while (dir && (d = readdir(dir)) != NULL) {
+		auto_free char *path = mem_printf("%s/%s", top, d->d_name);
+
+		if (d->d_name[0] == '.' || is_known(s, d->d_name))
+			continue;
+		pod_mounts_detach(path);
+		if (folder_remove(dirfd(dir), d->d_name, &e) < 0)
+			log_warn("node %s: %s", s->agent->node_name, e.text);
+	}
+}
+
 static bool look(void *ctx, const struct object *o)
 {
 	struct node_agent *a = ctx;
@@ -107,6 +139,7 @@ static void listed(void *ctx, const struct list_outcome *l)
 		sweep_container(&s, list[i]);
 	map_each (&a->known, it)
 		container_adopt(it->value);
+	sweep_folders(&s);
 	a->swept = true;
 	informer_each(a->pods, NULL, look, a);
 }

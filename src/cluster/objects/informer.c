@@ -303,6 +303,14 @@ bool informers_synced(const struct informers *s)
 	return true;
 }
 
+bool informers_current(const struct informers *s)
+{
+	for (const struct list *at = s->informers.next; at != &s->informers; at = at->next)
+		if (!container_of(at, const struct informer, link)->synced)
+			return false;
+	return true;
+}
+
 void informers_on_synced(struct informers *s, void (*fn)(void *ctx), void *ctx)
 {
 	assert(!s->synced);

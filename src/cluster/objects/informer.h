@@ -34,6 +34,8 @@ void informer_on(struct informer *i, informer_changed *fn, void *ctx);
 
 /* Whether every view asked for so far has been filled once; fn(ctx) once when that is so. */
 bool informers_synced(const struct informers *s);
+/* Whether every view shows all that its watch can tell: none has lost it and begins anew. */
+bool informers_current(const struct informers *s);
 void informers_on_synced(struct informers *s, void (*fn)(void *ctx), void *ctx);
 
 const struct object *informer_get(const struct informer *i, const char *namespace,

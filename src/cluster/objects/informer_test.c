@@ -236,6 +236,7 @@ static void closes_gaps(void **state)
 	(void)err_set(&e, ERR_GONE, "too old");
 	p->sink.end(p->sink.ctx, &e);
 	assert_true(informers_synced(p->informers)); /* what was seen still serves */
+	assert_false(informers_current(p->informers));
 	assert_int_equal(informer_count(p->pods), 3);
 	loop_run(p->loop); /* until it watches again */
 	assert_int_equal(p->watches, 2);
@@ -244,6 +245,7 @@ static void closes_gaps(void **state)
 	check_told(p, "-c#7 +c@20 "); /* another one of this name */
 	say(p, WATCH_BOOKMARK, NULL);
 	check_told(p, "-b#6 ");
+	assert_true(informers_current(p->informers));
 	assert_int_equal(informer_count(p->pods), 2);
 	say(p, WATCH_BOOKMARK, NULL);
 	check_told(p, "");

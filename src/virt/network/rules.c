@@ -186,14 +186,14 @@ static void add_forward(struct nft *t)
  * which asks in the container's place. Nobody but containers may use those doors.
  */
 static void add_egress_lead(struct nft *t, uint8_t proto, uint16_t port, bool dns_only,
-			    const char *pods)
+			    const struct pods *pods)
 {
 	uint16_t door = htons(port), dns = htons(53);
 
 	nft_rule(t, "prerouting");
 	if (pods) {
 		nft_meta(t, NFT_META_IIFNAME, NFT_R(0));
-		nft_cmp(t, true, NFT_R(0), pods, POD_PREFIX_LEN);
+		nft_cmp(t, true, NFT_R(0), pods->prefix, POD_PREFIX_LEN);
 	} else {
 		in_set(t, NFT_META_IIFNAME, "nat", false);
 	}
@@ -208,12 +208,18 @@ static void add_egress_lead(struct nft *t, uint8_t proto, uint16_t port, bool dn
 	nft_daddr_is(t, RTN_UNICAST);
 	nft_daddr_oifname(t, NFT_R(0));
 	nft_in_set(t, NFT_R(0), "bridges", true);
+	if (pods) { /* their interfaces have no address that could be redirected to */
+		nft_load(t, NFT_R(0), pods->own4.b, 4);
+		nft_load(t, NFT_R(1), &door, sizeof(door));
+		nft_dnat(t, NFPROTO_IPV4, NFT_R(0), NFT_R(1));
+		return;
+	}
 	nft_load(t, NFT_R(0), &door, sizeof(door));
 	nft_redirect(t, NFT_R(0));
 }
 
 static void add_egress_door(struct nft *t, uint8_t proto, uint16_t port, bool dns_only,
-			    const char *pods)
+			    const struct pods *pods)
 {
 	uint16_t door = htons(port);
 
@@ -223,7 +229,7 @@ static void add_egress_door(struct nft *t, uint8_t proto, uint16_t port, bool dn
 	nft_rule(t, "input");
 	if (pods) {
 		nft_meta(t, NFT_META_IIFNAME, NFT_R(0));
-		nft_cmp(t, false, NFT_R(0), pods, POD_PREFIX_LEN);
+		nft_cmp(t, false, NFT_R(0), pods->prefix, POD_PREFIX_LEN);
 	}
 	in_set(t, NFT_META_IIFNAME, "nat", true);
 	nft_meta(t, NFT_META_L4PROTO, NFT_R(0));
@@ -235,7 +241,7 @@ static void add_egress_door(struct nft *t, uint8_t proto, uint16_t port, bool dn
 
 static void add_egress(struct nft *t, const struct network_host *h)
 {
-	const char *pods = h->pods ? h->pods->prefix : NULL;
+	const struct pods *pods = h->pods && ip_is(&h->pods->own4) ? h->pods : NULL;
 
 	if (!h->egress_tcp || !h->egress_dns)
 		return;

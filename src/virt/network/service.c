@@ -286,8 +286,8 @@ static void flush_sets(struct nft *t)
 	for (int set = 0; set < FACT_SETS; set++) {
 		bool ends = set == FACT_ENDS4 || set == FACT_ENDS6;
 
-		for (uint8_t small = 0; small <= (ends ? FACT_SMALL_MAX : 0); small++) {
-			fact_set_name((enum fact_set)set, small, name);
+		for (unsigned int small = 0; small <= (ends ? FACT_SMALL_MAX : 0U); small++) {
+			fact_set_name((enum fact_set)set, (uint8_t)small, name);
 			nft_flush_set(t, name);
 		}
 	}
