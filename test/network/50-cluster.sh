@@ -93,6 +93,9 @@ answer() {
 	in_pod nslookup -type="${2:-a}" "$1" 10.96.0.10 2>&1
 }
 same "... and from a pod" "$names" "$(ask "http://$cluster_ip/" nsenter "--net=$net")"
+check "a pod finds a service by its short name" k exec client -- wget -q -O - http://web/
+expect "a pod reaches the API at its cluster address" 0 '^(200|401|403)$' nsenter "--net=$net" \
+	curl -sk -m 5 -o /dev/null -w '%{http_code}' https://10.96.0.1/healthz
 matches "a service has an address" "Address: $cluster_ip" "$(answer web.default.svc.cluster.local)"
 same "a headless one has those of its pods" 3 "$(answer pods.default.svc.cluster.local | grep -c '^Address: 10.244')"
 matches "a port has a record" 'web.default.svc.cluster.local' "$(answer _http._tcp.web.default.svc.cluster.local srv)"

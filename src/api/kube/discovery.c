@@ -212,10 +212,7 @@ static bool group_page(struct kube_request *r, const char *group)
 	return true;
 }
 
-/*
- * -- all at once
- * --------------------------------------------------------------------------------
- */
+/* -- all at once ------------------------------------------------------------------------------- */
 
 static struct json *response_kind(const struct kind *k, const struct json *resource)
 {

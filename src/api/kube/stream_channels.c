@@ -76,7 +76,7 @@ static void tell_ended(struct channels *c, enum channel from)
 	c->on->ended(c->ctx, from);
 }
 
-/* -- SPDY -- */
+/* -- SPDY -------------------------------------------------------------------------------------- */
 
 static enum channel channel_of(const struct channels *c, uint32_t id)
 {
@@ -145,7 +145,7 @@ static int spdy_bytes(struct channels *c, const char *p, size_t n)
 	return r;
 }
 
-/* -- WebSocket -- */
+/* -- WebSocket --------------------------------------------------------------------------------- */
 
 static void whole_text(struct channels *c)
 {
@@ -207,7 +207,7 @@ static void write_message(struct channels *c, unsigned channel, struct str bytes
 	websocket_send(c->socket, c->protocol->base64, (struct str){number, 1}, bytes);
 }
 
-/* -- both -- */
+/* -- both -------------------------------------------------------------------------------------- */
 
 /* What is finished from inside one of its own events is freed when that has returned. */
 static void channels_free(struct channels *c)

@@ -13,7 +13,8 @@
  *
  * The process starts before the client's streams are there: so a container that does not run is a
  * plain HTTP error, and what it writes early waits in the socket pair. The order of output and exit
- * status is kept because the status is sent only when the pair has been read to its end.
+ * status is kept because the status is sent only when the pair has been read to its end: the
+ * keeper's, which comes when all has been written, or silence for DRAIN_MS.
  *
  * stdin waits in a buffer of at most STREAM_FULL while the process does not read; then the client
  * is not read either.
@@ -30,6 +31,7 @@
 #define EXEC_MAGIC	 0x4b657865u
 #define RESIZE_MAX_BYTES 256
 #define HEAD_BYTES	 8
+#define DRAIN_MS	 2000 /* for a node that does not close its end of the pair */
 
 enum exec_state { EXEC_STARTING, EXEC_UPGRADING, EXEC_OPENING, EXEC_JOINED };
 
@@ -91,7 +93,7 @@ static void stream_end(struct stream *s)
 	exec_free(exec_of(container_of(s, struct exec, stream)));
 }
 
-/* -- stdin -- */
+/* -- stdin ------------------------------------------------------------------------------------- */
 
 static void push_in(struct exec *x)
 {
@@ -142,7 +144,7 @@ static void resize_bytes(struct exec *x, struct str bytes)
 	}
 }
 
-/* -- stdout and stderr -- */
+/* -- stdout and stderr ------------------------------------------------------------------------- */
 
 static bool is_open(const struct exec *x)
 {
@@ -217,6 +219,12 @@ static void want(struct exec *x)
 	channels_hold(x->channels, x->in.n >= STREAM_FULL);
 }
 
+static void finish(struct exec *x)
+{
+	channels_finish(take(x->channels), x->code, NULL);
+	exec_free(x);
+}
+
 static void pump(struct exec *x)
 {
 	int empty;
@@ -225,11 +233,14 @@ static void pump(struct exec *x)
 		return;
 	push_in(x);
 	empty = x->out_ended ? 1 : pull_out(x);
-	if (x->exited && empty) {
-		channels_finish(take(x->channels), x->code, NULL);
-		exec_free(x);
+	if (x->exited && x->out_ended) {
+		finish(x);
 		return;
 	}
+	if (x->exited && empty) /* whoever writes may still hold what did not fit before */
+		loop_timer_set(x->timer, DRAIN_MS, 0);
+	else if (x->exited) /* it is the client who takes its time */
+		loop_timer_unset(x->timer);
 	want(x);
 }
 
@@ -244,7 +255,7 @@ static void pair_ready(void *arg, unsigned ready)
 	pump(exec_of(arg));
 }
 
-/* -- the client -- */
+/* -- the client -------------------------------------------------------------------------------- */
 
 static void on_ready(void *ctx)
 {
@@ -300,15 +311,20 @@ static void on_gone(void *ctx)
 static const struct channels_events channels_events = {on_ready, on_bytes, on_ended, on_room,
 						       on_gone};
 
-static void no_streams(void *arg)
+/* OPENING: the client does not open its streams; JOINED: the process ended, its streams did not. */
+static void too_long(void *arg)
 {
 	struct exec *x = exec_of(arg);
 
+	if (x->state == EXEC_JOINED) {
+		finish(x);
+		return;
+	}
 	log_debug("a client did not open the streams it announced");
 	exec_free(x);
 }
 
-/* -- the way there -- */
+/* -- the way there ----------------------------------------------------------------------------- */
 
 static void upgraded(void *arg, int fd, struct str early)
 {
@@ -432,7 +448,7 @@ void exec_run(struct kube_request *r, const struct stream_node *n)
 			   .in_ended = !o.in,
 			   .fd = pair[0]};
 	list_init(&x->stream.link);
-	x->timer = loop_timer_new(x->loop, no_streams, x);
+	x->timer = loop_timer_new(x->loop, too_long, x);
 	if (loop_watch_new(x->loop, x->fd, 0, pair_ready, x, &x->watch, &e) < 0) {
 		(void)fd_close(pair[1]);
 		exec_free(x);

@@ -34,7 +34,7 @@ static inline void stream_add(struct kube *k, struct stream *s, void (*end)(stru
 	list_append(&k->streams, &s->link);
 }
 
-/* -- duplex -- */
+/* -- duplex ------------------------------------------------------------------------------------ */
 
 struct duplex;
 struct duplex_events {
@@ -54,7 +54,7 @@ void duplex_hold(struct duplex *d, bool hold); /* do not read the client */
  */
 void duplex_finish(struct duplex *d);
 
-/* -- channels -- */
+/* -- channels ---------------------------------------------------------------------------------- */
 
 enum channel {
 	CHANNEL_IN,
@@ -98,7 +98,7 @@ void channels_hold(struct channels *c, bool hold);
 void channels_finish(struct channels *c, int code, const struct err *error);
 void channels_leave(struct channels *c); /* without a word */
 
-/* -- upgrade -- */
+/* -- upgrade ----------------------------------------------------------------------------------- */
 
 /* The first of `names` (NULL-terminated) that the client offers in the header; NULL. */
 const char *upgrade_offer(const struct kube_request *r, const char *header,
@@ -108,7 +108,7 @@ bool upgrade_is_spdy(const struct kube_request *r);
 void upgrade_greet_websocket(struct kube_request *r, const char *protocol); /* NULL: none */
 void upgrade_greet_spdy(struct kube_request *r, const char *protocol);
 
-/* -- the verbs: each ends the request -- */
+/* -- the verbs: each ends the request ---------------------------------------------------------- */
 
 struct stream_node {
 	const struct node_ops *ops;

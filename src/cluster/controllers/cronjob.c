@@ -269,7 +269,7 @@ static bool read_schedule(struct cron *c)
 			   "unparseable schedule: \"%s\" : %s", text ? text : "", e.text);
 		return false;
 	}
-	if (zone && zone[0] && zone_open(zone, &c->zone, &e) < 0) {
+	if (zone && zone[0] && timezone_open(zone, &c->zone, &e) < 0) {
 		work_event(c->work->controller, c->object, "Warning", "UnknownTimeZone",
 			   "invalid timeZone: \"%s\"", zone);
 		return false;
@@ -298,7 +298,7 @@ static void look(struct work *w)
 	if (!o->deleting && !json_get_bool(c.spec, "suspend", false) && read_schedule(&c))
 		start(&c);
 	owned_done(&c.jobs);
-	c.zone = zone_free(c.zone);
+	c.zone = timezone_free(c.zone);
 	work_end(w);
 }
 

@@ -24,11 +24,11 @@ static void check_next(const char *schedule, const char *zone, const char *after
 
 	if (schedule_parse(schedule, &s, &e) < 0)
 		fail_msg("%s", e.text);
-	if (zone && zone_open(zone, &z, &e) < 0)
+	if (zone && timezone_open(zone, &z, &e) < 0)
 		fail_msg("%s", e.text);
 	at = schedule_next(&s, z, RFC(after));
 	assert_string_equal(at ? rfc3339_text(at * 1000000000, got) : "never", want);
-	z = zone_free(z);
+	z = timezone_free(z);
 }
 
 static void schedules_go_on(void **state)
@@ -76,9 +76,9 @@ static void refuses_nonsense(void **state)
 	for (size_t i = 0; i < array_len(bad); i++)
 		if (schedule_parse(bad[i], &s, &e) == 0)
 			fail_msg("'%s' was taken", bad[i]);
-	assert_true(zone_open("../../etc/passwd", &z, &e) < 0);
-	assert_true(zone_open("Mars/Olympus", &z, &e) < 0);
-	assert_true(zone_open("Europe", &z, &e) < 0);
+	assert_true(timezone_open("../../etc/passwd", &z, &e) < 0);
+	assert_true(timezone_open("Mars/Olympus", &z, &e) < 0);
+	assert_true(timezone_open("Europe", &z, &e) < 0);
 }
 
 static void make_cron(struct place *p, const char *more)

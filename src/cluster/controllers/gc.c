@@ -249,7 +249,7 @@ static void drop_finalizer(struct work *w, const struct object *o, const char *n
 	for (size_t i = 0; i < json_len(have); i++)
 		if (!text_eq(json_text(json_at(have, i)), name))
 			json_append(left, json_ref(json_at(have, i)));
-	json_set(meta, "finalizers", left);
+	json_set(meta, "finalizers", tree_list(left));
 	json_set_text(meta, "uid", o->uid);
 	json_set_text(meta, "resourceVersion", revision);
 	work_patch(w, o, NULL, patch);
@@ -267,7 +267,7 @@ static void keep_owners(struct work *w, const struct object *o,
 	for (size_t i = 0; i < json_len(have); i++)
 		if (keep(ctx, json_get_text(json_at(have, i), "uid")))
 			json_append(left, json_ref(json_at(have, i)));
-	json_set(meta, "ownerReferences", left);
+	json_set(meta, "ownerReferences", tree_list(left));
 	json_set_text(meta, "uid", o->uid);
 	json_set_text(meta, "resourceVersion", revision);
 	work_patch(w, o, NULL, patch);

@@ -124,7 +124,7 @@ void job_drop_finalizer(struct work *w, const struct object *pod)
 		if (!text_eq(json_text(json_at(have, i)), POD_JOB_FINALIZER))
 			json_append(left, json_ref(json_at(have, i)));
 	json_set_text(tree_child(patch, "metadata"), "uid", pod->uid);
-	json_set(tree_child(patch, "metadata"), "finalizers", left);
+	json_set(tree_child(patch, "metadata"), "finalizers", tree_list(left));
 	work_patch(w, pod, NULL, patch);
 }
 

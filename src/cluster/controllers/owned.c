@@ -42,7 +42,7 @@ static void patch_owners(struct work *w, const struct object *o, const char *wit
 			json_append(list, json_copy(json_at(have, i)));
 	if (with)
 		json_append(list, with);
-	json_set(meta, "ownerReferences", list);
+	json_set(meta, "ownerReferences", tree_list(list));
 	json_set_text(meta, "uid", o->uid);
 	json_set(patch, "metadata", meta);
 	work_patch(w, o, NULL, patch);

@@ -8,10 +8,12 @@
 #include "cluster/controllers/controllers_priv.h"
 #include "ground/base/mem.h"
 
-#define ENDED_MAX 12500 /* as Kubernetes keeps */
+#define ENDED_MAX    12500 /* as Kubernetes keeps */
+#define QUARANTINE_S 40	   /* a node that went may come back at once: its pods run on */
 
 struct collector {
 	size_t ended;
+	struct map gone; /* node -> (void *) the second since when nobody has seen it */
 };
 
 static bool has_ended(const struct object *pod)
@@ -42,8 +44,11 @@ static bool add_pod(void *ctx, const struct object *pod)
 static void on_node(void *ctx, const struct object *now, const struct object *before)
 {
 	struct controller *c = ctx;
+	struct collector *g = c->own;
 
-	if (!now)
+	if (now)
+		(void)map_remove(&g->gone, now->name);
+	else
 		informer_each_value(controller_view(c, "", "pods"), "spec.nodeName", before->name,
 				    add_pod, c);
 }
@@ -60,7 +65,10 @@ static void begin(struct controller *c)
 
 static void end(struct controller *c)
 {
-	free(c->own);
+	struct collector *g = c->own;
+
+	map_done(&g->gone);
+	free(g);
 	c->own = NULL;
 }
 
@@ -101,6 +109,35 @@ static void remove_now(struct work *w, const struct object *pod)
 		      &(struct delete_options){.grace_s = 0, .uid = pod->uid}, work_called, w);
 }
 
+/* Seconds until a missing node counts as lost. */
+static int64_t quarantine_s(const struct controller *c, const char *node)
+{
+	struct collector *g = c->own;
+	int64_t now = controller_now_s(c), since = (int64_t)(intptr_t)map_get(&g->gone, node);
+
+	if (!since) {
+		since = now;
+		(void)map_put(&g->gone, node, (void *)(intptr_t)now);
+	}
+	return since + QUARANTINE_S - now;
+}
+
+/* Its node is not there. */
+static void look_for_node(struct work *w, const struct object *pod, const char *node)
+{
+	int64_t left = quarantine_s(w->controller, node);
+
+	if (left > 0) {
+		w->again_ms = left * 1000;
+		return;
+	}
+	if (!has_ended(pod))
+		fail(w, pod);
+	work_call(w);
+	client_get(&w->controller->client,
+		   &(struct client_target){view_kind("", "nodes"), NULL, node}, NULL, answered, w);
+}
+
 static void look(struct work *w)
 {
 	struct controller *c = w->controller;
@@ -112,11 +149,7 @@ static void look(struct work *w)
 	if (!pod) {
 		;
 	} else if (node[0] && !informer_get(controller_view(c, "", "nodes"), "", node)) {
-		if (!has_ended(pod))
-			fail(w, pod);
-		work_call(w);
-		client_get(&c->client, &(struct client_target){view_kind("", "nodes"), NULL, node},
-			   NULL, answered, w);
+		look_for_node(w, pod, node);
 	} else if (pod->deleting && !node[0]) {
 		remove_now(w, pod);
 	} else if (has_ended(pod) && g->ended > ENDED_MAX) {

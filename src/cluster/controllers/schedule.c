@@ -192,7 +192,7 @@ int64_t schedule_next(const struct schedule *s, const struct zone *z, int64_t af
 	if (s->every_s)
 		return after_s + s->every_s;
 	while (at < last) {
-		int64_t offset = zone_offset(z, at), go, moved;
+		int64_t offset = timezone_offset(z, at), go, moved;
 		time_t local = (time_t)(at + offset);
 		struct tm tm;
 
@@ -200,7 +200,7 @@ int64_t schedule_next(const struct schedule *s, const struct zone *z, int64_t af
 		go = stride(s, &tm);
 		if (go == 0)
 			return at;
-		moved = zone_offset(z, at + go) - offset;
+		moved = timezone_offset(z, at + go) - offset;
 		/* Over a change of the clock: not past the local time that was meant. */
 		at += go > 3600 && moved > 0 && moved < go ? go - moved : go;
 	}

@@ -243,7 +243,7 @@ static void own_claim(struct replicas *r, const struct object *claim, const stru
 		return;
 	}
 	patch = json_new_object();
-	json_set(tree_child(patch, "metadata"), "ownerReferences", want);
+	json_set(tree_child(patch, "metadata"), "ownerReferences", tree_list(want));
 	work_patch(r->work, claim, NULL, patch);
 }
 

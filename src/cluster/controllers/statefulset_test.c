@@ -156,6 +156,9 @@ static void pods_of_lost_nodes_go(void **state)
 				"'name':'c','image':'i'}]}}"));
 	assert_non_null(place_get(p, "pods", "a"));
 	place_delete(p, "nodes", "n1", PROPAGATE_DEFAULT);
+	assert_non_null(place_get(p, "pods", "a")); /* it may come back */
+	p->now_s += 41;
+	place_patch(p, "pods", "a", NULL, place_json("{'metadata':{'labels':{'a':'b'}}}"));
 	assert_null(place_get(p, "pods", "a"));
 }
 

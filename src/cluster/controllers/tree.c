@@ -18,6 +18,11 @@ void tree_set_count(struct json *object, const char *key, int64_t n)
 	json_set(object, key, n ? json_new_i64(n) : NULL);
 }
 
+struct json *tree_list(struct json *list)
+{
+	return json_len(list) ? list : json_free(list);
+}
+
 const struct json *tree_spec(const struct object *o)
 {
 	return json_get(object_tree(o), "spec");

@@ -109,6 +109,7 @@ void work_status(struct work *w, const struct object *o, struct json *status)
 		return;
 	}
 	patch = json_new_object();
+	json_set_text(tree_child(patch, "metadata"), "uid", o->uid); /* no other one of its name */
 	json_set(patch, "status", status);
 	work_patch(w, o, "status", patch);
 }

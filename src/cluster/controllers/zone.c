@@ -100,33 +100,38 @@ static int read_file(const char *name, unsigned char *ret, size_t *ret_n, struct
 	return 0;
 }
 
-int zone_open(const char *name, struct zone **ret, struct err *e)
+int timezone_read(struct str bytes, const char *name, struct zone **ret, struct err *e)
 {
-	auto_free unsigned char *bytes = mem_new_bytes(1, ZONE_FILE_MAX);
+	struct cursor c = cursor_of(bytes.p, bytes.n);
 	struct zone *z;
-	struct cursor c;
 	struct head h;
-	size_t n = 0;
 
-	if (!name || !is_name(name))
-		return err_set(e, ERR_INVALID, "'%s' is no name of a time zone", name ? name : "");
-	if (read_file(name, bytes, &n, e) < 0)
-		return -(int)e->kind;
-	c = cursor_of(bytes, n);
 	if (!read_head(&c, &h))
 		return err_set(e, ERR_INVALID, "the file of time zone '%s' is damaged", name);
 	(void)cursor_bytes(&c, (size_t)h.moments_n * 5 + (size_t)h.kinds_n * 6 + h.chars_n +
 				       (size_t)h.leaps_n * 8 + h.std_n + h.utc_n);
 	z = mem_new(struct zone);
 	if (!read_head(&c, &h) || read_block(&c, &h, z) < 0) {
-		(void)zone_free(z);
+		(void)timezone_free(z);
 		return err_set(e, ERR_INVALID, "the file of time zone '%s' is damaged", name);
 	}
 	*ret = z;
 	return 0;
 }
 
-struct zone *zone_free(struct zone *z)
+int timezone_open(const char *name, struct zone **ret, struct err *e)
+{
+	auto_free unsigned char *bytes = mem_new_bytes(1, ZONE_FILE_MAX);
+	size_t n = 0;
+
+	if (!name || !is_name(name))
+		return err_set(e, ERR_INVALID, "'%s' is no name of a time zone", name ? name : "");
+	if (read_file(name, bytes, &n, e) < 0)
+		return -(int)e->kind;
+	return timezone_read((struct str){(const char *)bytes, n}, name, ret, e);
+}
+
+struct zone *timezone_free(struct zone *z)
 {
 	if (!z)
 		return NULL;
@@ -136,7 +141,7 @@ struct zone *zone_free(struct zone *z)
 	return NULL;
 }
 
-int64_t zone_offset(const struct zone *z, int64_t at_s)
+int64_t timezone_offset(const struct zone *z, int64_t at_s)
 {
 	size_t low = 0, high = z ? z->n : 0;
 

@@ -13,9 +13,11 @@
 #include "ground/base/log.h"
 #include "ground/base/map.h"
 #include "ground/base/mem.h"
+#include "ground/base/parse.h"
 #include "ground/wire/loop.h"
 
 #define SERVICE_LABEL "kubernetes.io/service-name"
+#define API_SERVICE   "default/kubernetes"
 
 /* What is known of one service; the objects themselves stay the informers'. */
 struct known {
@@ -28,6 +30,7 @@ struct node_services {
 	struct node_services_options o;
 	char *node, *domain;
 	char **dns;
+	struct network_service_endpoint api; /* port 0: none is known */
 	struct informers *informers;
 	struct informer *services, *slices;
 	struct balancer *balancer; /* NULL: no pool */
@@ -162,6 +165,21 @@ static bool is_name_server(const struct node_services *s, const struct network_s
 	return false;
 }
 
+/* The API's own service, which has no pods. */
+static void lead_to_api(const struct node_services *s, struct arena *a, struct network_service *r)
+{
+	struct network_service_port *port;
+
+	if (!s->api.port || strcmp(r->key, API_SERVICE) != 0 || r->ports_n != 1 ||
+	    r->ports[0].endpoints_n)
+		return;
+	port = arena_new(a, struct network_service_port);
+	*port = r->ports[0];
+	port->endpoints = &s->api;
+	port->endpoints_n = 1;
+	r->ports = port;
+}
+
 static void set_names(struct node_services *s, const char *key, const struct network_record *r,
 		      size_t n)
 {
@@ -187,10 +205,12 @@ static void look_at(struct node_services *s, struct turn *t, struct known *k)
 		return;
 	}
 	collect(s, k, service, &t->arena, &o);
-	if (service_rules(&o, s->node, &t->arena, rules) && !is_name_server(s, rules))
+	if (service_rules(&o, s->node, &t->arena, rules) && !is_name_server(s, rules)) {
+		lead_to_api(s, &t->arena, rules);
 		t->rules_n++;
-	else
+	} else {
 		t->gone[t->gone_n++] = k->key;
+	}
 	n = service_names(&o, s->domain, &t->arena, &records);
 	set_names(s, k->key, records, n);
 	let_go(&o);
@@ -266,6 +286,30 @@ static int open_zone(struct node_services *s, struct err *e)
 	return s->dns && *s->dns ? network_zone_open(s->o.net, &o, e) : 0;
 }
 
+/* "127.0.0.1:6443"; an address that stands for all of them is the loopback's. */
+static int read_api(struct node_services *s, const char *text, struct err *e)
+{
+	static const uint8_t any[16];
+	const char *colon = text ? strrchr(text, ':') : NULL;
+	uint32_t port = 0;
+	int r;
+
+	if (!text)
+		return 0;
+	if (!colon)
+		return err_set(e, ERR_INVALID, "invalid address '%s' of the API", text);
+	r = ip_parse((struct str){text, (size_t)(colon - text)}, "address of the API", &s->api.ip,
+		     e);
+	if (r == 0)
+		r = parse_u32(str_of(colon + 1), "port of the API", &port, e);
+	if (r == 0 && memcmp(s->api.ip.b, any, sizeof(any)) == 0)
+		r = ip_parse(str_of(s->api.ip.n == 4 ? "127.0.0.1" : "::1"), "loopback", &s->api.ip,
+			     e);
+	s->api.port = (uint16_t)port;
+	s->api.local = true;
+	return r;
+}
+
 int node_services_new(const struct node_services_options *o, struct node_services **ret,
 		      struct err *e)
 {
@@ -281,6 +325,8 @@ int node_services_new(const struct node_services_options *o, struct node_service
 		s->balancer = balancer_new(o->client, o->pool, e);
 		r = s->balancer ? 0 : -ERR_INVALID;
 	}
+	if (r == 0)
+		r = read_api(s, o->api, e);
 	if (r == 0)
 		r = open_zone(s, e);
 	if (r < 0) {

@@ -30,6 +30,11 @@ struct node_services_options {
 	/* Where names are asked for, one of each family at most; NULL-terminated: "10.96.0.10" */
 	const char *const *dns;
 	const char *pool; /* "192.168.1.240/28"; NULL: nobody is given an address */
+	/*
+	 * Where the API listens, "127.0.0.1:6443": what the service default/kubernetes leads to for
+	 * as long as it has no endpoints. NULL: nowhere.
+	 */
+	const char *api;
 };
 
 /* Opens the zone at once; ERR_CONFLICT: its port 53 is taken. */

@@ -191,7 +191,8 @@ static int start_services(struct cluster *c, struct err *e)
 					  .node = c->node_name,
 					  .domain = DNS_DOMAIN,
 					  .dns = dns,
-					  .pool = BALANCER_POOL};
+					  .pool = BALANCER_POOL,
+					  .api = c->listen};
 
 	c->for_services =
 		objects_client(c->objects, (struct identity){.user = "system:kube-proxy"});
