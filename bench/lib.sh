@@ -4,14 +4,16 @@
 # shellcheck source=test/lib.sh
 . "$HULL_TOP/test/lib.sh"
 
-# tool NAME: the path of the static program made of bench/NAME.c.
+# tool NAME [LIBRARY...]: the path of the program made of bench/NAME.c; static when it needs no library.
 tool() {
-	local dir="$HULL_BUILD/bench"
-	if [ ! "$dir/$1" -nt "$HULL_TOP/bench/$1.c" ]; then
+	local dir="$HULL_BUILD/bench" name=$1
+	shift
+	if [ ! "$dir/$name" -nt "$HULL_TOP/bench/$name.c" ]; then
 		mkdir -p "$dir"
-		cc -std=gnu17 -D_GNU_SOURCE -O2 -Wall -static -o "$dir/$1" "$HULL_TOP/bench/$1.c" >&2 || return 1
+		cc -std=gnu17 -D_GNU_SOURCE -O2 -Wall -o "$dir/$name" "$HULL_TOP/bench/$name.c" \
+			"${@:--static}" >&2 || return 1
 	fi
-	echo "$dir/$1"
+	echo "$dir/$name"
 }
 
 # row WHAT ASKED MEASURED OK(0|1) [PEER...]

@@ -229,6 +229,8 @@ bad "nothing" 400 BadRequest 'empty' -X POST "${json[@]}" "$cms"
 bad "deep nesting" 400 BadRequest 'deep' "${json[@]}" --data-binary "@"<(printf '{"x":'; head -c 50000 /dev/zero | tr '\0' '[') "$cms"
 head -c 4000000 /dev/zero | tr '\0' x >"$T/m/big"
 bad "four megabytes" 413 RequestEntityTooLarge 'too large' "${json[@]}" -H Expect: --data-binary "@$T/m/big" "$cms"
+{ printf '{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"x"},"data":{"x":"'; head -c 1048577 "$T/m/big"; printf '"}}'; } >"$T/m/much"
+bad "more than a megabyte of data" 422 Invalid 'Too long: may not be more than 1048576 bytes' "${json[@]}" -H Expect: --data-binary "@$T/m/much" "$cms"
 bad "plain text" 415 UnsupportedMediaType 'unknown format' -H 'Content-Type: text/plain' -d x "$cms"
 for i in 1 2 3 4 5 6 7 8; do
 	{ printf 'k8s\0'; head -c $((i * i * 40)) /dev/urandom; } >"$T/m/noise"

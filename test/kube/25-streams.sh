@@ -87,7 +87,9 @@ streams() {
 }
 
 # The oldest and the newest: SPDY and WebSocket. HULL_KUBECTLS=all: each of them, a minute more.
-for KUBECTL in $(kubectls | { [ "${HULL_KUBECTLS-}" = all ] && cat || sed -n '1p;$p'; }); do
+which='1p;$p'
+[ "${HULL_KUBECTLS-}" != all ] || which=p
+for KUBECTL in $(kubectls | sed -n "$which"); do
 	echo "# $KUBECTL"
 	streams
 done
@@ -102,12 +104,18 @@ matches "exec without an upgrade" 'must ask for an upgrade' \
 matches "a bad option" 'is invalid' "$(kc get --raw '/api/v1/namespaces/default/pods/web/log?tailLines=-1' 2>&1)"
 
 # who leaves at any moment harms nobody
-for i in 1 2 3 4 5 6 7 8; do
-	yes | timeout -s KILL "0.$i" "$KUBECTL" exec -i web -- cat >/dev/null 2>&1 &
-	timeout -s KILL "0.$i" "$KUBECTL" exec web -- yes >/dev/null 2>&1 &
-	timeout -s KILL "0.$i" "$KUBECTL" logs -f web >/dev/null 2>&1 &
-	timeout -s KILL "0.$i" "$KUBECTL" port-forward web :8080 >/dev/null 2>&1 &
-	wait %1 %2 %3 %4 2>/dev/null
-done
+leave() {
+	local pids=()
+	yes | timeout -s KILL "$1" "$KUBECTL" exec -i web -- cat >/dev/null 2>&1 &
+	pids+=($!)
+	timeout -s KILL "$1" "$KUBECTL" exec web -- yes >/dev/null 2>&1 &
+	pids+=($!)
+	timeout -s KILL "$1" "$KUBECTL" logs -f web >/dev/null 2>&1 &
+	pids+=($!)
+	timeout -s KILL "$1" "$KUBECTL" port-forward web :8080 >/dev/null 2>&1 &
+	pids+=($!)
+	wait "${pids[@]}" 2>/dev/null
+}
+for i in 1 2 3 4 5 6 7 8; do leave "0.$i"; done
 same "all goes on" still "$(kc exec web -- echo still)"
 kc delete pod --all --now >/dev/null

@@ -28,6 +28,13 @@ static void changed(void *ctx, const struct watch_event *v)
 		free(map_put(&a->uids, key, mem_dup_text(v->object->uid)));
 }
 
+static void forget(struct accounts *a)
+{
+	map_each (&a->uids, it)
+		free(it->value);
+	map_done(&a->uids);
+}
+
 static void broke(void *ctx, const struct err *e);
 
 static void begin(struct accounts *a)
@@ -40,6 +47,7 @@ static void begin(struct accounts *a)
 static void broke(void *ctx, const struct err *e)
 {
 	(void)e;
+	forget(ctx); /* who was removed meanwhile is not told */
 	begin(ctx);
 }
 
@@ -57,9 +65,7 @@ struct accounts *accounts_free(struct accounts *a)
 	if (!a)
 		return NULL;
 	client_unwatch(&a->kube->client, a->watch);
-	map_each (&a->uids, it)
-		free(it->value);
-	map_done(&a->uids);
+	forget(a);
 	free(a);
 	return NULL;
 }

@@ -3,6 +3,7 @@
  * is asked for as protobuf by every kubectl before it writes.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,15 +13,46 @@
 #include "ground/base/own.h"
 
 /* The reply's type has dots where the request's has an @: clients insist. */
-#define V2_PROTOBUF "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-#define ETAG	    "\"kinds-1\"" /* the tables are part of the program */
+#define V2_PROTOBUF  "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+#define DIGEST_CHARS 20
+
+static uint64_t stir(uint64_t hash, const char *text)
+{
+	for (; text && *text; text++)
+		hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+	return (hash ^ 0xff) * UINT64_C(0x100000001b3);
+}
+
+/* What the tables say, in short: clients keep documents on disk until this changes. Returns ret. */
+static char *digest(char ret[DIGEST_CHARS])
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+	const struct type *t;
+	const struct kind *k;
+
+	for (size_t i = 0; (t = type_at(i)) != NULL; i++) {
+		hash = stir(stir(hash, t->name), t->help);
+		for (size_t j = 0; j < t->fields_n; j++) {
+			const struct field *f = &t->fields[j];
+
+			hash = stir(stir(stir(hash, f->name), f->help), f->otherwise);
+			hash = (hash ^ (f->flags << 8 | (unsigned)f->type)) * 31;
+		}
+	}
+	for (size_t i = 0; (k = kind_at(i)) != NULL; i++)
+		hash = stir(stir(stir(hash, k->group), k->version), k->name);
+	(void)snprintf(ret, DIGEST_CHARS, "%016llx", (unsigned long long)hash);
+	return ret;
+}
 
 static bool unchanged(struct kube_request *r)
 {
 	const char *have = http_request_header(r->http, "If-None-Match");
+	char text[DIGEST_CHARS];
+	auto_free char *etag = mem_printf("\"%s\"", digest(text));
 
-	http_reply_header(r->http, "ETag", ETAG);
-	if (!text_eq(have, ETAG))
+	http_reply_header(r->http, "ETag", etag);
+	if (!text_eq(have, etag))
 		return false;
 	answer_text(r, 304, NULL, STR(""));
 	return true;
@@ -56,7 +88,9 @@ static void v3_index(struct kube_request *r)
 {
 	struct json *j = json_new_object(), *paths = json_new_object();
 	const struct kind *k;
+	char text[DIGEST_CHARS];
 
+	(void)digest(text);
 	for (size_t i = 0; (k = kind_at(i)) != NULL; i++) {
 		auto_free char *path = NULL, *url = NULL;
 		struct json *one;
@@ -65,7 +99,7 @@ static void v3_index(struct kube_request *r)
 			continue;
 		path = k->group[0] ? mem_printf("apis/%s/%s", k->group, k->version)
 				   : mem_printf("api/%s", k->version);
-		url = mem_printf("/openapi/v3/%s?hash=1", path);
+		url = mem_printf("/openapi/v3/%s?hash=%s", path, text);
 		one = json_new_object();
 		json_set_text(one, "serverRelativeURL", url);
 		json_set(paths, path, one);

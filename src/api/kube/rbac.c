@@ -46,10 +46,19 @@ static void changed(void *ctx, const struct watch_event *v)
 
 static void begin(struct mirror *m);
 
+static void forget(struct mirror *m)
+{
+	map_each (&m->objects, it)
+		(void)json_free(it->value);
+	map_done(&m->objects);
+}
+
+/* What was taken back meanwhile is not told: rather nobody may for a moment than somebody still. */
 static void broke(void *ctx, const struct err *e)
 {
 	(void)e;
-	begin(ctx); /* what is told again replaces what is known */
+	forget(ctx);
+	begin(ctx);
 }
 
 static void begin(struct mirror *m)
@@ -76,9 +85,7 @@ struct rbac *rbac_free(struct rbac *r)
 {
 	for (size_t i = 0; r && i < MIRRORS; i++) {
 		client_unwatch(&r->kube->client, r->mirrors[i].watch);
-		map_each (&r->mirrors[i].objects, it)
-			(void)json_free(it->value);
-		map_done(&r->mirrors[i].objects);
+		forget(&r->mirrors[i]);
 	}
 	free(r);
 	return NULL;

@@ -138,7 +138,7 @@ void rollout_done(struct rollout *r)
 void rollout_scale(struct rollout *r, const struct object *set, int64_t replicas)
 {
 	auto_free char *desired = mem_printf("%lld", (long long)r->replicas);
-	auto_free char *most = mem_printf("%lld", (long long)r->replicas + (long long)r->surge);
+	auto_free char *most = mem_printf("%lld", (long long)r->replicas + r->surge);
 	bool resize = set_replicas(set) != replicas;
 	struct json *patch, *notes;
 

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ground/base/log.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/store/keys_priv.h"
@@ -68,7 +69,7 @@ const struct key_value *key_value_unref(const struct key_value *v)
 	assert(v->magic == KEY_VALUE_MAGIC);
 	if (__atomic_sub_fetch(&counted->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return NULL;
-	if (counted->index_free)
+	if (counted->index_free && counted->index)
 		counted->index_free(counted->index);
 	counted->magic = 0;
 	free(counted);
@@ -163,12 +164,10 @@ static void enqueue(struct keys *k, struct key_write *w)
 	(void)map_put(&k->newest, w->key, w);
 }
 
-static void index_new(struct keys *k, struct key_value *v)
+static void index_new(const struct keys *k, struct key_value *v)
 {
-	if (v->index || !k->o.index)
-		return;
-	v->index = k->o.index(k->o.ctx, v);
-	v->index_free = k->o.index_free;
+	if (!v->index && k->o.index)
+		v->index = k->o.index(k->o.ctx, v);
 }
 
 void keys_put(struct keys *k, struct key_value *v, uint64_t expect, unsigned int flags,
@@ -179,6 +178,8 @@ void keys_put(struct keys *k, struct key_value *v, uint64_t expect, unsigned int
 	struct err e;
 
 	assert(k->magic == KEYS_MAGIC && v->modified == 0);
+	if (!v->index_free)
+		v->index_free = k->o.index_free; /* also of a value that is refused */
 	if (check_size(v->key, v, &e) < 0 || check_expected(have, v->key, expect, &e) < 0) {
 		refuse(k, done, ctx, &e);
 		(void)key_value_unref(v);
@@ -296,11 +297,15 @@ static void tell_watch(struct keys_watch *w)
 	}
 }
 
+/*
+ * Nothing leaves the list meanwhile; what joins it is told too, before any of the past that it
+ * asked for is forgotten.
+ */
 static void tell_watches(struct keys *k)
 {
 	k->telling++;
-	list_each (&k->watches, struct keys_watch, link, w)
-		tell_watch(w);
+	for (struct list *at = k->watches.next; at != &k->watches; at = at->next)
+		tell_watch(container_of(at, struct keys_watch, link));
 	k->telling--;
 	if (k->telling == 0)
 		sweep_watches(k);
@@ -351,16 +356,30 @@ struct waiter {
 	int64_t until_ms;
 };
 
-static void tell_waiters(struct keys *k)
+/* Asks for a timer for the first that waits for the future; all are equally patient. */
+static void set_patience(struct keys *k)
 {
+	int64_t now = loop_now_ms(k->loop);
+
+	list_each (&k->waiters, struct waiter, link, w)
+		if (w->at_least > k->revision) {
+			loop_timer_set(k->patience, w->until_ms > now ? w->until_ms - now : 0, 0);
+			return;
+		}
+	loop_timer_unset(k->patience);
+}
+
+static void tell_waiters(void *arg)
+{
+	struct keys *k = arg;
+
 	list_each (&k->waiters, struct waiter, link, w)
 		if (w->at_least <= k->revision) {
 			list_remove(&w->link);
 			w->done(w->ctx, NULL, k->revision, NULL);
 			free(w);
 		}
-	if (list_empty(&k->waiters))
-		loop_timer_unset(k->patience);
+	set_patience(k);
 }
 
 static void tell_writers(struct key_batch *b, const struct err *e)
@@ -371,8 +390,18 @@ static void tell_writers(struct key_batch *b, const struct err *e)
 		b->first = w->next;
 		if (w->done)
 			w->done(w->ctx, e ? NULL : w->v ? w->v : w->old, w->revision, e);
+		else if (e)
+			log_error("%s", e->text);
 		(void)write_free(w);
 	}
+}
+
+/* What was about to end did not: it is tried again. */
+static void expire_again(struct keys *k, const struct key_write *first)
+{
+	for (const struct key_write *w = first; w; w = w->next)
+		if (!w->v)
+			expiry_note(k, w->old);
 }
 
 /* What was queued was built on what has failed. */
@@ -383,6 +412,8 @@ static void fail(struct keys *k, struct key_batch *b)
 
 	k->queued_end = &k->queued;
 	map_done(&k->newest);
+	expire_again(k, b->first);
+	expire_again(k, behind.first);
 	tell_writers(b, &e);
 	if (!behind.first)
 		return;
@@ -432,11 +463,7 @@ static void out_of_patience(void *arg)
 	struct err e;
 
 	list_each (&k->waiters, struct waiter, link, w)
-		if (w->at_least <= k->revision) {
-			list_remove(&w->link);
-			w->done(w->ctx, NULL, k->revision, NULL);
-			free(w);
-		} else if (w->until_ms <= now) {
+		if (w->at_least > k->revision && w->until_ms <= now) {
 			list_remove(&w->link);
 			(void)err_set(
 				&e, ERR_TIMEOUT, "Too large resource version: %llu, current: %llu",
@@ -444,21 +471,23 @@ static void out_of_patience(void *arg)
 			w->done(w->ctx, NULL, k->revision, &e);
 			free(w);
 		}
-	if (!list_empty(&k->waiters))
-		loop_timer_set(k->patience, PATIENCE_MS, 0);
+	set_patience(k);
 }
 
 void keys_fresh(struct keys *k, uint64_t at_least, keys_done *done, void *ctx)
 {
 	struct waiter *w = mem_new(struct waiter);
-	bool future = at_least > k->revision;
 
+	assert(k->magic == KEYS_MAGIC && done);
 	*w = (struct waiter){.at_least = at_least,
 			     .done = done,
 			     .ctx = ctx,
-			     .until_ms = loop_now_ms(k->loop) + (future ? PATIENCE_MS : 0)};
+			     .until_ms = loop_now_ms(k->loop) + PATIENCE_MS};
 	list_append(&k->waiters, &w->link);
-	loop_timer_set(k->patience, future ? PATIENCE_MS : 0, 0);
+	if (at_least <= k->revision)
+		loop_defer(k->loop, tell_waiters, k);
+	else
+		set_patience(k);
 }
 
 /* A key as of a revision; NULL: it was not there. */
@@ -483,6 +512,25 @@ static int check_past(const struct keys *k, uint64_t revision, struct err *e)
 	return 0;
 }
 
+/* Some of these keys leave no history on disk: their past does not reach behind the last start. */
+static bool is_unkept(const struct keys *k, const char *prefix)
+{
+	for (size_t i = 0; k->unkept && k->unkept[i]; i++)
+		if (text_starts(k->unkept[i], prefix) || text_starts(prefix, k->unkept[i]))
+			return true;
+	return false;
+}
+
+static int check_kept(const struct keys *k, const char *prefix, uint64_t revision, struct err *e)
+{
+	if (check_past(k, revision, e) < 0)
+		return -(int)e->kind;
+	if (revision < k->loaded && is_unkept(k, prefix))
+		return err_set(e, ERR_GONE, "the past of '%s' before revision %llu is forgotten",
+			       prefix, (unsigned long long)k->loaded);
+	return 0;
+}
+
 int keys_each(const struct keys *k, const char *prefix, const char *after, uint64_t revision,
 	      bool (*each)(void *ctx, const struct key_value *v), void *ctx, struct err *e)
 {
@@ -490,7 +538,7 @@ int keys_each(const struct keys *k, const char *prefix, const char *after, uint6
 	struct key_node *at = key_index_at(&k->index, after ? after : prefix);
 
 	assert(k->magic == KEYS_MAGIC);
-	if (revision && check_past(k, revision, e) < 0)
+	if (revision && check_kept(k, prefix, revision, e) < 0)
 		return -(int)e->kind;
 	if (after && at && strcmp(at->key, after) == 0)
 		at = key_index_next(at);
@@ -523,15 +571,6 @@ size_t keys_count(const struct keys *k, const char *prefix)
 
 /* -- watching ---------------------------------------------------------------------------------- */
 
-/* Events of these keys were not kept on disk: a watch cannot reach back behind the last start. */
-static bool is_unkept(const struct keys *k, const char *prefix)
-{
-	for (size_t i = 0; k->unkept && k->unkept[i]; i++)
-		if (text_starts(k->unkept[i], prefix) || text_starts(prefix, k->unkept[i]))
-			return true;
-	return false;
-}
-
 static void catch_up(void *arg)
 {
 	struct keys_watch *w = arg;
@@ -550,11 +589,8 @@ int keys_watch(struct keys *k, const char *prefix, uint64_t from, keys_event *fn
 	struct keys_watch *w;
 
 	assert(k->magic == KEYS_MAGIC && fn);
-	if (check_past(k, from, e) < 0)
+	if (check_kept(k, prefix, from, e) < 0)
 		return -(int)e->kind;
-	if (from < k->loaded && is_unkept(k, prefix))
-		return err_set(e, ERR_GONE, "events of '%s' before revision %llu are forgotten",
-			       prefix, (unsigned long long)k->loaded);
 	w = mem_new(struct keys_watch);
 	*w = (struct keys_watch){.keys = k,
 				 .prefix = mem_dup_text(prefix),
@@ -582,7 +618,8 @@ struct keys_watch *keys_unwatch(struct keys_watch *w)
 
 void keys_compact(struct keys *k, uint64_t revision)
 {
-	assert(revision <= k->revision);
+	assert(k->magic == KEYS_MAGIC && revision <= k->revision);
+	assert(k->telling == 0);
 	tell_watches(k); /* nobody loses what it was not told yet */
 	while (k->index.past_n && key_index_event(&k->index, 0).revision <= revision)
 		key_index_forget(&k->index);
@@ -663,7 +700,7 @@ static void commit_rest(struct keys *k)
 
 	if (k->queued && (!b || b->error.kind == ERR_NONE) &&
 	    disk_commit(&k->disk, k->queued, k->counter, k->index.compacted, &e) < 0)
-		assert(e.kind != ERR_NONE);
+		log_error("%s", e.text);
 	for (struct key_write *w = b ? b->first : NULL, *next; w; w = next) {
 		next = w->next;
 		(void)write_free(w);
@@ -686,6 +723,7 @@ struct keys *keys_close(struct keys *k)
 	commit_rest(k);
 	list_each (&k->watches, struct keys_watch, link, w)
 		(void)keys_unwatch(w);
+	loop_defer_cancel(k->loop, tell_waiters, k);
 	list_each (&k->waiters, struct waiter, link, w) {
 		list_remove(&w->link);
 		free(w);

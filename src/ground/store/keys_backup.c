@@ -39,6 +39,17 @@ static int copy(struct backup *b)
 	return bad;
 }
 
+/* Its name is durable too. */
+static int sync_folder_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	auto_free char *folder =
+		slash ? str_dup((struct str){path, (size_t)(slash - path) + 1}) : mem_dup_text(".");
+	auto_close int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -1 : fsync(fd);
+}
+
 static void work(void *arg)
 {
 	struct backup *b = arg;
@@ -50,7 +61,7 @@ static void work(void *arg)
 		return;
 	}
 	fd = open(b->temporary, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) < 0 || rename(b->temporary, b->to) < 0)
+	if (fd < 0 || fsync(fd) < 0 || rename(b->temporary, b->to) < 0 || sync_folder_of(b->to) < 0)
 		(void)err_sys(&b->error, "cannot keep the backup '%s'", b->to);
 }
 

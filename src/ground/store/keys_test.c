@@ -21,6 +21,7 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/store/keys.h"
+#include "ground/store/keys_priv.h"
 #include "ground/wire/loop.h"
 
 static int64_t clock_ns = INT64_C(1700000000000000000);
@@ -379,19 +380,26 @@ static void copies_itself(void **state)
 	assert_int_equal(keys_revision(p->keys), 5);
 }
 
+static void limit_files(rlim_t bytes, struct rlimit *ret_had)
+{
+	struct rlimit limit;
+
+	(void)sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, ret_had), 0);
+	limit = (struct rlimit){bytes, ret_had->rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
 /* The file may not grow: the commit fails, and so does what was queued behind it. */
 static void a_failed_batch_takes_what_was_built_on_it(void **state)
 {
 	struct place *p = *state;
-	struct rlimit had, none;
+	struct rlimit had;
 	static char big[512u << 10];
 
 	memset(big, 'x', sizeof(big));
 	assert_int_equal(put(p, "k", "1", 0), ERR_NONE);
-	assert_int_equal(getrlimit(RLIMIT_FSIZE, &had), 0);
-	none = (struct rlimit){64u << 10, had.rlim_max};
-	(void)sigaction(SIGXFSZ, &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
-	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	limit_files(64u << 10, &had);
 	keys_put(p->keys, key_value_new("big", (struct str){big, sizeof(big)}, NULL, 0), 0, 0, NULL,
 		 NULL);
 	keys_delete(p->keys, "big", keys_newest(p->keys, "big")->modified, NULL, NULL);
@@ -406,9 +414,155 @@ static void a_failed_batch_takes_what_was_built_on_it(void **state)
 	assert_string_equal(get(p, "k"), "3");
 }
 
+/* -- what is easily lost ----------------------------------------------------------------------- */
+
+static void count_end(void *ctx, const struct key_value *v, uint64_t revision, const struct err *e)
+{
+	int *n = ctx;
+
+	(void)v;
+	(void)revision;
+	(void)e;
+	(*n)++;
+}
+
+/* Who can be answered at once does not wait with those who ask for what is to come. */
+static void answers_at_once_beside_the_patient(void **state)
+{
+	struct place *p = *state;
+	int patient = 0;
+
+	keys_fresh(p->keys, 0, ended, p);
+	keys_fresh(p->keys, 1, count_end, &patient);
+	loop_run(p->loop);
+	assert_int_equal(p->error.kind, ERR_NONE);
+	assert_int_equal(patient, 0);
+	assert_int_equal(put(p, "k", "1", 0), ERR_NONE);
+	assert_int_equal(patient, 1);
+}
+
+static void the_past_of_overwritten_keys_ends_at_the_start(void **state)
+{
+	struct place *p = *state;
+	struct err e;
+	char text[256] = "";
+
+	assert_int_equal(put(p, "a/b/1", "x", 0), ERR_NONE);
+	keys_put(p->keys, key_value_new("c/leases/x", STR("1"), NULL, 0), 0, KEYS_OVERWRITE, ended,
+		 p);
+	loop_run(p->loop);
+	keys_put(p->keys, key_value_new("c/leases/x", STR("2"), NULL, 0), 2, KEYS_OVERWRITE, ended,
+		 p);
+	loop_run(p->loop);
+	assert_int_equal(keys_each(p->keys, "c/", NULL, 2, join, text, &e), 0);
+	assert_string_equal(text, "c/leases/x=1 ");
+	p->keys = keys_close(p->keys);
+	open_keys(p);
+	assert_int_equal(keys_each(p->keys, "c/leases/", NULL, 2, join, text, &e), -ERR_GONE);
+	assert_int_equal(keys_each(p->keys, "", NULL, 2, join, text, &e), -ERR_GONE);
+	text[0] = '\0';
+	assert_int_equal(keys_each(p->keys, "a/", NULL, 2, join, text, &e), 0);
+	assert_int_equal(keys_each(p->keys, "c/", NULL, 3, join, text, &e), 0);
+	assert_string_equal(text, "a/b/1=x c/leases/x=2 ");
+}
+
+static void ends_a_value_though_the_disk_failed(void **state)
+{
+	struct place *p = *state;
+	struct rlimit had;
+
+	keys_put(p->keys, key_value_new("e/1", STR("1"), NULL, clock_ns + 1000), 0, 0, ended, p);
+	loop_run(p->loop);
+	clock_ns += 2000000000;
+	limit_files(4096, &had);
+	expiry_due(p->keys);
+	assert_null(keys_newest(p->keys, "e/1"));
+	assert_int_not_equal(put(p, "k", "1", 0), ERR_NONE);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &had), 0);
+	assert_string_equal(get(p, "e/1"), "1");
+	expiry_due(p->keys);
+	assert_int_equal(put(p, "k", "1", 0), ERR_NONE);
+	assert_null(get(p, "e/1"));
+}
+
+struct starter {
+	struct place *place;
+	struct seen *second;
+};
+
+static void watch_the_past(void *ctx, const struct key_event *v)
+{
+	struct starter *s = ctx;
+
+	(void)v;
+	if (!s->second->watch)
+		watch(s->place, "", 0, s->second);
+}
+
+/* The batch that is being told also pushes the oldest event out; the new watch still gets it. */
+static void a_watch_begun_by_a_watch_misses_nothing(void **state)
+{
+	struct place *p = *state;
+	struct seen second = {.last = 0};
+	struct starter s = {p, &second};
+	struct keys_watch *first = NULL;
+	struct err e;
+
+	p->past_events = 2;
+	p->keys = keys_close(p->keys);
+	open_keys(p);
+	assert_int_equal(put(p, "k/1", "a", 0), ERR_NONE);
+	assert_int_equal(put(p, "k/2", "b", 0), ERR_NONE);
+	assert_int_equal(keys_watch(p->keys, "", 2, watch_the_past, &s, &first, &e), 0);
+	assert_int_equal(put(p, "k/3", "c", 0), ERR_NONE);
+	settle(p);
+	assert_string_equal(second.text, "+k/1=a +k/2=b +k/3=c ");
+	assert_int_equal(keys_compacted(p->keys), 1);
+	first = keys_unwatch(first);
+	second.watch = keys_unwatch(second.watch);
+}
+
+static int indexes_freed;
+
+static void *index_of(void *ctx, const struct key_value *v)
+{
+	(void)ctx;
+	return mem_dup_text(v->key);
+}
+
+static void free_index(void *index)
+{
+	indexes_freed++;
+	free(index);
+}
+
+static void frees_the_index_that_it_is_given(void **state)
+{
+	struct place *p = *state;
+	struct keys_options o = {
+		.loop = p->loop, .path = p->path, .index = index_of, .index_free = free_index};
+	struct err e;
+
+	p->keys = keys_close(p->keys);
+	assert_int_equal(keys_open(&o, &p->keys, &e), 0);
+	indexes_freed = 0;
+	keys_put(p->keys, key_value_new("k", STR("1"), mem_dup_text("mine"), 0), 0, 0, ended, p);
+	loop_run(p->loop);
+	assert_string_equal(keys_get(p->keys, "k")->index, "mine");
+	keys_put(p->keys, key_value_new("k", STR("2"), mem_dup_text("refused"), 0), 0, 0, ended, p);
+	loop_run(p->loop);
+	assert_int_equal(p->error.kind, ERR_EXISTS);
+	assert_int_equal(indexes_freed, 1);
+	assert_int_equal(put(p, "l", "1", 0), ERR_NONE);
+	assert_string_equal(keys_get(p->keys, "l")->index, "l");
+	p->keys = keys_close(p->keys);
+	assert_int_equal(indexes_freed, 3);
+}
+
 /* -- the model --------------------------------------------------------------------------------- */
 
 struct replay {
+	const char *prefix;
 	struct map live; /* key -> text */
 	uint64_t last;
 	struct keys_watch *watch;
@@ -448,22 +602,22 @@ static void check_replay(struct place *p, struct replay *r)
 {
 	struct err e;
 
-	assert_int_equal(keys_each(p->keys, "", NULL, 0, same, r, &e), 0);
-	assert_int_equal(r->live.count, keys_count(p->keys, ""));
+	assert_int_equal(keys_each(p->keys, r->prefix, NULL, 0, same, r, &e), 0);
+	assert_int_equal(r->live.count, keys_count(p->keys, r->prefix));
 	map_each (&r->live, it)
 		free(it->value);
 	map_done(&r->live);
 	r->watch = keys_unwatch(r->watch);
 }
 
-static void begin_replay(struct place *p, struct replay *r, uint64_t from)
+static void begin_replay(struct place *p, struct replay *r, const char *prefix, uint64_t from)
 {
 	struct err e;
 
-	*r = (struct replay){.last = from};
+	*r = (struct replay){.prefix = prefix, .last = from};
 	if (from) /* 0 would ask for now */
-		assert_int_equal(keys_each(p->keys, "", NULL, from, fill, &r->live, &e), 0);
-	assert_int_equal(keys_watch(p->keys, "", from, replay, r, &r->watch, &e), 0);
+		assert_int_equal(keys_each(p->keys, prefix, NULL, from, fill, &r->live, &e), 0);
+	assert_int_equal(keys_watch(p->keys, prefix, from, replay, r, &r->watch, &e), 0);
 }
 
 static void random_write(struct place *p, unsigned int *seed)
@@ -492,7 +646,7 @@ static void replays_equal_lists(void **state)
 	p->keys = keys_close(p->keys);
 	open_keys(p);
 	for (int round = 0; round < 30; round++) {
-		begin_replay(p, &r, from);
+		begin_replay(p, &r, "", from);
 		for (int burst = 0; burst < 5; burst++) {
 			for (int i = rand_r(&seed) % 12; i >= 0; i--)
 				random_write(p, &seed);
@@ -524,19 +678,28 @@ struct child {
 	unsigned int seed;
 };
 
+/* Two of three keys have a history, one has none; values differ, and some go. */
 static void child_next(void *ctx, const struct key_value *v, uint64_t revision, const struct err *e)
 {
 	struct child *c = ctx;
-	char key[16];
+	struct keys *keys = c->place->keys;
 	const struct key_value *have;
+	char key[16], text[32];
+	unsigned int draw = (unsigned int)rand_r(&c->seed);
+	bool overwrite = draw % 3 == 0;
 
-	(void)e;
+	if (e)
+		_exit(1);
 	if (v && write(c->pipe, &revision, sizeof(revision)) < 0)
 		_exit(1);
-	(void)snprintf(key, sizeof(key), "k/%d", rand_r(&c->seed) % 10);
-	have = keys_newest(c->place->keys, key);
-	keys_put(c->place->keys, key_value_new(key, str_of(key), NULL, 0),
-		 have ? have->modified : 0, 0, child_next, c);
+	(void)snprintf(key, sizeof(key), overwrite ? "o/x/%u" : "k/%u", draw / 8 % 10);
+	(void)snprintf(text, sizeof(text), "%u", draw);
+	have = keys_newest(keys, key);
+	if (have && draw / 3 % 4 == 0)
+		keys_delete(keys, key, have->modified, child_next, c);
+	else
+		keys_put(keys, key_value_new(key, str_of(text), NULL, 0), have ? have->modified : 0,
+			 overwrite ? KEYS_OVERWRITE : 0, child_next, c);
 }
 
 static uint64_t run_and_kill(struct place *p, unsigned int seed)
@@ -578,6 +741,7 @@ static void keeps_what_was_acknowledged(void **state)
 	struct place *p = *state;
 	struct err e;
 
+	p->past_events = 40; /* so that the past is forgotten on the disk, too */
 	for (unsigned int seed = 1; seed <= 20; seed++) {
 		struct replay r;
 		uint64_t from = keys_revision(p->keys), acknowledged = run_and_kill(p, seed * 13);
@@ -585,7 +749,9 @@ static void keeps_what_was_acknowledged(void **state)
 		assert_int_equal(loop_new(&p->loop, &e), 0);
 		open_keys(p);
 		assert_true(keys_revision(p->keys) >= acknowledged);
-		begin_replay(p, &r, from);
+		if (from < keys_compacted(p->keys))
+			from = keys_compacted(p->keys);
+		begin_replay(p, &r, "k/", from);
 		settle(p);
 		check_replay(p, &r);
 	}
@@ -606,6 +772,16 @@ int main(void)
 		cmocka_unit_test_setup_teardown(waits_for_what_is_to_come, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(copies_itself, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_failed_batch_takes_what_was_built_on_it, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(answers_at_once_beside_the_patient, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(the_past_of_overwritten_keys_ends_at_the_start,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(ends_a_value_though_the_disk_failed, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_watch_begun_by_a_watch_misses_nothing, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(frees_the_index_that_it_is_given, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(replays_equal_lists, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(keeps_what_was_acknowledged, set_up, tear_down),
