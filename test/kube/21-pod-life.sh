@@ -195,8 +195,8 @@ spec:
 YAML
 check "a pod that shares its processes" kc wait --for=condition=Ready pod/shared --timeout=30s
 same "... sees all of them" "hull-init sleep 1001 sleep 1002" \
-	"$(kc exec shared -c one -- sh -c 'for p in 1 2 3; do tr "\0" " " < /proc/$p/cmdline; done' | xargs)"
-kc exec shared -c one -- kill 3 >/dev/null
+	"$(kc exec shared -c one -- sh -c 'for p in 1 2 3; do xargs -0 < /proc/$p/cmdline; done' | sort | xargs)"
+kc exec shared -c one -- sh -c 'for p in 2 3; do grep -q 1002 /proc/$p/cmdline && kill $p; done' >/dev/null
 check "one that ends is made again" within 30 is 1 get shared '{.status.containerStatuses[1].restartCount}'
 same "... beside the other" 0 "$(get shared '{.status.containerStatuses[0].restartCount}')"
 

@@ -42,8 +42,9 @@ struct names {
 	char *program, *dir, *path;
 	struct packet *packet;
 	struct loop_timer *again;
-	bool synced; /* hull-net said what it has: from now on single changes are told */
-	bool wanted; /* network_reconcile() was called */
+	bool synced;  /* hull-net said what it has: from now on single changes are told */
+	bool wanted;  /* network_reconcile() was called */
+	bool stopped; /* it was told to end: nobody starts it again */
 	struct map have_containers, have_relays;
 	struct map served; /* containers whose sockets were sent on this connection */
 };
@@ -118,7 +119,8 @@ static void lost(void *arg)
 {
 	struct names *t = arg;
 
-	log_warn("hull-net has ended: starting it again");
+	if (!t->stopped)
+		log_warn("hull-net has ended: starting it again");
 	t->packet = packet_free(t->packet);
 	t->synced = false;
 	map_done(&t->served);
@@ -127,7 +129,8 @@ static void lost(void *arg)
 	list_each (&t->host->endpoints, struct network_endpoint, link, ep)
 		for (size_t i = 0; i < ep->published_n; i++)
 			ep->published[i].given = false;
-	loop_timer_set(t->again, RESTART_MS, 0);
+	if (!t->stopped)
+		loop_timer_set(t->again, RESTART_MS, 0);
 }
 
 int names_open(struct network_host *h, const char *program, struct err *e)
@@ -225,6 +228,7 @@ void names_stop(struct names *t)
 {
 	tell(t, op("stop"), NULL, 0);
 	loop_timer_unset(t->again);
+	t->stopped = true;
 	t->wanted = false;
 }
 
