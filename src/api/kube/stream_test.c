@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -106,6 +107,7 @@ static void relay(const struct job *j, int in, int out, int err)
 	pid_t feeder = _Fork(); /* without what libuv does in children, here and below */
 
 	if (feeder == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* it never outlives the test */
 		while (relay_in(j, in))
 			;
 		_exit(0);
@@ -157,6 +159,8 @@ static void run_job(const struct job *j)
 		_exit(98);
 	}
 	pid = _Fork();
+	if (pid == 0)
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (pid == 0)
 		become(j, in[0], out[1], err[1]);
 	(void)close(in[0]);
@@ -211,6 +215,7 @@ static void fake_exec(void *node, const struct node_target *t, const struct node
 	*s = (struct node_session){.loop = the_loop, .on = *on, .sizes = sizes[1]};
 	s->pid = _Fork();
 	if (s->pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		set_signal(SIGPIPE, SIG_IGN);
 		(void)dup2(fd, 100);
 		(void)dup2(sizes[0], 101);
