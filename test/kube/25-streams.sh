@@ -48,7 +48,7 @@ code() {
 # forwarded PATH: what a forwarded port gives, through a kubectl of its own
 forwarded() {
 	local port pid
-	kc port-forward pod/web :8080 >"$T/forward" 2>"$T/forward.err" &
+	"$KUBECTL" port-forward pod/web :8080 >"$T/forward" 2>"$T/forward.err" &
 	pid=$!
 	within 10 grep -q Forwarding "$T/forward"
 	port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$T/forward" | head -n 1)
