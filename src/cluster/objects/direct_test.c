@@ -470,6 +470,9 @@ static void quotas_count_what_is_on_its_way(void **state)
 			    "configmaps \"b\" is forbidden: exceeded quota: q, requested: "
 			    "count/configmaps=1, used: count/configmaps=1, limited: "
 			    "count/configmaps=1");
+	/* the first one is acknowledged before this */
+	assert_int_equal(create(p, "namespaces", NULL, "{\"metadata\":{\"name\":\"z\"}}"),
+			 ERR_NONE);
 }
 
 static void namespaces_end_when_they_are_finalized(void **state)
