@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ground/base/log.h"
 #include "ground/linux/process.h"
@@ -51,5 +52,8 @@ int main(int argc, char **argv)
 	}
 	if (r < 0)
 		log_error("%s", e.text);
+	/* At once: whatever a library does last would do it in the namespaces just made. */
+	if (sandbox || reach)
+		_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
