@@ -184,6 +184,7 @@ hulld_stop() {
 down() {
 	local name=${1:-hull}
 	[ -n "${HULLD_PID[$name]-}" ] || hulld_start "$name"
+	[ "${KUBECONFIG-}" != "$T/$name/root/kube/kubeconfig" ] || pods_go
 	H=$name everything_goes
 	hulld_stop "$name" QUIT
 }
@@ -256,6 +257,14 @@ cluster_up() {
 	within 20 kc get node -o name || give_up "the API answers" "$(tail -n 20 "$T/$name/log")"
 	within 20 kc get serviceaccount default || give_up "there is a service account"
 	within 20 sh -c "'$KUBECTL' get nodes --no-headers | grep -qw Ready" || give_up "the node is ready"
+}
+
+# pods_go: what makes pods goes, and they with it; a daemon that has none knows none.
+pods_go() {
+	kc get nodes -o name >/dev/null 2>&1 || return 0
+	kc delete deployments,statefulsets,daemonsets,cronjobs,jobs,replicasets,replicationcontrollers,pods --all \
+		--all-namespaces --now --timeout=30s >/dev/null 2>&1
+	within 20 sh -c "[ -z \"\$('$KUBECTL' get pods --all-namespaces -o name)\" ]"
 }
 
 # kc ARGS...: the stock kubectl ($KUBECTL) on the cluster.

@@ -3,6 +3,7 @@
  * descriptor 3, from which its orders come; it has no command line. Wiring only: virt/keeper does
  * the work.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,35 +26,57 @@ static int make_sandbox(int argc, char **argv, struct err *e)
 	return sandbox_child(ORDERS_FD, argv[2], argv[3], host, argc > 5 ? argv[5] : NULL, e);
 }
 
+/* What runs in a container must not reach this program's file through /proc. */
+static int supervise(int argc, char **argv, struct err *e)
+{
+	int r = process_protect_exe(argv, e);
+
+	return r < 0 ? r : supervisor_run(ORDERS_FD, &world_real, e);
+}
+
+static int open_files(int argc, char **argv, struct err *e)
+{
+	return files_child(ORDERS_FD, e);
+}
+
+static int reach(int argc, char **argv, struct err *e)
+{
+	return sandbox_connect_child(ORDERS_FD, NETNS_FD, argv[2], e);
+}
+
+/* What it is started for: the first word, and how many there are. */
+static const struct mode {
+	const char *word;
+	int argc_least, argc_most;
+	int (*run)(int argc, char **argv, struct err *e);
+	/* Leaves at once: whatever a library does last would do it in the namespaces just made. */
+	bool at_once;
+} modes[] = {
+	{"", 1, 1, supervise, false},
+	{"files", 2, 2, open_files, false},
+	{"connect", 3, 3, reach, true},
+	{"sandbox", 4, 6, make_sandbox, true},
+};
+
 int main(int argc, char **argv)
 {
+	const struct mode *m = NULL;
 	struct err e = {0};
-	bool files = argc == 2 && strcmp(argv[1], "files") == 0;
-	bool sandbox = argc >= 4 && strcmp(argv[1], "sandbox") == 0;
-	bool reach = argc == 3 && strcmp(argv[1], "connect") == 0;
-	int r;
+	int code;
 
-	if (argc != 1 && !files && !sandbox && !reach) {
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (strcmp(argc > 1 ? argv[1] : "", modes[i].word) == 0 &&
+		    argc >= modes[i].argc_least && argc <= modes[i].argc_most)
+			m = &modes[i];
+	if (!m) {
 		(void)fprintf(stderr, "%s is started by hulld and takes no arguments\n", argv[0]);
 		return 2;
 	}
 	log_setup("hull-keeper", 2, LOG_LEVEL_WARN, LOG_FORMAT_TEXT);
-	if (files) {
-		r = files_child(ORDERS_FD, &e);
-	} else if (reach) {
-		r = sandbox_connect_child(ORDERS_FD, NETNS_FD, argv[2], &e);
-	} else if (sandbox) {
-		r = make_sandbox(argc, argv, &e);
-	} else {
-		/* What runs in a container must not reach this program's file through /proc. */
-		r = process_protect_exe(argv, &e);
-		if (r == 0)
-			r = supervisor_run(ORDERS_FD, &world_real, &e);
-	}
-	if (r < 0)
+	code = m->run(argc, argv, &e) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (code != EXIT_SUCCESS)
 		log_error("%s", e.text);
-	/* At once: whatever a library does last would do it in the namespaces just made. */
-	if (sandbox || reach)
-		_exit(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
-	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	if (m->at_once)
+		_exit(code);
+	return code;
 }
