@@ -261,6 +261,7 @@ cluster_up() {
 
 # pods_go: what makes pods goes, and they with it; a daemon that has none knows none.
 pods_go() {
+	[ -n "${KUBECTL-}" ] || KUBECTL=$(kubectls | tail -n 1)
 	kc get nodes -o name >/dev/null 2>&1 || return 0
 	kc delete deployments,statefulsets,daemonsets,cronjobs,jobs,replicasets,replicationcontrollers,pods --all \
 		--all-namespaces --now --timeout=30s >/dev/null 2>&1
