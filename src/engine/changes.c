@@ -57,17 +57,6 @@ static char **words_of(const char *value)
 	return list;
 }
 
-static struct json *object_in(struct json *config, const char *key)
-{
-	struct json *o = json_get(config, key);
-
-	if (json_kind(o) != JSON_OBJECT) {
-		o = json_new_object();
-		json_set(config, key, o);
-	}
-	return o;
-}
-
 /* CMD and ENTRYPOINT: a JSON list, or a line for the shell. */
 static int set_command(struct json *config, const char *key, const char *value, struct err *e)
 {
@@ -115,7 +104,7 @@ static int set_pairs(struct json *config, const char *value, bool labels, struct
 				      value);
 		} else if (labels) {
 			*equals = '\0';
-			json_set_text(object_in(config, "Labels"), *w, equals + 1);
+			json_set_text(json_make_object(config, "Labels"), *w, equals + 1);
 		} else {
 			set_variable(config, *w);
 		}
@@ -135,7 +124,7 @@ static int set_members(struct json *config, const char *key, const char *value, 
 			return -ERR_INVALID;
 		for (size_t i = 0; i < json_len(list); i++)
 			if (json_text(json_at(list, i)))
-				json_set(object_in(config, key), json_text(json_at(list, i)),
+				json_set(json_make_object(config, key), json_text(json_at(list, i)),
 					 json_new_object());
 		(void)json_free(list);
 		return 0;
@@ -144,7 +133,7 @@ static int set_members(struct json *config, const char *key, const char *value, 
 	for (char **w = words; *w; w++) {
 		auto_free char *port = ports && !strchr(*w, '/') ? mem_printf("%s/tcp", *w) : NULL;
 
-		json_set(object_in(config, key), port ? port : *w, json_new_object());
+		json_set(json_make_object(config, key), port ? port : *w, json_new_object());
 	}
 	(void)mem_free_texts(words);
 	return 0;

@@ -119,7 +119,6 @@ void controller_on_dependent(struct controller *c, const struct informer *owners
 
 /* -- trees ------------------------------------------------------------------------------------- */
 
-struct json *tree_child(struct json *object, const char *key); /* made where missing */
 /* The member, or null for 0: what a merge patch takes away, as Go leaves zeros out. */
 void tree_set_count(struct json *object, const char *key, int64_t n);
 struct json *tree_list(struct json *list); /* itself, or null when it is empty */

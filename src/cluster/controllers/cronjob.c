@@ -202,7 +202,7 @@ static void make_job(struct cron *c, int64_t at)
 {
 	const struct json *template = json_get(c->spec, "jobTemplate");
 	const struct json *from = json_get(template, "metadata");
-	struct json *job = json_new_object(), *meta = tree_child(job, "metadata");
+	struct json *job = json_new_object(), *meta = json_make_object(job, "metadata");
 	struct json *owners = json_new_array();
 	auto_free char *name = mem_printf("%s-%lld", c->object->name, (long long)(at / 60));
 	char text[RFC3339_CHARS + 1];
@@ -212,7 +212,7 @@ static void make_job(struct cron *c, int64_t at)
 		json_set(meta, "labels", json_copy(json_get(from, "labels")));
 	if (json_get(from, "annotations"))
 		json_set(meta, "annotations", json_copy(json_get(from, "annotations")));
-	json_set_text(tree_child(meta, "annotations"), SCHEDULED_AT,
+	json_set_text(json_make_object(meta, "annotations"), SCHEDULED_AT,
 		      rfc3339_text((at - at % 60) * 1000000000, text));
 	json_append(owners, owner_reference(c->object));
 	json_set(meta, "ownerReferences", owners);

@@ -196,7 +196,7 @@ static void make_pod(struct daemons *d, struct spot *s)
 	spec = json_copy(d->pod_spec);
 	placement_pin(spec, s->node->name);
 	json_set(pod, "spec", spec);
-	json_set_text(tree_child(json_get(pod, "metadata"), "labels"), REVISION_HASH_LABEL,
+	json_set_text(json_make_object(json_get(pod, "metadata"), "labels"), REVISION_HASH_LABEL,
 		      revision_hash(d->revisions.current));
 	work_call(d->work);
 	client_create(&d->work->controller->client,

@@ -146,11 +146,11 @@ void rollout_scale(struct rollout *r, const struct object *set, int64_t replicas
 	    text_eq(tree_annotation(set, MAX_REPLICAS), most))
 		return;
 	patch = json_new_object();
-	notes = tree_child(tree_child(patch, "metadata"), "annotations");
-	json_set_text(tree_child(patch, "metadata"), "uid", set->uid);
+	notes = json_make_object(json_make_object(patch, "metadata"), "annotations");
+	json_set_text(json_make_object(patch, "metadata"), "uid", set->uid);
 	json_set_text(notes, DESIRED, desired);
 	json_set_text(notes, MAX_REPLICAS, most);
-	json_set_i64(tree_child(patch, "spec"), "replicas", replicas);
+	json_set_i64(json_make_object(patch, "spec"), "replicas", replicas);
 	r->scaled = r->scaled || resize;
 	work_patch(r->work, set, NULL, patch);
 	if (resize)

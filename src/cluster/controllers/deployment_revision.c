@@ -112,9 +112,9 @@ static void patch_notes(struct rollout *r, const struct object *o, struct json *
 		return;
 	}
 	patch = json_new_object();
-	json_set(tree_child(patch, "metadata"), "annotations", notes);
+	json_set(json_make_object(patch, "metadata"), "annotations", notes);
 	if (slower)
-		json_set_i64(tree_child(patch, "spec"), "minReadySeconds", min_ready);
+		json_set_i64(json_make_object(patch, "spec"), "minReadySeconds", min_ready);
 	work_patch(r->work, o, NULL, patch);
 }
 
@@ -193,8 +193,8 @@ static void made(void *ctx, const struct outcome *o)
 void rollout_make(struct rollout *r)
 {
 	const struct json *template = json_get(r->spec, "template");
-	struct json *set = json_new_object(), *meta = tree_child(set, "metadata");
-	struct json *spec = tree_child(set, "spec"), *own = json_copy(template);
+	struct json *set = json_new_object(), *meta = json_make_object(set, "metadata");
+	struct json *spec = json_make_object(set, "spec"), *own = json_copy(template);
 	struct json *selector = json_copy(json_get(r->spec, "selector")), *owners;
 	char hash[TREE_HASH_CHARS];
 	auto_free char *name = NULL;
@@ -202,14 +202,15 @@ void rollout_make(struct rollout *r)
 
 	tree_hash(template, json_get_i64(tree_status(r->deployment), "collisionCount", 0), hash);
 	name = mem_printf("%s-%s", r->deployment->name, hash);
-	json_set_text(tree_child(tree_child(own, "metadata"), "labels"), HASH_LABEL, hash);
-	json_set_text(tree_child(selector, "matchLabels"), HASH_LABEL, hash);
+	json_set_text(json_make_object(json_make_object(own, "metadata"), "labels"), HASH_LABEL,
+		      hash);
+	json_set_text(json_make_object(selector, "matchLabels"), HASH_LABEL, hash);
 	json_set_text(meta, "name", name);
 	json_set(meta, "labels", json_copy(json_get(json_get(own, "metadata"), "labels")));
-	copy_notes(r, tree_child(meta, "annotations"));
-	set_number(tree_child(meta, "annotations"), REVISION, next_revision(r));
-	set_number(tree_child(meta, "annotations"), DESIRED, r->replicas);
-	set_number(tree_child(meta, "annotations"), MAX_REPLICAS, r->replicas + r->surge);
+	copy_notes(r, json_make_object(meta, "annotations"));
+	set_number(json_make_object(meta, "annotations"), REVISION, next_revision(r));
+	set_number(json_make_object(meta, "annotations"), DESIRED, r->replicas);
+	set_number(json_make_object(meta, "annotations"), MAX_REPLICAS, r->replicas + r->surge);
 	owners = json_new_array();
 	json_append(owners, owner_reference(r->deployment));
 	json_set(meta, "ownerReferences", owners);

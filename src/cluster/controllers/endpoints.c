@@ -162,8 +162,8 @@ static void look(struct work *w)
 	served_each(c, service, add_pod, &b);
 	tidy(b.subsets);
 	want = json_new_object();
-	json_set_text(tree_child(want, "metadata"), "name", service->name);
-	json_set(tree_child(want, "metadata"), "labels",
+	json_set_text(json_make_object(want, "metadata"), "name", service->name);
+	json_set(json_make_object(want, "metadata"), "labels",
 		 served_labels(service, MANAGED_BY_ENDPOINTS, MANAGER));
 	json_set(want, "subsets", b.subsets);
 	if (!have)

@@ -101,7 +101,7 @@ static void add_pod(void *ctx, const struct object *pod)
 	list = json_new_array();
 	json_append(list, json_new_text(ip));
 	json_set(endpoint, "addresses", list);
-	conditions = tree_child(endpoint, "conditions");
+	conditions = json_make_object(endpoint, "conditions");
 	json_set_bool(conditions, "ready",
 		      served_publishes_unready(b->service) || (serving && !pod->deleting));
 	json_set_bool(conditions, "serving", serving);
@@ -135,7 +135,7 @@ static void fill(struct json *list, struct group *g)
 static struct json *slice_of(struct build *b, const char *family, const struct json *ports,
 			     struct json *endpoints)
 {
-	struct json *slice = json_new_object(), *meta = tree_child(slice, "metadata");
+	struct json *slice = json_new_object(), *meta = json_make_object(slice, "metadata");
 	struct json *owners = json_new_array(), *labels;
 	auto_free char *prefix = mem_printf("%s-", b->service->name);
 

@@ -105,7 +105,7 @@ void work_event(struct controller *c, const struct object *about, const char *ty
 	t->last_s = controller_now_s(c);
 	controller_now(c, now);
 	event = json_new_object();
-	json_set_text(tree_child(event, "metadata"), "name", t->name);
+	json_set_text(json_make_object(event, "metadata"), "name", t->name);
 	json_set(event, "involvedObject", reference(about));
 	json_set_text(event, "reason", reason);
 	json_set_text(event, "message", strbuf_text(&message));
@@ -113,7 +113,7 @@ void work_event(struct controller *c, const struct object *about, const char *ty
 	json_set_text(event, "firstTimestamp", now);
 	json_set_text(event, "lastTimestamp", now);
 	json_set_i64(event, "count", 1);
-	json_set_text(tree_child(event, "source"), "component", component);
+	json_set_text(json_make_object(event, "source"), "component", component);
 	json_set_text(event, "reportingComponent", component);
 	client_create(&c->client, &(struct client_target){view_kind("", "events"), ns}, event, NULL,
 		      NULL, NULL);

@@ -242,7 +242,7 @@ static void end(struct controller *c)
 static void drop_finalizer(struct work *w, const struct object *o, const char *name)
 {
 	const struct json *have = json_get(meta_of(o), "finalizers");
-	struct json *patch = json_new_object(), *meta = tree_child(patch, "metadata");
+	struct json *patch = json_new_object(), *meta = json_make_object(patch, "metadata");
 	struct json *left = json_new_array();
 	auto_free char *revision = mem_printf("%llu", (unsigned long long)o->revision);
 
@@ -260,7 +260,7 @@ static void keep_owners(struct work *w, const struct object *o,
 			bool (*keep)(const void *ctx, const char *uid), const void *ctx)
 {
 	const struct json *have = owners_of(o);
-	struct json *patch = json_new_object(), *meta = tree_child(patch, "metadata");
+	struct json *patch = json_new_object(), *meta = json_make_object(patch, "metadata");
 	struct json *left = json_new_array();
 	auto_free char *revision = mem_printf("%llu", (unsigned long long)o->revision);
 

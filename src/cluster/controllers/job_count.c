@@ -123,8 +123,8 @@ void job_drop_finalizer(struct work *w, const struct object *pod)
 	for (size_t i = 0; i < json_len(have); i++)
 		if (!text_eq(json_text(json_at(have, i)), POD_JOB_FINALIZER))
 			json_append(left, json_ref(json_at(have, i)));
-	json_set_text(tree_child(patch, "metadata"), "uid", pod->uid);
-	json_set(tree_child(patch, "metadata"), "finalizers", tree_list(left));
+	json_set_text(json_make_object(patch, "metadata"), "uid", pod->uid);
+	json_set(json_make_object(patch, "metadata"), "finalizers", tree_list(left));
 	work_patch(w, pod, NULL, patch);
 }
 

@@ -131,7 +131,7 @@ static void add_index_variable(struct json *spec)
 			if (!json_get(one, "env"))
 				json_set(one, "env", json_new_array());
 			json_set_text(var, "name", "JOB_COMPLETION_INDEX");
-			ref = tree_child(tree_child(var, "valueFrom"), "fieldRef");
+			ref = json_make_object(json_make_object(var, "valueFrom"), "fieldRef");
 			json_set_text(ref, "apiVersion", "v1");
 			json_set_text(ref, "fieldPath",
 				      "metadata.annotations['" POD_JOB_INDEX "']");
@@ -148,8 +148,8 @@ static void set_index(const struct job *j, struct json *pod, int64_t index)
 	auto_free char *prefix = mem_printf("%s-", host);
 
 	json_set_text(meta, "generateName", prefix);
-	json_set_text(tree_child(meta, "annotations"), POD_JOB_INDEX, number);
-	json_set_text(tree_child(meta, "labels"), POD_JOB_INDEX, number);
+	json_set_text(json_make_object(meta, "annotations"), POD_JOB_INDEX, number);
+	json_set_text(json_make_object(meta, "labels"), POD_JOB_INDEX, number);
 	json_set_text(spec, "hostname", host);
 	add_index_variable(spec);
 }

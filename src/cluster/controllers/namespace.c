@@ -147,7 +147,7 @@ static void let_go(struct work *w, const struct object *ns)
 	for (size_t i = 0; i < json_len(have); i++)
 		if (!text_eq(json_text(json_at(have, i)), "kubernetes"))
 			json_append(left, json_ref(json_at(have, i)));
-	json_set(tree_child(patch, "spec"), "finalizers", left);
+	json_set(json_make_object(patch, "spec"), "finalizers", left);
 	work_patch(w, ns, "finalize", patch);
 }
 

@@ -53,8 +53,9 @@ void placement_tolerate(struct json *spec)
 
 static struct json *node_selector(struct json *spec)
 {
-	return tree_child(tree_child(tree_child(spec, "affinity"), "nodeAffinity"),
-			  "requiredDuringSchedulingIgnoredDuringExecution");
+	return json_make_object(
+		json_make_object(json_make_object(spec, "affinity"), "nodeAffinity"),
+		"requiredDuringSchedulingIgnoredDuringExecution");
 }
 
 void placement_pin(struct json *spec, const char *node)

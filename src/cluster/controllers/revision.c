@@ -36,7 +36,7 @@ static struct json *data_of(const struct object *owner)
 	struct json *template = json_copy(json_get(tree_spec(owner), "template"));
 
 	json_set_text(template, "$patch", "replace");
-	json_set(tree_child(data, "spec"), "template", template);
+	json_set(json_make_object(data, "spec"), "template", template);
 	return data;
 }
 
@@ -83,7 +83,7 @@ static void made(void *ctx, const struct outcome *o)
 
 static void make(struct work *w, const struct object *owner, struct json *data, int64_t number)
 {
-	struct json *revision = json_new_object(), *meta = tree_child(revision, "metadata");
+	struct json *revision = json_new_object(), *meta = json_make_object(revision, "metadata");
 	const struct json *labels =
 		json_get(json_get(json_get(tree_spec(owner), "template"), "metadata"), "labels");
 	struct json *owners = json_new_array();

@@ -165,7 +165,7 @@ void served_describe(const struct controller *c, struct json *address, const str
 {
 	const struct pod *p = pod_of(c, pod);
 	const char *node = object_value(pod, "spec.nodeName");
-	struct json *ref = tree_child(address, "targetRef");
+	struct json *ref = json_make_object(address, "targetRef");
 
 	json_set_text(ref, "kind", "Pod");
 	json_set_text(ref, "namespace", pod->namespace);

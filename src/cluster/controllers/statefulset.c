@@ -197,7 +197,8 @@ static struct json *plain_owner(const struct object *owner)
 
 static void make_claim(struct replicas *r, const struct json *template, const char *name)
 {
-	struct json *claim = json_copy(template), *meta = tree_child(claim, "metadata"), *owners;
+	struct json *claim = json_copy(template), *meta = json_make_object(claim, "metadata"),
+		    *owners;
 	const struct json *labels = json_get(json_get(r->spec, "selector"), "matchLabels");
 	struct json_iter it = {0};
 	struct json *value;
@@ -207,7 +208,7 @@ static void make_claim(struct replicas *r, const struct json *template, const ch
 	json_set_text(meta, "name", name);
 	json_set_text(meta, "namespace", r->set->namespace);
 	while (json_next(labels, &it, &key, &value))
-		json_set(tree_child(meta, "labels"), key, json_ref(value));
+		json_set(json_make_object(meta, "labels"), key, json_ref(value));
 	if (policy_deletes(r, "whenDeleted")) {
 		owners = json_new_array();
 		json_append(owners, plain_owner(r->set));
@@ -243,7 +244,7 @@ static void own_claim(struct replicas *r, const struct object *claim, const stru
 		return;
 	}
 	patch = json_new_object();
-	json_set(tree_child(patch, "metadata"), "ownerReferences", tree_list(want));
+	json_set(json_make_object(patch, "metadata"), "ownerReferences", tree_list(want));
 	work_patch(r->work, claim, NULL, patch);
 }
 
@@ -287,7 +288,7 @@ static void mount_claims(const struct replicas *r, struct json *spec, int64_t nu
 
 		json_set_text(volume, "name",
 			      json_get_text(json_get(json_at(templates, i), "metadata"), "name"));
-		json_set_text(tree_child(volume, "persistentVolumeClaim"), "claimName", name);
+		json_set_text(json_make_object(volume, "persistentVolumeClaim"), "claimName", name);
 		json_append(volumes, volume);
 	}
 	for (size_t i = 0; i < json_len(have); i++) {
@@ -320,7 +321,7 @@ static void make_pod(struct replicas *r, int64_t number)
 	meta = json_get(pod, "metadata");
 	json_remove(meta, "generateName");
 	json_set_text(meta, "name", name);
-	labels = tree_child(meta, "labels");
+	labels = json_make_object(meta, "labels");
 	json_set_text(labels, POD_NAME_LABEL, name);
 	json_set_text(labels, POD_INDEX_LABEL, index);
 	json_set_text(labels, REVISION_HASH_LABEL, template ? r->current : r->update);

@@ -6,13 +6,6 @@
 #include "cluster/controllers/controllers_priv.h"
 #include "ground/base/parse.h"
 
-struct json *tree_child(struct json *object, const char *key)
-{
-	if (json_kind(json_get(object, key)) != JSON_OBJECT)
-		json_set(object, key, json_new_object());
-	return json_get(object, key);
-}
-
 void tree_set_count(struct json *object, const char *key, int64_t n)
 {
 	json_set(object, key, n ? json_new_i64(n) : NULL);

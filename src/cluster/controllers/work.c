@@ -109,7 +109,8 @@ void work_status(struct work *w, const struct object *o, struct json *status)
 		return;
 	}
 	patch = json_new_object();
-	json_set_text(tree_child(patch, "metadata"), "uid", o->uid); /* no other one of its name */
+	json_set_text(json_make_object(patch, "metadata"), "uid",
+		      o->uid); /* no other one of its name */
 	json_set(patch, "status", status);
 	work_patch(w, o, "status", patch);
 }

@@ -39,14 +39,6 @@ static void written(void *ctx, const struct outcome *o)
 	(void)ctx;
 }
 
-static struct json *object_in(struct json *o, const char *key)
-{
-	struct json *child = json_new_object();
-
-	json_set(o, key, child);
-	return child;
-}
-
 static const char *phase_of(const struct object *o)
 {
 	const char *phase = json_get_text(json_get(object_tree(o), "status"), "phase");
@@ -203,18 +195,18 @@ static void provision(struct node_agent *a, const struct object *claim)
 	const struct json *spec = json_get(copy, "spec");
 	auto_free char *name = mem_printf("pvc-%s", claim->uid);
 	auto_free char *path = mem_printf("%s/claims/%s", a->o.root, name);
-	struct json *volume = json_new_object(), *meta = object_in(volume, "metadata"),
-		    *v = object_in(volume, "spec"), *host;
+	struct json *volume = json_new_object(), *meta = json_make_object(volume, "metadata"),
+		    *v = json_make_object(volume, "spec"), *host;
 
 	json_set_text(meta, "name", name);
-	json_set_text(object_in(meta, "annotations"), "pv.kubernetes.io/provisioned-by",
+	json_set_text(json_make_object(meta, "annotations"), "pv.kubernetes.io/provisioned-by",
 		      PROVISIONER);
 	json_set(v, "capacity", json_copy(json_get(json_get(spec, "resources"), "requests")));
 	json_set(v, "accessModes", json_copy(json_get(spec, "accessModes")));
 	json_set_text(v, "storageClassName", CLASS);
 	json_set_text(v, "persistentVolumeReclaimPolicy", "Delete");
 	json_set(v, "claimRef", reference_to(claim));
-	host = object_in(v, "hostPath");
+	host = json_make_object(v, "hostPath");
 	json_set_text(host, "path", path);
 	json_set_text(host, "type", "DirectoryOrCreate");
 	client_create(&a->client, &(struct client_target){volume_kind()}, volume, NULL, written, a);
@@ -227,12 +219,12 @@ static void bind(struct node_agent *a, const struct object *claim, const struct 
 	const struct json *spec = json_get(object_tree(volume), "spec");
 
 	if (!json_get_text(json_get(spec, "claimRef"), "uid")) {
-		json_set(object_in(patch, "spec"), "claimRef", reference_to(claim));
+		json_set(json_make_object(patch, "spec"), "claimRef", reference_to(claim));
 		client_patch(&a->client, &(struct client_target){volume->kind, NULL, volume->name},
 			     PATCH_MERGE, patch, NULL, written, a);
 		return; /* its news brings the claim here again */
 	}
-	json_set_text(object_in(patch, "spec"), "volumeName", volume->name);
+	json_set_text(json_make_object(patch, "spec"), "volumeName", volume->name);
 	client_patch(&a->client,
 		     &(struct client_target){claim->kind, claim->namespace, claim->name},
 		     PATCH_MERGE, patch, NULL, written, a);
@@ -385,11 +377,11 @@ static void user_changed(void *ctx, const struct object *now, const struct objec
 
 static void make_class(struct node_agent *a)
 {
-	struct json *class = json_new_object(), *meta = object_in(class, "metadata");
+	struct json *class = json_new_object(), *meta = json_make_object(class, "metadata");
 
 	json_set_text(meta, "name", CLASS);
-	json_set_text(object_in(meta, "annotations"), "storageclass.kubernetes.io/is-default-class",
-		      "true");
+	json_set_text(json_make_object(meta, "annotations"),
+		      "storageclass.kubernetes.io/is-default-class", "true");
 	json_set_text(class, "provisioner", PROVISIONER);
 	json_set_text(class, "reclaimPolicy", "Delete");
 	json_set_text(class, "volumeBindingMode", "Immediate");

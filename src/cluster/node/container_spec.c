@@ -23,20 +23,6 @@
 #define SHARES_MIN     2
 #define OOM_GUARANTEED (-997)
 
-static struct json *child(struct json *o, const char *key)
-{
-	if (!json_get(o, key))
-		json_set(o, key, json_new_object());
-	return json_get(o, key);
-}
-
-static struct json *list_in(struct json *o, const char *key)
-{
-	if (!json_get(o, key))
-		json_set(o, key, json_new_array());
-	return json_get(o, key);
-}
-
 /* -- what it runs ------------------------------------------------------------------------------ */
 
 static void set_words(struct json *body, const char *key, const struct json *words, char **env)
@@ -212,7 +198,7 @@ static void add_group(struct json *host, int64_t gid)
 	char text[24];
 
 	(void)snprintf(text, sizeof(text), "%lld", (long long)gid);
-	json_append(list_in(host, "GroupAdd"), json_new_text(text));
+	json_append(json_make_array(host, "GroupAdd"), json_new_text(text));
 }
 
 static void set_groups(struct json *host, const struct json *pod_part)
@@ -231,7 +217,8 @@ static void set_seccomp(struct json *host, const struct json *pod_part, const st
 
 	/* without a word Kubernetes runs unconfined; ours is the engine's own filter */
 	if (text_eq(json_get_text(profile, "type"), "Unconfined"))
-		json_append(list_in(host, "SecurityOpt"), json_new_text("seccomp=unconfined"));
+		json_append(json_make_array(host, "SecurityOpt"),
+			    json_new_text("seccomp=unconfined"));
 }
 
 static int set_rights(const struct pod *p, struct json *body, struct json *host,
@@ -247,14 +234,16 @@ static int set_rights(const struct pod *p, struct json *body, struct json *host,
 	json_set_bool(host, "ReadonlyRootfs", json_get_bool(own, "readOnlyRootFilesystem", false));
 	if (json_get(own, "allowPrivilegeEscalation") &&
 	    !json_get_bool(own, "allowPrivilegeEscalation", true))
-		json_append(list_in(host, "SecurityOpt"), json_new_text("no-new-privileges"));
+		json_append(json_make_array(host, "SecurityOpt"),
+			    json_new_text("no-new-privileges"));
 	set_seccomp(host, pod_part, own);
 	if (json_get(caps, "add"))
 		json_set(host, "CapAdd", json_copy(json_get(caps, "add")));
 	if (json_get(caps, "drop"))
 		json_set(host, "CapDrop", json_copy(json_get(caps, "drop")));
 	for (size_t i = 0; i < json_len(sysctls); i++)
-		json_set_text(child(host, "Sysctls"), json_get_text(json_at(sysctls, i), "name"),
+		json_set_text(json_make_object(host, "Sysctls"),
+			      json_get_text(json_at(sysctls, i), "name"),
 			      json_get_text(json_at(sysctls, i), "value"));
 	return set_user(p, body, spec, pod_part, own, e);
 }
@@ -269,7 +258,7 @@ static void add_bind(struct json *host, const char *source, const char *target, 
 	json_set_text(m, "Source", source);
 	json_set_text(m, "Target", target);
 	json_set_bool(m, "ReadOnly", read_only);
-	json_append(list_in(host, "Mounts"), m);
+	json_append(json_make_array(host, "Mounts"), m);
 }
 
 /* Where the container may leave its last words. */
@@ -365,7 +354,7 @@ int container_spec(struct pod *p, const struct pod_container *c, const struct js
 	const struct json *pod_spec = json_get(pod, "spec");
 	auto_arena struct arena a = {0};
 	auto_json struct json *body = json_new_object();
-	struct json *host = child(body, "HostConfig");
+	struct json *host = json_make_object(body, "HostConfig");
 	struct system_info *info;
 	char **env = NULL;
 	int bad = pod_env(p, pod, spec, &env, e);

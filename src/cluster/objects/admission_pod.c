@@ -8,17 +8,9 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 
-#define TOKEN_PATH	 "/var/run/secrets/kubernetes.io/serviceaccount"
-#define TOKEN_SECONDS	 3607
-#define STAY_SECONDS	 300
-#define PRIORITY_HIGHEST 1000000000
-
-static struct json *list_of(struct json *o, const char *key)
-{
-	if (json_kind(json_get(o, key)) != JSON_ARRAY)
-		json_set(o, key, json_new_array());
-	return json_get(o, key);
-}
+#define TOKEN_PATH    "/var/run/secrets/kubernetes.io/serviceaccount"
+#define TOKEN_SECONDS 3607
+#define STAY_SECONDS  300
 
 /* -- service account --------------------------------------------------------------------------- */
 
@@ -53,7 +45,7 @@ static struct json *ca_source(void)
 	struct json *o = json_new_object();
 
 	json_set_text(o, "name", "kube-root-ca.crt");
-	json_append(list_of(o, "items"), item("ca.crt", "ca.crt"));
+	json_append(json_make_array(o, "items"), item("ca.crt", "ca.crt"));
 	return source("configMap", o);
 }
 
@@ -65,7 +57,7 @@ static struct json *namespace_source(void)
 	json_set_text(ref, "fieldPath", "metadata.namespace");
 	json_set_text(file, "path", "namespace");
 	json_set(file, "fieldRef", ref);
-	json_append(list_of(o, "items"), file);
+	json_append(json_make_array(o, "items"), file);
 	return source("downwardAPI", o);
 }
 
@@ -92,7 +84,7 @@ static size_t mount_in(struct json *list, const char *volume)
 		json_set_text(mount, "name", volume);
 		json_set_bool(mount, "readOnly", true);
 		json_set_text(mount, "mountPath", TOKEN_PATH);
-		json_append(list_of(json_at(list, i), "volumeMounts"), mount);
+		json_append(json_make_array(json_at(list, i), "volumeMounts"), mount);
 		n++;
 	}
 	return n;
@@ -110,14 +102,14 @@ static void mount_token(struct change *c, struct json *spec)
 	    0)
 		return;
 	projected = json_new_object();
-	json_append(list_of(projected, "sources"), token_source());
-	json_append(list_of(projected, "sources"), ca_source());
-	json_append(list_of(projected, "sources"), namespace_source());
+	json_append(json_make_array(projected, "sources"), token_source());
+	json_append(json_make_array(projected, "sources"), ca_source());
+	json_append(json_make_array(projected, "sources"), namespace_source());
 	json_set_i64(projected, "defaultMode", 0644);
 	volume = json_new_object();
 	json_set_text(volume, "name", name);
 	json_set(volume, "projected", projected);
-	json_append(list_of(spec, "volumes"), volume);
+	json_append(json_make_array(spec, "volumes"), volume);
 }
 
 static int service_account(struct change *c, struct json *spec)
@@ -235,7 +227,7 @@ static void stay(struct json *spec)
 					   "node.kubernetes.io/unreachable"};
 
 	for (size_t i = 0; i < array_len(keys); i++) {
-		struct json *list = list_of(spec, "tolerations"), *one;
+		struct json *list = json_make_array(spec, "tolerations"), *one;
 
 		if (tolerates(list, keys[i]))
 			continue;

@@ -9,13 +9,6 @@
 #include "ground/base/str.h"
 #include "ground/format/base64.h"
 
-static struct json *child(struct json *object, const char *key)
-{
-	if (!json_get(object, key))
-		json_set(object, key, json_new_object());
-	return json_get(object, key);
-}
-
 static void text_otherwise(struct json *object, const char *key, const char *text)
 {
 	const char *now = json_get_text(object, key);
@@ -52,7 +45,7 @@ void complete_resources(struct json *resources)
 
 	while (json_next(limits, &it, &key, &value))
 		if (!json_get(json_get(resources, "requests"), key))
-			json_set(child(resources, "requests"), key, json_ref(value));
+			json_set(json_make_object(resources, "requests"), key, json_ref(value));
 }
 
 static void host_ports(const struct json *containers)
@@ -113,7 +106,8 @@ void complete_service(struct json *spec)
 
 	service_ports(spec);
 	if (text_eq(json_get_text(spec, "sessionAffinity"), "ClientIP")) {
-		struct json *client = child(child(spec, "sessionAffinityConfig"), "clientIP");
+		struct json *client = json_make_object(
+			json_make_object(spec, "sessionAffinityConfig"), "clientIP");
 
 		if (!json_get(client, "timeoutSeconds"))
 			json_set_i64(client, "timeoutSeconds", 10800);
@@ -132,7 +126,7 @@ void complete_rolling(struct json *strategy)
 	const char *type = json_get_text(strategy, "type");
 
 	if (!type || !type[0] || text_eq(type, "RollingUpdate"))
-		(void)child(strategy, "rollingUpdate");
+		(void)json_make_object(strategy, "rollingUpdate");
 }
 
 void complete_stateful(struct json *spec)
@@ -154,7 +148,7 @@ void complete_labels(struct json *workload)
 	if (json_len(labels) == 0)
 		return;
 	if (json_len(json_get(json_get(workload, "metadata"), "labels")) == 0)
-		json_set(child(workload, "metadata"), "labels", json_copy(labels));
+		json_set(json_make_object(workload, "metadata"), "labels", json_copy(labels));
 	if (text_eq(json_get_text(workload, "kind"), "ReplicationController") &&
 	    json_len(json_get(spec, "selector")) == 0)
 		json_set(spec, "selector", json_copy(labels));
@@ -184,16 +178,16 @@ void complete_secret(struct json *secret)
 		auto_strbuf struct strbuf b = {0};
 
 		base64_encode(json_str(value), &b);
-		json_set(child(secret, "data"), key, json_new_str(strbuf_str(&b)));
+		json_set(json_make_object(secret, "data"), key, json_new_str(strbuf_str(&b)));
 	}
 	json_remove(secret, "stringData");
 }
 
 void complete_namespace(struct json *namespace)
 {
-	text_otherwise(child(namespace, "status"), "phase", "Active");
+	text_otherwise(json_make_object(namespace, "status"), "phase", "Active");
 	if (json_get_text(json_get(namespace, "metadata"), "name"))
-		json_set_text(child(child(namespace, "metadata"), "labels"),
+		json_set_text(json_make_object(json_make_object(namespace, "metadata"), "labels"),
 			      "kubernetes.io/metadata.name",
 			      json_get_text(json_get(namespace, "metadata"), "name"));
 }
@@ -232,7 +226,7 @@ const char *complete_qos(const struct json *spec)
 
 void complete_pod(struct json *pod)
 {
-	struct json *status = child(pod, "status");
+	struct json *status = json_make_object(pod, "status");
 
 	text_otherwise(status, "phase", "Pending");
 	if (json_get(pod, "spec"))
@@ -241,7 +235,7 @@ void complete_pod(struct json *pod)
 
 void complete_pending(struct json *object)
 {
-	text_otherwise(child(object, "status"), "phase", "Pending");
+	text_otherwise(json_make_object(object, "status"), "phase", "Pending");
 }
 
 void complete_subject(struct json *subject)
@@ -278,8 +272,8 @@ void complete_autoscaler(struct json *spec)
 	metric = json_new_object();
 	json_append(json_get(spec, "metrics"), metric);
 	json_set_text(metric, "type", "Resource");
-	json_set_text(child(metric, "resource"), "name", "cpu");
-	target = child(child(metric, "resource"), "target");
+	json_set_text(json_make_object(metric, "resource"), "name", "cpu");
+	target = json_make_object(json_make_object(metric, "resource"), "target");
 	json_set_text(target, "type", "Utilization");
 	json_set_i64(target, "averageUtilization", 80);
 }

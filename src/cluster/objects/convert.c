@@ -13,13 +13,6 @@
 #define CURRENT	 "autoscaling.alpha.kubernetes.io/current-metrics"
 #define STATE	 "autoscaling.alpha.kubernetes.io/conditions"
 
-static struct json *child(struct json *object, const char *key)
-{
-	if (!json_get(object, key))
-		json_set(object, key, json_new_object());
-	return json_get(object, key);
-}
-
 static void move(struct json *from, const char *key, struct json *to, const char *other)
 {
 	struct json *value = json_get(from, key);
@@ -61,7 +54,7 @@ static void hide(struct json *object, const char *key, const struct json *value)
 	auto_strbuf struct strbuf b = {0};
 
 	json_write(value, &b);
-	json_set(child(child(object, "metadata"), "annotations"), key,
+	json_set(json_make_object(json_make_object(object, "metadata"), "annotations"), key,
 		 json_new_str(strbuf_str(&b)));
 }
 
@@ -133,8 +126,8 @@ static void give_cpu(struct json *scaler, struct json *part, const char *list_na
 	if (percent) {
 		metric = json_new_object();
 		json_set_text(metric, "type", "Resource");
-		json_set_text(child(metric, "resource"), "name", "cpu");
-		target = child(child(metric, "resource"), inner);
+		json_set_text(json_make_object(metric, "resource"), "name", "cpu");
+		target = json_make_object(json_make_object(metric, "resource"), inner);
 		if (text_eq(inner, "target"))
 			json_set_text(target, "type", "Utilization");
 		json_set(target, "averageUtilization", json_ref(percent));
@@ -151,7 +144,7 @@ static void put_back(struct json *scaler, const char *part, const char *key, con
 	struct json *value = unhide(scaler, annotation);
 
 	if (value)
-		json_set(child(scaler, part), key, value);
+		json_set(json_make_object(scaler, part), key, value);
 }
 
 static void scaler_to_v2(struct json *scaler)

@@ -15,13 +15,6 @@ struct limits {
 	size_t n;
 };
 
-static struct json *child(struct json *object, const char *key)
-{
-	if (json_kind(json_get(object, key)) != JSON_OBJECT)
-		json_set(object, key, json_new_object());
-	return json_get(object, key);
-}
-
 static void fill(struct json *to, const struct json *from)
 {
 	struct json_iter it = {0};
@@ -36,12 +29,13 @@ static void fill(struct json *to, const struct json *from)
 static void fill_containers(struct json *list, const struct json *item)
 {
 	for (size_t i = 0; i < json_len(list); i++) {
-		struct json *resources = child(json_at(list, i), "resources");
+		struct json *resources = json_make_object(json_at(list, i), "resources");
 
 		if (json_len(json_get(item, "default")))
-			fill(child(resources, "limits"), json_get(item, "default"));
+			fill(json_make_object(resources, "limits"), json_get(item, "default"));
 		if (json_len(json_get(item, "defaultRequest")))
-			fill(child(resources, "requests"), json_get(item, "defaultRequest"));
+			fill(json_make_object(resources, "requests"),
+			     json_get(item, "defaultRequest"));
 	}
 }
 

@@ -305,37 +305,10 @@ const char *object_label(const struct object *o, const char *key)
 	return NULL;
 }
 
-/* One requirement on one value; NULL: there is none. */
-static bool holds(const struct selector_one *s, const char *value)
-{
-	int64_t have, want;
-	struct err e;
-
-	switch (s->how) {
-	case SELECTOR_IN:
-		return value && text_in(value, s->values);
-	case SELECTOR_NOT_IN:
-		return !value || !text_in(value, s->values);
-	case SELECTOR_EXISTS:
-		return value != NULL;
-	case SELECTOR_ABSENT:
-		return value == NULL;
-	case SELECTOR_ABOVE:
-	case SELECTOR_BELOW:
-		if (!value || s->values_n != 1 ||
-		    parse_i64(str_of(value), "label", &have, &e) < 0 ||
-		    parse_i64(str_of(s->values[0]), "label", &want, &e) < 0)
-			return false;
-		return s->how == SELECTOR_ABOVE ? have > want : have < want;
-	}
-	assert(false);
-	return false;
-}
-
 bool object_selected(const struct object *o, const struct selector *labels)
 {
 	for (size_t i = 0; labels && i < labels->n; i++)
-		if (!holds(&labels->list[i], object_label(o, labels->list[i].key)))
+		if (!selector_holds(&labels->list[i], object_label(o, labels->list[i].key)))
 			return false;
 	return true;
 }
@@ -370,7 +343,7 @@ const char *object_value(const struct object *o, const char *path)
 bool object_selected_fields(const struct object *o, const struct selector *fields)
 {
 	for (size_t i = 0; fields && i < fields->n; i++)
-		if (!holds(&fields->list[i], object_value(o, fields->list[i].key)))
+		if (!selector_holds(&fields->list[i], object_value(o, fields->list[i].key)))
 			return false;
 	return true;
 }

@@ -75,13 +75,6 @@ static int check_place(struct change *c, struct json *meta)
 	return 0;
 }
 
-static struct json *metadata(struct change *c)
-{
-	if (json_kind(json_get(c->object, "metadata")) != JSON_OBJECT)
-		json_set(c->object, "metadata", json_new_object());
-	return json_get(c->object, "metadata");
-}
-
 static int begin_create(struct change *c)
 {
 	static const char *const servers[] = {"uid",
@@ -92,7 +85,7 @@ static int begin_create(struct change *c)
 					      "selfLink",
 					      "managedFields",
 					      "resourceVersion"};
-	struct json *meta = metadata(c);
+	struct json *meta = json_make_object(c->object, "metadata");
 	const char *version = json_get_text(meta, "resourceVersion");
 	const char *prefix = json_get_text(meta, "generateName"), *name;
 	char now[32];
@@ -195,12 +188,12 @@ void pipeline_update(struct change *c)
 	assert(c->magic == CHANGE_MAGIC && c->object);
 	if (!c->sub || !text_eq(c->sub, "scale")) /* a Scale is of no stored kind */
 		convert(c->object, c->kind, c->stored);
-	meta = metadata(c);
+	meta = json_make_object(c->object, "metadata");
 	if (check_place(c, meta) < 0 || check_version(c, meta) < 0 || sub_write(c) < 0) {
 		change_end(c);
 		return;
 	}
-	json_remove(metadata(c), "managedFields");
+	json_remove(json_make_object(c->object, "metadata"), "managedFields");
 	if (c->sub && text_eq(c->sub, "status")) {
 		strategy_status(c->stored, c->object, old);
 		complete(c->stored, c->object);
@@ -215,8 +208,6 @@ void pipeline_update(struct change *c)
 void pipeline_finish(struct change *c)
 {
 	if (admission_admit(c) < 0) {
-		if (!c->http_status)
-			c->http_status = 0;
 		change_end(c);
 		return;
 	}

@@ -10,13 +10,6 @@
 #include "ground/base/mem.h"
 #include "ground/base/str.h"
 
-static struct json *child(struct json *object, const char *key)
-{
-	if (!json_get(object, key))
-		json_set(object, key, json_new_object());
-	return json_get(object, key);
-}
-
 static void same(struct json *object, const struct json *old, const char *key)
 {
 	struct json *was = json_get(old, key);
@@ -39,7 +32,7 @@ static void name_job(struct json *job)
 	if (!uid || !name || !template || json_get_bool(spec, "manualSelector", false) ||
 	    json_get(spec, "selector"))
 		return;
-	labels = child(child(template, "metadata"), "labels");
+	labels = json_make_object(json_make_object(template, "metadata"), "labels");
 	for (size_t i = 0; i < array_len(prefixes); i++) {
 		auto_strbuf struct strbuf key = {0};
 
@@ -49,7 +42,7 @@ static void name_job(struct json *job)
 		strbuf_printf(&key, "%sjob-name", prefixes[i]);
 		json_set_text(labels, strbuf_text(&key), name);
 	}
-	json_set_text(child(child(spec, "selector"), "matchLabels"),
+	json_set_text(json_make_object(json_make_object(spec, "selector"), "matchLabels"),
 		      "batch.kubernetes.io/controller-uid", uid);
 }
 
@@ -64,7 +57,7 @@ void strategy_create(const struct kind *k, struct json *object)
 	if (k->flags & KIND_STATUS)
 		json_remove(object, "status");
 	if (counts(k, object))
-		json_set_i64(child(object, "metadata"), "generation", 1);
+		json_set_i64(json_make_object(object, "metadata"), "generation", 1);
 	if (text_eq(k->name, "Job") && text_eq(k->group, "batch"))
 		name_job(object);
 }
@@ -91,7 +84,7 @@ void strategy_update(const struct kind *k, struct json *object, const struct jso
 					     "deletionGracePeriodSeconds",
 					     "generation",
 					     "selfLink"};
-	struct json *meta = child(object, "metadata"), *was = json_get(old, "metadata");
+	struct json *meta = json_make_object(object, "metadata"), *was = json_get(old, "metadata");
 
 	assert(k && old);
 	for (size_t i = 0; i < array_len(server); i++)
@@ -122,5 +115,5 @@ void strategy_status(const struct kind *k, struct json *object, const struct jso
 	if (status)
 		json_set(object, "status", status);
 	if (version) /* it says which version the writer saw */
-		json_set(child(object, "metadata"), "resourceVersion", version);
+		json_set(json_make_object(object, "metadata"), "resourceVersion", version);
 }

@@ -10,13 +10,6 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 
-static struct json *child(struct json *object, const char *key)
-{
-	if (json_kind(json_get(object, key)) != JSON_OBJECT)
-		json_set(object, key, json_new_object());
-	return json_get(object, key);
-}
-
 /* Takes one member from the body, or away. */
 static void copy_member(struct json *to, const struct json *from, const char *key)
 {
@@ -30,7 +23,7 @@ static void copy_member(struct json *to, const struct json *from, const char *ke
 
 static int write_scale(struct change *c, struct json *whole, const struct json *body)
 {
-	json_set_i64(child(whole, "spec"), "replicas",
+	json_set_i64(json_make_object(whole, "spec"), "replicas",
 		     json_get_i64(json_get(body, "spec"), "replicas", 0));
 	(void)c;
 	return 0;
@@ -39,30 +32,22 @@ static int write_scale(struct change *c, struct json *whole, const struct json *
 static int write_finalize(struct change *c, struct json *whole, const struct json *body)
 {
 	(void)c;
-	copy_member(child(whole, "spec"), json_get(body, "spec"), "finalizers");
+	copy_member(json_make_object(whole, "spec"), json_get(body, "spec"), "finalizers");
 	return 0;
 }
 
 static int write_approval(struct change *c, struct json *whole, const struct json *body)
 {
 	(void)c;
-	copy_member(child(whole, "status"), json_get(body, "status"), "conditions");
+	copy_member(json_make_object(whole, "status"), json_get(body, "status"), "conditions");
 	return 0;
 }
 
 static int write_ephemeral(struct change *c, struct json *whole, const struct json *body)
 {
 	(void)c;
-	copy_member(child(whole, "spec"), json_get(body, "spec"), "ephemeralContainers");
+	copy_member(json_make_object(whole, "spec"), json_get(body, "spec"), "ephemeralContainers");
 	return 0;
-}
-
-static struct json *named(const struct json *list, const char *name)
-{
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_get_text(json_at(list, i), "name"), name))
-			return json_at(list, i);
-	return NULL;
 }
 
 static int write_resize(struct change *c, struct json *whole, const struct json *body)
@@ -75,7 +60,7 @@ static int write_resize(struct change *c, struct json *whole, const struct json 
 
 		for (size_t i = 0; i < json_len(want); i++) {
 			const char *name = json_get_text(json_at(want, i), "name");
-			struct json *one = named(have, name);
+			struct json *one = json_find(have, "name", name);
 
 			if (!one)
 				return change_forbid(c, "a resize may not add container \"%s\"",
@@ -145,9 +130,10 @@ struct json *sub_scale_of(const struct kind *k, const struct json *tree)
 	json_set_text(scale, "kind", "Scale");
 	json_set_text(scale, "apiVersion", "autoscaling/v1");
 	for (size_t i = 0; i < array_len(members); i++)
-		copy_member(child(scale, "metadata"), meta, members[i]);
-	json_set_i64(child(scale, "spec"), "replicas", json_get_i64(spec, "replicas", 0));
-	status = child(scale, "status");
+		copy_member(json_make_object(scale, "metadata"), meta, members[i]);
+	json_set_i64(json_make_object(scale, "spec"), "replicas",
+		     json_get_i64(spec, "replicas", 0));
+	status = json_make_object(scale, "status");
 	json_set_i64(status, "replicas", json_get_i64(json_get(tree, "status"), "replicas", 0));
 	scale_selector(json_get(spec, "selector"), &selector);
 	if (selector.n)
@@ -167,7 +153,8 @@ bool sub_get(struct change *c)
 
 static void set_scheduled(struct change *c)
 {
-	struct json *status = child(c->object, "status"), *list = json_get(status, "conditions");
+	struct json *status = json_make_object(c->object, "status"),
+		    *list = json_get(status, "conditions");
 	struct json *left = json_new_array(), *one = json_new_object();
 	char now[32];
 
@@ -188,7 +175,7 @@ static void merge_annotations(struct json *meta, const struct json *from)
 	const char *key;
 
 	while (json_next(from, &it, &key, &value))
-		json_set(child(meta, "annotations"), key, json_ref(value));
+		json_set(json_make_object(meta, "annotations"), key, json_ref(value));
 }
 
 /* Puts a pod on a node: the one write that may set spec.nodeName. */
@@ -218,8 +205,8 @@ static void create_binding(struct change *c, const struct json *body)
 		return;
 	}
 	c->object = object_copy(c->old);
-	json_set_text(child(c->object, "spec"), "nodeName", node);
-	merge_annotations(child(c->object, "metadata"),
+	json_set_text(json_make_object(c->object, "spec"), "nodeName", node);
+	merge_annotations(json_make_object(c->object, "metadata"),
 			  json_get(json_get(body, "metadata"), "annotations"));
 	set_scheduled(c);
 	change_store(c);

@@ -70,6 +70,13 @@ char *rfc3339_text(int64_t ns, char ret[RFC3339_CHARS + 1])
 	return print(ns, false, ret);
 }
 
+char *rfc3339_seconds(int64_t ns, char ret[RFC3339_CHARS + 1])
+{
+	int64_t rest = ns % NS;
+
+	return print(ns - (rest < 0 ? rest + NS : rest), false, ret);
+}
+
 char *rfc3339_text_padded(int64_t ns, char ret[RFC3339_CHARS + 1])
 {
 	return print(ns, true, ret);

@@ -320,6 +320,36 @@ bool json_get_bool(const struct json *object, const char *key, bool otherwise)
 	return json_flag(json_get(object, key), otherwise);
 }
 
+struct json *json_make_object(struct json *object, const char *key)
+{
+	if (json_kind(json_get(object, key)) != JSON_OBJECT)
+		json_set(object, key, json_new_object());
+	return json_get(object, key);
+}
+
+struct json *json_make_array(struct json *object, const char *key)
+{
+	if (json_kind(json_get(object, key)) != JSON_ARRAY)
+		json_set(object, key, json_new_array());
+	return json_get(object, key);
+}
+
+struct json *json_find(const struct json *array, const char *key, const char *text)
+{
+	for (size_t i = 0; text && i < json_len(array); i++)
+		if (text_eq(json_get_text(json_at(array, i), key), text))
+			return json_at(array, i);
+	return NULL;
+}
+
+bool json_lists(const struct json *array, const char *text)
+{
+	for (size_t i = 0; text && i < json_len(array); i++)
+		if (text_eq(json_text(json_at(array, i)), text))
+			return true;
+	return false;
+}
+
 bool json_next(const struct json *object, struct json_iter *it, const char **ret_key,
 	       struct json **ret_value)
 {

@@ -93,6 +93,13 @@ const char *json_get_text(const struct json *object, const char *key);
 int64_t json_get_i64(const struct json *object, const char *key, int64_t otherwise);
 bool json_get_bool(const struct json *object, const char *key, bool otherwise);
 
+/* The member that is an object (a list), made where it is missing or something else; borrowed. */
+struct json *json_make_object(struct json *object, const char *key);
+struct json *json_make_array(struct json *object, const char *key);
+/* The first of a list of objects whose member `key` is this text; borrowed. NULL: none. */
+struct json *json_find(const struct json *array, const char *key, const char *text);
+bool json_lists(const struct json *array, const char *text); /* of a list of strings */
+
 /* Walks an object in key order of insertion: false at the end. Start with {0}; do not change it. */
 struct json_iter {
 	const void *at;

@@ -328,8 +328,7 @@ static bool beyond(const struct selector_one *one, const char *value)
 	return one->how == SELECTOR_ABOVE ? is > limit : is < limit;
 }
 
-/* `value` is NULL where there is none. */
-static bool holds(const struct selector_one *one, const char *value)
+bool selector_holds(const struct selector_one *one, const char *value)
 {
 	switch (one->how) {
 	case SELECTOR_IN:
@@ -350,7 +349,7 @@ static bool holds(const struct selector_one *one, const char *value)
 bool selector_matches(const struct selector *s, const struct json *labels)
 {
 	for (size_t i = 0; i < s->n; i++)
-		if (!holds(&s->list[i], json_get_text(labels, s->list[i].key)))
+		if (!selector_holds(&s->list[i], json_get_text(labels, s->list[i].key)))
 			return false;
 	return true;
 }
@@ -380,7 +379,7 @@ bool selector_matches_fields(const struct selector *s, const struct json *object
 	for (size_t i = 0; i < s->n; i++) {
 		auto_strbuf struct strbuf b = {0};
 
-		if (!holds(&s->list[i], at_path(object, s->list[i].key, &b)))
+		if (!selector_holds(&s->list[i], at_path(object, s->list[i].key, &b)))
 			return false;
 	}
 	return true;

@@ -51,6 +51,9 @@ int selector_of_json(const struct json *selector, struct arena *a, struct select
 /* From a plain map of labels, as services have it. */
 void selector_of_map(const struct json *map, struct arena *a, struct selector *ret);
 
+/* Whether one value satisfies one requirement; NULL: there is no such value. */
+bool selector_holds(const struct selector_one *one, const char *value);
+
 /* `labels` is an object of texts, NULL for none. */
 bool selector_matches(const struct selector *s, const struct json *labels);
 /* The values are looked up in the object itself: "metadata.name". An absent one is "". */
