@@ -58,20 +58,6 @@ static const char *names_of(struct arena *a, const struct json *list)
 	return arena_dup(a, strbuf_str(&out));
 }
 
-static const struct json *find_container(const struct json *spec, const char *name)
-{
-	static const char *const lists[] = {"containers", "initContainers", "ephemeralContainers"};
-
-	for (size_t l = 0; l < array_len(lists); l++) {
-		const struct json *list = json_get(spec, lists[l]);
-
-		for (size_t i = 0; i < json_len(list); i++)
-			if (text_eq(json_get_text(json_at(list, i), "name"), name))
-				return json_at(list, i);
-	}
-	return NULL;
-}
-
 /* The container that is meant; NULL, and the request is answered. */
 static const struct json *container_of_pod(struct kube_request *r, const struct json *pod)
 {
@@ -82,7 +68,7 @@ static const struct json *container_of_pod(struct kube_request *r, const struct 
 	const struct json *found;
 
 	if (!name || !name[0])
-		name = usual && find_container(spec, usual) ? usual : NULL;
+		name = usual && podspec_container(spec, usual) ? usual : NULL;
 	if (!name && json_len(list) == 1)
 		return json_at(list, 0);
 	if (!name) {
@@ -91,7 +77,7 @@ static const struct json *container_of_pod(struct kube_request *r, const struct 
 			      r->name, names_of(&r->arena, list));
 		return NULL;
 	}
-	found = find_container(spec, name);
+	found = podspec_container(spec, name);
 	if (!found)
 		answer_status(r, 400, "BadRequest", NULL, "container %s is not valid for pod %s",
 			      name, r->name);

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cluster/controllers/controllers_priv.h"
 #include "cluster/controllers/pod.h"
@@ -54,6 +55,12 @@ static void sync_key(void *ctx, const char *key)
 	c->row->sync(w);
 }
 
+/* What people know a controller by: the last part of its identity. */
+static const char *controller_name(const char *user)
+{
+	return strrchr(user, ':') + 1;
+}
+
 static void begin(struct controllers *all, size_t i)
 {
 	struct controller *c = &all->list[i];
@@ -66,6 +73,7 @@ static void begin(struct controllers *all, size_t i)
 	free(all->users[i]);
 	all->users[i] = mem_printf("system:serviceaccount:kube-system:%s-controller", c->row->name);
 	c->client.identity = (struct identity){.user = all->users[i]};
+	recorder_init(&c->recorder, &c->client, all->world, controller_name(all->users[i]), NULL);
 	c->queue = workqueue_new(&(struct workqueue_options){
 		.loop = all->loop, .name = c->row->name, .sync = sync_key, .ctx = c});
 	c->row->begin(c);
@@ -96,11 +104,11 @@ struct controllers *controllers_free(struct controllers *all)
 		c->queue = workqueue_free(c->queue);
 		if (c->row->end)
 			c->row->end(c);
+		recorder_done(&c->recorder);
 		c->magic = 0;
 	}
 	if (all) {
 		pod_forget_all(all);
-		event_forget_all(all);
 		(void)mem_free_texts(all->users);
 		free(all->list);
 		free(all);

@@ -5,14 +5,16 @@
 #pragma once
 
 #include "cluster/controllers/controllers.h"
+#include "cluster/objects/recorder.h"
 #include "cluster/objects/workqueue.h"
 #include "ground/base/arena.h"
 #include "ground/base/map.h"
 #include "ground/base/own.h"
+#include "ground/base/rfc3339.h"
 
 #define CONTROLLER_MAGIC 0x43544c52u
 #define WORK_MAGIC	 0x574f524bu
-#define TIME_CHARS	 32
+#define TIME_CHARS	 (RFC3339_CHARS + 1)
 
 struct controller;
 struct work;
@@ -30,6 +32,7 @@ struct controller {
 	const struct controller_row *row;
 	struct controllers *all;
 	struct client client;
+	struct recorder recorder;
 	struct workqueue *queue;
 	void *own;
 };
@@ -39,8 +42,8 @@ struct controllers {
 	struct loop *loop;
 	const struct world *world;
 	struct controller *list;
-	struct map pods, events; /* pod.h; event.c */
-	char **users;		 /* of the identities */
+	struct map pods; /* pod.h */
+	char **users;	 /* of the identities */
 	size_t n;
 };
 
@@ -78,10 +81,9 @@ void work_status(struct work *w, const struct object *o, struct json *status);
 void work_call(struct work *w);
 void work_called(void *work, const struct outcome *o);
 
-/* An event about an object (event.c); nobody waits for it. */
+/* An event about an object; nobody waits for it. */
 void work_event(struct controller *c, const struct object *about, const char *type,
 		const char *reason, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-void event_forget_all(struct controllers *all);
 
 /* -- subscribing ------------------------------------------------------------------------------- */
 

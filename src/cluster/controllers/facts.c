@@ -2,7 +2,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cluster/controllers/controllers_priv.h"
 #include "ground/base/mem.h"
@@ -15,12 +14,7 @@ int64_t controller_now_s(const struct controller *c)
 
 char *controller_now(const struct controller *c, char ret[TIME_CHARS])
 {
-	time_t s = (time_t)controller_now_s(c);
-	struct tm tm;
-
-	(void)gmtime_r(&s, &tm);
-	(void)strftime(ret, TIME_CHARS, "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return ret;
+	return rfc3339_seconds(world_now_ns(c->all->world), ret);
 }
 
 int64_t time_of(const char *text)
@@ -47,12 +41,7 @@ struct json *owner_reference(const struct object *owner)
 
 const struct json *condition_of(const struct json *status, const char *type)
 {
-	const struct json *list = json_get(status, "conditions");
-
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_get_text(json_at(list, i), "type"), type))
-			return json_at(list, i);
-	return NULL;
+	return json_find(json_get(status, "conditions"), "type", type);
 }
 
 bool pod_is_ready(const struct json *pod)

@@ -17,14 +17,6 @@ bool job_pod_failed(const struct job *j, const struct object *pod)
 	return !j->replaces_ended_only && pod->deleting && !has_phase(pod, "Succeeded");
 }
 
-static bool lists(const struct json *list, const char *uid)
-{
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_text(json_at(list, i)), uid))
-			return true;
-	return false;
-}
-
 static const struct object *tracked(const struct job *j, const char *uid)
 {
 	for (size_t i = 0; i < j->pods.n; i++)
@@ -56,7 +48,7 @@ static void count_success(struct job *j, const struct object *pod)
 
 	if (j->indexed && index >= 0 && index < j->completions)
 		j->done[index] = true;
-	else if (!j->indexed && !lists(j->new_succeeded, pod->uid))
+	else if (!j->indexed && !json_lists(j->new_succeeded, pod->uid))
 		json_append(j->new_succeeded, json_new_text(pod->uid));
 }
 
@@ -69,7 +61,7 @@ static void count_failure(struct job *j, const struct object *pod)
 		j->reason = "PodFailurePolicy";
 		j->message = take(message);
 	}
-	if (action != JOB_IGNORE && !lists(j->new_failed, pod->uid))
+	if (action != JOB_IGNORE && !json_lists(j->new_failed, pod->uid))
 		json_append(j->new_failed, json_new_text(pod->uid));
 }
 
@@ -134,8 +126,8 @@ static bool is_recorded(const struct job *j, const struct object *pod)
 	int64_t index = pod_of(j->work->controller, pod)->job_index;
 	auto_free char *message = NULL;
 
-	if (lists(json_get(uncounted, "succeeded"), pod->uid) ||
-	    lists(json_get(uncounted, "failed"), pod->uid))
+	if (json_lists(json_get(uncounted, "succeeded"), pod->uid) ||
+	    json_lists(json_get(uncounted, "failed"), pod->uid))
 		return true;
 	if (has_phase(pod, "Succeeded"))
 		return j->indexed && (index < 0 || index >= j->completions || j->done[index]);

@@ -54,7 +54,6 @@ int64_t tree_portion(const struct json *value, int64_t whole, bool up)
 
 char *tree_hash(const struct json *tree, int64_t count, char ret[TREE_HASH_CHARS])
 {
-	static const char letters[] = "bcdfghjklmnpqrstvwxz2456789"; /* no vowels: no words */
 	auto_strbuf struct strbuf text = {0};
 	uint32_t h = 2166136261u;
 	int n;
@@ -67,6 +66,6 @@ char *tree_hash(const struct json *tree, int64_t count, char ret[TREE_HASH_CHARS
 	n = snprintf(ret, TREE_HASH_CHARS, "%u", h);
 	assert(n > 0 && n < TREE_HASH_CHARS);
 	for (int i = 0; i < n; i++)
-		ret[i] = letters[(unsigned char)ret[i] % (sizeof(letters) - 1)];
+		ret[i] = name_letter((unsigned char)ret[i]);
 	return ret;
 }

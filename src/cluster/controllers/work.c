@@ -148,3 +148,13 @@ void controller_on_self(void *ctx, const struct object *now, const struct object
 	assert(c->magic == CONTROLLER_MAGIC);
 	controller_add(c, now ? now : before);
 }
+
+void work_event(struct controller *c, const struct object *about, const char *type,
+		const char *reason, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	recorder_vtell_of(&c->recorder, about, type, reason, fmt, ap);
+	va_end(ap);
+}

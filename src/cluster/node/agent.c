@@ -123,10 +123,11 @@ int node_agent_new(const struct node_agent_options *o, struct node_agent **ret, 
 	a->identity = mem_printf("system:node:%s", o->node_name);
 	a->client = *o->client;
 	a->client.identity = (struct identity){.user = a->identity};
+	recorder_init(&a->recorder, &a->client, a->world, "kubelet", a->node_name);
 	list_init(&a->sessions);
 	list_init(&a->actions);
 	if (http_client_new(o->loop, "kube-probe/1.33", &a->http, e) < 0) {
-		free(a);
+		(void)node_agent_free(a);
 		return -(int)e->kind;
 	}
 	a->queue = workqueue_new(&(struct workqueue_options){
@@ -171,6 +172,7 @@ struct node_agent *node_agent_free(struct node_agent *a)
 	a->http = http_client_free(a->http);
 	a->queue = workqueue_free(a->queue);
 	a->claim_queue = workqueue_free(a->claim_queue);
+	recorder_done(&a->recorder);
 	free(a->node_name);
 	free(a->identity);
 	a->magic = 0;
@@ -202,55 +204,19 @@ const char *node_agent_name(const struct node_agent *a)
 
 /* -- events ------------------------------------------------------------------------------------ */
 
-static struct json *about(struct pod *p, const char *container)
-{
-	struct json *j = json_new_object();
-
-	json_set_text(j, "kind", "Pod");
-	json_set_text(j, "apiVersion", "v1");
-	json_set_text(j, "namespace", p->namespace);
-	json_set_text(j, "name", p->name);
-	json_set_text(j, "uid", p->uid);
-	if (container) {
-		static const char *const lists[] = {"initContainers", "initContainers",
-						    "containers", "ephemeralContainers"};
-		const struct pod_container *c = pod_container_find(p, container);
-		auto_free char *path =
-			mem_printf("spec.%s{%s}", lists[c ? c->part : PART_MAIN], container);
-
-		json_set_text(j, "fieldPath", path);
-	}
-	return j;
-}
-
 void node_event(struct pod *p, const char *type, const char *reason, const char *container,
 		const char *fmt, ...)
 {
-	struct json *event = json_new_object(), *meta = json_new_object(),
-		    *source = json_new_object();
-	auto_free char *prefix = mem_printf("%s.", p->name);
-	auto_strbuf struct strbuf message = {0};
-	char now[NODE_TIME];
+	static const char *const lists[] = {"initContainers", "initContainers", "containers",
+					    "ephemeralContainers"};
+	const struct pod_container *c = container ? pod_container_find(p, container) : NULL;
+	auto_free char *field =
+		container ? mem_printf("spec.%s{%s}", lists[c ? c->part : PART_MAIN], container)
+			  : NULL;
+	const struct recorder_about about = {"Pod", "v1", p->namespace, p->name, p->uid, field};
 	va_list ap;
 
 	va_start(ap, fmt);
-	strbuf_vprintf(&message, fmt, ap);
+	recorder_vtell(&p->agent->recorder, &about, type, reason, fmt, ap);
 	va_end(ap);
-	node_time(world_now_ns(p->agent->world), now);
-	json_set_text(meta, "generateName", prefix);
-	json_set(event, "metadata", meta);
-	json_set(event, "involvedObject", about(p, container));
-	json_set_text(event, "reason", reason);
-	json_set_text(event, "message", strbuf_text(&message));
-	json_set_text(event, "type", type);
-	json_set_text(event, "firstTimestamp", now);
-	json_set_text(event, "lastTimestamp", now);
-	json_set_i64(event, "count", 1);
-	json_set_text(source, "component", "kubelet");
-	json_set_text(source, "host", p->agent->node_name);
-	json_set(event, "source", source);
-	json_set_text(event, "reportingComponent", "kubelet");
-	client_create(&p->agent->client,
-		      &(struct client_target){kind_of_resource("", "v1", "events"), p->namespace},
-		      event, NULL, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cluster/node/agent.h"
+#include "cluster/objects/recorder.h"
 #include "cluster/objects/workqueue.h"
 #include "engine/exec.h"
 #include "engine/sandbox.h"
@@ -13,10 +14,11 @@
 #include "ground/base/arena.h"
 #include "ground/base/list.h"
 #include "ground/base/map.h"
+#include "ground/base/rfc3339.h"
 
 #define AGENT_MAGIC	0x4147454eu
 #define POD_MAGIC	0x504f4420u
-#define NODE_TIME	32
+#define NODE_TIME	(RFC3339_CHARS + 1)
 #define BACKOFF_S	10
 #define BACKOFF_MAX_S	300
 #define BACKOFF_RESET_S 600
@@ -28,6 +30,7 @@ struct node_agent {
 	const struct world *world;
 	struct user *user; /* the engine as this owner sees it */
 	struct client client;
+	struct recorder recorder;
 	char *node_name, *identity;
 	struct workqueue *queue, *claim_queue;
 	struct informer *pods, *config_maps, *secrets, *services, *slices, *claims, *stores, *nodes;
@@ -218,7 +221,6 @@ void node_beat(void *agent);
 
 /* -- the rest ---------------------------------------------------------------------------------- */
 
-char *node_time(int64_t ns, char ret[NODE_TIME]); /* RFC 3339, seconds */
 void node_event(struct pod *p, const char *type, const char *reason, const char *container,
 		const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 

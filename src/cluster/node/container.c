@@ -379,8 +379,8 @@ struct json *container_terminated(const struct pod_container *c)
 					  : "Error");
 	if (c->last_words && c->last_words[0])
 		json_set_text(t, "message", c->last_words);
-	json_set_text(t, "startedAt", node_time(c->started_ns, from));
-	json_set_text(t, "finishedAt", node_time(c->finished_ns, to));
+	json_set_text(t, "startedAt", rfc3339_seconds(c->started_ns, from));
+	json_set_text(t, "finishedAt", rfc3339_seconds(c->finished_ns, to));
 	json_set_text(t, "containerID", id);
 	json_set(outer, "terminated", t);
 	return outer;

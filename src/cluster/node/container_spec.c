@@ -62,10 +62,7 @@ static void set_streams(struct json *body, const struct json *spec)
 static bool amount(const struct json *resources, const char *which, const char *what,
 		   struct quantity *ret)
 {
-	const struct json *v = json_get(json_get(resources, which), what);
-	struct err e;
-
-	return json_text(v) && quantity_parse(json_str(v), ret, &e) == 0;
+	return quantity_read(json_get(json_get(resources, which), what), ret);
 }
 
 static void set_resources(struct json *host, const struct json *spec, int oom)

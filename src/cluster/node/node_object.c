@@ -84,7 +84,7 @@ static void add_condition(const struct node_agent *a, struct json *list, const c
 	struct json *c = json_new_object();
 	char now[NODE_TIME];
 
-	node_time(world_now_ns(a->world), now);
+	rfc3339_seconds(world_now_ns(a->world), now);
 	json_set_text(c, "type", type);
 	json_set_text(c, "status", value);
 	json_set_text(c, "reason", reason);

@@ -209,16 +209,6 @@ char *pod_field(const struct pod *p, const struct json *pod, const char *path)
 	return NULL;
 }
 
-static const struct json *named(const struct json *spec, const char *name)
-{
-	const struct json *list = json_get(spec, "containers");
-
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_get_text(json_at(list, i), "name"), name))
-			return json_at(list, i);
-	return NULL;
-}
-
 /* What a container may use that set no limit: all that the node gives to pods. */
 static const struct json *allocatable(const struct pod *p, const char *name)
 {
@@ -234,7 +224,7 @@ char *pod_resource(const struct pod *p, const struct json *pod, const struct jso
 	const char *which = json_get_text(ref, "resource"),
 		   *of = json_get_text(ref, "containerName");
 	const char *divisor = json_get_text(ref, "divisor");
-	const struct json *from = of ? named(json_get(pod, "spec"), of) : container;
+	const struct json *from = of ? podspec_container(json_get(pod, "spec"), of) : container;
 	struct str rest = str_of(which ? which : ""), group;
 	struct quantity q = {0}, by = {QUANTITY_ONE, QUANTITY_DECIMAL};
 	auto_free char *kind = NULL, *name = NULL;

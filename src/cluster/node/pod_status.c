@@ -5,22 +5,11 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cluster/node/agent_priv.h"
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
-
-char *node_time(int64_t ns, char ret[NODE_TIME])
-{
-	time_t s = (time_t)(ns / 1000000000);
-	struct tm tm;
-
-	(void)gmtime_r(&s, &tm);
-	(void)strftime(ret, NODE_TIME, "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return ret;
-}
 
 /* -- one container ----------------------------------------------------------------------------- */
 
@@ -51,28 +40,14 @@ static struct json *running(const struct pod_container *c)
 	struct json *outer = json_new_object(), *r = json_new_object();
 	char at[NODE_TIME];
 
-	json_set_text(r, "startedAt", node_time(c->started_ns, at));
+	json_set_text(r, "startedAt", rfc3339_seconds(c->started_ns, at));
 	json_set(outer, "running", r);
 	return outer;
 }
 
-static const struct json *spec_named(const struct json *spec, const char *name)
-{
-	static const char *const lists[] = {"containers", "initContainers", "ephemeralContainers"};
-
-	for (size_t l = 0; l < array_len(lists); l++) {
-		const struct json *list = json_get(spec, lists[l]);
-
-		for (size_t i = 0; i < json_len(list); i++)
-			if (text_eq(json_get_text(json_at(list, i), "name"), name))
-				return json_at(list, i);
-	}
-	return NULL;
-}
-
 static struct json *container_status(const struct pod_container *c, const struct json *spec)
 {
-	const struct json *own = spec_named(spec, c->name);
+	const struct json *own = podspec_container(spec, c->name);
 	auto_free char *id = c->id[0] ? mem_printf("hull://%s", c->id) : NULL;
 	struct json *s = json_new_object();
 	bool runs = container_runs(c);
@@ -185,20 +160,10 @@ static const char *qos_of(const struct json *spec)
 
 /* -- conditions -------------------------------------------------------------------------------- */
 
-static const struct json *condition(const struct json *status, const char *type)
-{
-	const struct json *list = json_get(status, "conditions");
-
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_get_text(json_at(list, i), "type"), type))
-			return json_at(list, i);
-	return NULL;
-}
-
 static void add_condition(const struct pod *p, struct json *list, const struct json *old,
 			  const char *type, bool value, const char *reason, const char *message)
 {
-	const struct json *was = condition(old, type);
+	const struct json *was = json_find(json_get(old, "conditions"), "type", type);
 	struct json *c = json_new_object();
 	const char *text = value ? "True" : "False";
 	char now[NODE_TIME];
@@ -208,7 +173,7 @@ static void add_condition(const struct pod *p, struct json *list, const struct j
 	json_set_text(c, "lastTransitionTime",
 		      text_eq(json_get_text(was, "status"), text)
 			      ? json_get_text(was, "lastTransitionTime")
-			      : node_time(world_now_ns(p->agent->world), now));
+			      : rfc3339_seconds(world_now_ns(p->agent->world), now));
 	if (!value && reason) {
 		json_set_text(c, "reason", reason);
 		if (message)
@@ -235,12 +200,12 @@ static char *unready_names(const struct pod *p, enum pod_part part)
 static bool gates_open(const struct json *pod)
 {
 	const struct json *gates = json_get(json_get(pod, "spec"), "readinessGates");
+	const struct json *conditions = json_get(json_get(pod, "status"), "conditions");
 
 	for (size_t i = 0; i < json_len(gates); i++) {
 		const char *type = json_get_text(json_at(gates, i), "conditionType");
 
-		if (!text_eq(json_get_text(condition(json_get(pod, "status"), type), "status"),
-			     "True"))
+		if (!text_eq(json_get_text(json_find(conditions, "type", type), "status"), "True"))
 			return false;
 	}
 	return true;
@@ -320,7 +285,7 @@ struct json *status_of_pod(struct pod *p, const struct json *pod)
 	}
 	json_set(status, "conditions", conditions(p, pod, &s));
 	set_addresses(p, status);
-	json_set_text(status, "startTime", start ? start : node_time(p->started_ns, now));
+	json_set_text(status, "startTime", start ? start : rfc3339_seconds(p->started_ns, now));
 	json_set(status, "containerStatuses", statuses(p, spec, PART_MAIN, PART_MAIN));
 	if (json_len(json_get(spec, "initContainers")))
 		json_set(status, "initContainerStatuses",

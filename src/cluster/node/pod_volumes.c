@@ -382,12 +382,7 @@ static int check_host_path(const struct json *v, struct err *e)
 
 static const struct json *volume_of(const struct json *pod, const char *name)
 {
-	const struct json *list = json_get(json_get(pod, "spec"), "volumes");
-
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_get_text(json_at(list, i), "name"), name))
-			return json_at(list, i);
-	return NULL;
+	return json_find(json_get(json_get(pod, "spec"), "volumes"), "name", name);
 }
 
 /* The persistent volume behind a claim: where it lies. ERR_BUSY: not bound yet. */

@@ -10,11 +10,6 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 
-static bool is_core(const struct kind *k, const char *name)
-{
-	return !k->group[0] && text_eq(k->name, name);
-}
-
 static void add_cause(struct change *c, const char *reason, const char *message, const char *field)
 {
 	struct json *causes = json_new_array(), *one = json_new_object();
@@ -39,7 +34,7 @@ static int namespace_life(struct change *c)
 	if (!ns)
 		return err_set(&c->error, ERR_NOT_FOUND, "namespaces \"%s\" not found",
 			       c->namespace);
-	if (!ns->deleting || is_core(c->stored, "Event"))
+	if (!ns->deleting || kind_is(c->stored, "", "Event"))
 		return 0;
 	(void)change_forbid(c,
 			    "unable to create new content in namespace %s because it is being "

@@ -310,7 +310,7 @@ void allocate_end(struct change *c)
 	struct objects *os = c->objects;
 	const struct object *newest;
 
-	if (!text_eq(c->stored->name, "Service") || c->stored->group[0])
+	if (!kind_is(c->stored, "", "Service"))
 		return;
 	if (c->error.kind || c->dry_run) {
 		for (size_t i = 0; c->taken_ips && c->taken_ips[i]; i++)

@@ -5,7 +5,6 @@
  */
 #include <assert.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cluster/objects/pipeline_priv.h"
 #include "ground/base/mem.h"
@@ -58,14 +57,9 @@ void objects_each(struct objects *os, const struct kind *k, const char *namespac
 	assert(bad == 0); /* the present is always there */
 }
 
-char *objects_now(const struct objects *os, char *ret, size_t room)
+char *objects_now(const struct objects *os, char ret[RFC3339_CHARS + 1])
 {
-	time_t s = (time_t)(world_now_ns(os->world) / 1000000000);
-	struct tm tm;
-
-	(void)gmtime_r(&s, &tm);
-	(void)strftime(ret, room, "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return ret;
+	return rfc3339_seconds(world_now_ns(os->world), ret);
 }
 
 struct change *change_new(struct objects *os, enum change_verb verb, const struct client_target *t,

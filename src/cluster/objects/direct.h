@@ -38,8 +38,6 @@ struct objects *objects_free(struct objects *o); /* returns NULL */
 
 /* The identity's texts must outlive the client. */
 struct client objects_client(struct objects *o, struct identity identity);
-/* For one request whose texts die with it: the same, said so that callers see the difference. */
-
 /* The counter: what a list made now would say. */
 uint64_t objects_revision(const struct objects *o);
 

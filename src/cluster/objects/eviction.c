@@ -100,12 +100,11 @@ static void spend(struct change *c, const struct object *budget, const struct js
 	struct spending *s = mem_new(struct spending);
 	struct json *tree = object_copy(budget), *status = json_get(tree, "status");
 	struct change *write;
-	char now[32];
+	char now[RFC3339_CHARS + 1];
 
 	if (!json_get(status, "disruptedPods"))
 		json_set(status, "disruptedPods", json_new_object());
-	json_set_text(json_get(status, "disruptedPods"), c->name,
-		      objects_now(c->objects, now, sizeof(now)));
+	json_set_text(json_get(status, "disruptedPods"), c->name, objects_now(c->objects, now));
 	json_set_i64(status, "disruptionsAllowed", left - 1);
 	*s = (struct spending){c, json_copy(body)};
 	write = change_new(c->objects, CHANGE_UPDATE, &t, spent, s);

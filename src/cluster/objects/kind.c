@@ -86,6 +86,11 @@ static char *fit(int n, char *ret, size_t room)
 	return ret;
 }
 
+bool kind_is(const struct kind *k, const char *group, const char *name)
+{
+	return text_eq(k->group, group) && text_eq(k->name, name);
+}
+
 char *kind_api(const struct kind *k, char *ret, size_t room)
 {
 	assert(k && ret);

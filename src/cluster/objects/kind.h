@@ -119,6 +119,9 @@ const struct kind *kind_of_api(const char *api_version, const char *name); /* "a
 /* By plural, singular, kind or short name in any group; the first declared wins. */
 const struct kind *kind_of_word(const char *word);
 
+/* Whether it is this kind, in any of its versions. */
+bool kind_is(const struct kind *k, const char *group, const char *name);
+
 /* "v1", "apps/v1" into `ret` of `room` bytes; returns ret. "" when it does not fit. */
 char *kind_api(const struct kind *k, char *ret, size_t room);
 /* "deployments.apps", "pods": how messages name a resource. */

@@ -51,13 +51,6 @@ static void find(struct limits *l, const char *fmt, ...)
 	va_end(ap);
 }
 
-static bool read_quantity(const struct json *v, struct quantity *ret)
-{
-	struct err e;
-
-	return json_text(v) && quantity_parse(json_str(v), ret, &e) == 0;
-}
-
 static void check_least(struct limits *l, const char *type, const struct json *min,
 			const struct json *requests)
 {
@@ -69,9 +62,9 @@ static void check_least(struct limits *l, const char *type, const struct json *m
 	while (json_next(min, &it, &key, &value)) {
 		const struct json *v = json_get(requests, key);
 
-		if (!read_quantity(value, &least))
+		if (!quantity_read(value, &least))
 			continue;
-		if (!read_quantity(v, &have))
+		if (!quantity_read(v, &have))
 			find(l, "minimum %s usage per %s is %s.  No request is specified", key,
 			     type, json_text(value));
 		else if (have.nano < least.nano)
@@ -92,17 +85,17 @@ static void check_most(struct limits *l, const char *type, const struct json *ma
 		const struct json *v = json_get(limits, key), *r = json_get(requests, key);
 		bool claim = text_eq(type, "PersistentVolumeClaim");
 
-		if (!read_quantity(value, &most))
+		if (!quantity_read(value, &most))
 			continue;
 		if (claim)
 			v = r;
-		if (!read_quantity(v, &have))
+		if (!quantity_read(v, &have))
 			find(l, "maximum %s usage per %s is %s.  No limit is specified", key, type,
 			     json_text(value));
 		else if (have.nano > most.nano)
 			find(l, "maximum %s usage per %s is %s, but %s is %s", key, type,
 			     json_text(value), claim ? "request" : "limit", json_text(v));
-		else if (read_quantity(r, &have) && have.nano > most.nano)
+		else if (quantity_read(r, &have) && have.nano > most.nano)
 			find(l, "maximum %s usage per %s is %s, but request is %s", key, type,
 			     json_text(value), json_text(r));
 	}
@@ -117,9 +110,9 @@ static void check_ratio(struct limits *l, const char *type, const struct json *r
 	struct quantity most, limit, request;
 
 	while (json_next(ratios, &it, &key, &value)) {
-		if (!read_quantity(value, &most) ||
-		    !read_quantity(json_get(json_get(resources, "limits"), key), &limit) ||
-		    !read_quantity(json_get(json_get(resources, "requests"), key), &request))
+		if (!quantity_read(value, &most) ||
+		    !quantity_read(json_get(json_get(resources, "limits"), key), &limit) ||
+		    !quantity_read(json_get(json_get(resources, "requests"), key), &request))
 			continue;
 		/* limit / request > ratio, without dividing */
 		if (limit.nano / 1000000 * 1000 > request.nano / 1000000 * (most.nano / 1000000))

@@ -357,6 +357,23 @@ char *object_key(const struct object *o, char ret[OBJECT_KEY_MAX])
 
 /* -- making ------------------------------------------------------------------------------------ */
 
+const struct json *podspec_container(const struct json *spec, const char *name)
+{
+	static const char *const lists[] = {"containers", "initContainers", "ephemeralContainers"};
+	const struct json *found = NULL;
+
+	for (size_t i = 0; i < array_len(lists) && !found; i++)
+		found = json_find(json_get(spec, lists[i]), "name", name);
+	return found;
+}
+
+char name_letter(unsigned char byte)
+{
+	static const char letters[] = "bcdfghjklmnpqrstvwxz2456789";
+
+	return letters[byte % (sizeof(letters) - 1)];
+}
+
 const struct object *object_of_tree(const struct kind *k, const struct json *tree)
 {
 	struct object_full *f = object_make(k, tree);

@@ -65,6 +65,11 @@ char *object_key(const struct object *o, char ret[OBJECT_KEY_MAX]);
 /* A value of kind->selectable ("spec.nodeName"); "" when absent or not among them. */
 const char *object_value(const struct object *o, const char *path);
 
+/* A container of any sort in a PodSpec; NULL. */
+const struct json *podspec_container(const struct json *spec, const char *name);
+/* A letter for names that are made up, of any byte: no vowels, so no words, as Kubernetes does. */
+char name_letter(unsigned char byte);
+
 /*
  * A free-standing object from a tree in its stored version (what a remote client or a test has).
  * The revision is taken from metadata.resourceVersion, 0 when it has none.

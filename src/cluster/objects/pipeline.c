@@ -20,15 +20,13 @@
 
 static void random_name(struct objects *os, const char *prefix, char **ret)
 {
-	/* no vowels: no words; as Kubernetes draws them */
-	static const char letters[] = "bcdfghjklmnpqrstvwxz2456789";
 	unsigned char raw[GENERATED_CHARS];
 	char tail[GENERATED_CHARS + 1];
 	size_t keep = strlen(prefix) > 58 ? 58 : strlen(prefix);
 
 	os->world->random(os->world->ctx, raw, sizeof(raw));
 	for (size_t i = 0; i < GENERATED_CHARS; i++)
-		tail[i] = letters[raw[i] % (sizeof(letters) - 1)];
+		tail[i] = name_letter(raw[i]);
 	tail[GENERATED_CHARS] = '\0';
 	free(*ret);
 	*ret = mem_printf("%.*s%s", (int)keep, prefix, tail);
@@ -88,7 +86,7 @@ static int begin_create(struct change *c)
 	struct json *meta = json_make_object(c->object, "metadata");
 	const char *version = json_get_text(meta, "resourceVersion");
 	const char *prefix = json_get_text(meta, "generateName"), *name;
-	char now[32];
+	char now[RFC3339_CHARS + 1];
 
 	if (version && version[0] && !text_eq(version, "0"))
 		return err_set(&c->error, ERR_INVALID,
@@ -106,7 +104,7 @@ static int begin_create(struct change *c)
 		c->name = mem_dup_text(name ? name : "");
 	}
 	set_uid(c->objects, meta);
-	json_set_text(meta, "creationTimestamp", objects_now(c->objects, now, sizeof(now)));
+	json_set_text(meta, "creationTimestamp", objects_now(c->objects, now));
 	rename_change(c);
 	return 0;
 }
@@ -212,7 +210,7 @@ void pipeline_finish(struct change *c)
 		return;
 	}
 	validate(c->stored, c->object, c->old ? object_tree(c->old) : NULL, &c->causes);
-	if (c->causes.n == 0 && text_eq(c->stored->name, "Service") && !c->stored->group[0])
+	if (c->causes.n == 0 && kind_is(c->stored, "", "Service"))
 		allocate_service(c);
 	if (invalid(c))
 		return;

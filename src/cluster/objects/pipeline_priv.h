@@ -10,6 +10,7 @@
 #include "ground/base/arena.h"
 #include "ground/base/list.h"
 #include "ground/base/map.h"
+#include "ground/base/rfc3339.h"
 
 #define OBJECTS_MAGIC 0x4f424a53u
 #define CHANGE_MAGIC  0x4348474eu
@@ -40,7 +41,7 @@ struct change {
 	char *namespace, *name;		  /* "" when there is none */
 	char *sub;			  /* NULL */
 	char *key;
-	bool dry_run, node_writes;
+	bool dry_run;
 	struct json *object;	  /* what shall be, in the stored form */
 	const struct object *old; /* what is, on its way counted in */
 	struct causes causes;
@@ -83,7 +84,7 @@ char *objects_key(const struct kind *stored, const char *namespace, const char *
 /* Each committed object of a kind in a namespace (NULL: all). */
 void objects_each(struct objects *os, const struct kind *k, const char *namespace,
 		  bool (*each)(void *ctx, const struct object *o), void *ctx);
-char *objects_now(const struct objects *os, char *ret, size_t room); /* RFC 3339, seconds */
+char *objects_now(const struct objects *os, char ret[RFC3339_CHARS + 1]); /* seconds */
 
 /* -- the stations ------------------------------------------------------------------------------ */
 

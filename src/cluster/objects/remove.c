@@ -5,18 +5,12 @@
  */
 #include <assert.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cluster/objects/pipeline_priv.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 
 static const char *const immortal[] = {"default", "kube-system", "kube-public", "kube-node-lease"};
-
-static bool is_core(const struct change *c, const char *name)
-{
-	return !c->stored->group[0] && text_eq(c->stored->name, name);
-}
 
 /* How long a pod may take to end, in seconds. */
 static int64_t grace_of(struct change *c, const struct json *tree, const struct delete_options *o)
@@ -25,7 +19,7 @@ static int64_t grace_of(struct change *c, const struct json *tree, const struct 
 	const char *phase = json_get_text(json_get(tree, "status"), "phase");
 	int64_t grace = o->grace_s;
 
-	if (!is_core(c, "Pod"))
+	if (!kind_is(c->stored, "", "Pod"))
 		return 0;
 	if (!node || !node[0] || text_eq(phase, "Succeeded") || text_eq(phase, "Failed"))
 		return 0;
@@ -64,7 +58,7 @@ static void drop_finalizer(struct json *meta, const char *name)
 /* What is to become of the dependents is written as a finalizer: the collector reads it. */
 static void propagate(struct change *c, struct json *meta, enum client_propagation how)
 {
-	if (how == PROPAGATE_DEFAULT && is_core(c, "ReplicationController"))
+	if (how == PROPAGATE_DEFAULT && kind_is(c->stored, "", "ReplicationController"))
 		how = PROPAGATE_ORPHAN;
 	switch (how) {
 	case PROPAGATE_FOREGROUND:
@@ -94,7 +88,7 @@ static bool held(const struct json *tree)
 
 static bool namespace_held(const struct change *c, const struct json *tree)
 {
-	return is_core(c, "Namespace") &&
+	return kind_is(c->stored, "", "Namespace") &&
 	       json_len(json_get(json_get(tree, "spec"), "finalizers")) > 0;
 }
 
@@ -126,7 +120,7 @@ static int check_preconditions(struct change *c, const struct delete_options *o)
 			       "ResourceVersion in precondition: %s, ResourceVersion in object "
 			       "meta: %s",
 			       resource, c->name, o->revision, have);
-	if (!is_core(c, "Namespace"))
+	if (!kind_is(c->stored, "", "Namespace"))
 		return 0;
 	for (size_t i = 0; i < array_len(immortal) - 1; i++)
 		if (text_eq(c->name, immortal[i]))
@@ -137,16 +131,12 @@ static int check_preconditions(struct change *c, const struct delete_options *o)
 static void mark(struct change *c, int64_t grace)
 {
 	struct json *meta = json_get(c->object, "metadata");
-	int64_t now_s = world_now_ns(c->objects->world) / 1000000000;
-	time_t at = (time_t)(now_s + grace);
-	char text[32];
-	struct tm tm;
+	int64_t at = world_now_ns(c->objects->world) + grace * 1000000000;
+	char text[RFC3339_CHARS + 1];
 
-	(void)gmtime_r(&at, &tm);
-	(void)strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	json_set_text(meta, "deletionTimestamp", text);
+	json_set_text(meta, "deletionTimestamp", rfc3339_seconds(at, text));
 	json_set_i64(meta, "deletionGracePeriodSeconds", grace);
-	if (is_core(c, "Namespace")) {
+	if (kind_is(c->stored, "", "Namespace")) {
 		if (!json_get(c->object, "status"))
 			json_set(c->object, "status", json_new_object());
 		json_set_text(json_get(c->object, "status"), "phase", "Terminating");

@@ -156,14 +156,14 @@ static void set_scheduled(struct change *c)
 	struct json *status = json_make_object(c->object, "status"),
 		    *list = json_get(status, "conditions");
 	struct json *left = json_new_array(), *one = json_new_object();
-	char now[32];
+	char now[RFC3339_CHARS + 1];
 
 	for (size_t i = 0; i < json_len(list); i++)
 		if (!text_eq(json_get_text(json_at(list, i), "type"), "PodScheduled"))
 			json_append(left, json_ref(json_at(list, i)));
 	json_set_text(one, "type", "PodScheduled");
 	json_set_text(one, "status", "True");
-	json_set_text(one, "lastTransitionTime", objects_now(c->objects, now, sizeof(now)));
+	json_set_text(one, "lastTransitionTime", objects_now(c->objects, now));
 	json_append(left, one);
 	json_set(status, "conditions", left);
 }

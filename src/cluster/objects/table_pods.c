@@ -15,19 +15,11 @@ static bool is_true(const struct json *conditions, const char *type)
 	return false;
 }
 
-static const struct json *named(const struct json *list, const char *name)
-{
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_get_text(json_at(list, i), "name"), name))
-			return json_at(list, i);
-	return NULL;
-}
-
 /* An init container that stays: it counts as one of the containers. */
 static bool is_sidecar(const struct json *pod, const struct json *status)
 {
 	const struct json *spec = json_get(json_get(pod, "spec"), "initContainers");
-	const struct json *one = named(spec, json_get_text(status, "name"));
+	const struct json *one = json_find(spec, "name", json_get_text(status, "name"));
 
 	return text_eq(json_get_text(one, "restartPolicy"), "Always");
 }

@@ -33,13 +33,6 @@ static void add_count(struct usage *u, const char *name)
 	usage_add_one(u, name, (struct quantity){1000000000, QUANTITY_DECIMAL});
 }
 
-static bool read_quantity(const struct json *v, struct quantity *ret)
-{
-	struct err e;
-
-	return json_text(v) && quantity_parse(json_str(v), ret, &e) == 0;
-}
-
 static void add_list(struct usage *u, const struct json *resources)
 {
 	struct json_iter it = {0};
@@ -48,7 +41,7 @@ static void add_list(struct usage *u, const struct json *resources)
 	struct quantity q;
 
 	while (json_next(resources, &it, &key, &value))
-		if (read_quantity(value, &q))
+		if (quantity_read(value, &q))
 			usage_add_one(u, key, q);
 }
 
@@ -157,7 +150,7 @@ static void add_claim(struct usage *u, const struct json *claim)
 	struct quantity q;
 
 	add_count(u, "persistentvolumeclaims");
-	if (!read_quantity(json_get(json_get(json_get(spec, "resources"), "requests"), "storage"),
+	if (!quantity_read(json_get(json_get(json_get(spec, "resources"), "requests"), "storage"),
 			   &q))
 		return;
 	usage_add_one(u, "requests.storage", q);
@@ -206,23 +199,15 @@ static bool best_effort(const struct json *pod)
 	return u.n == 0;
 }
 
-static bool in_list(const struct json *values, const char *text)
-{
-	for (size_t i = 0; i < json_len(values); i++)
-		if (text_eq(json_text(json_at(values, i)), text))
-			return true;
-	return false;
-}
-
 static bool in_priority(const struct json *pod, const char *how, const struct json *values)
 {
 	const char *class = json_get_text(json_get(pod, "spec"), "priorityClassName");
 	bool has = class && class[0];
 
 	if (text_eq(how, "In"))
-		return has && in_list(values, class);
+		return has && json_lists(values, class);
 	if (text_eq(how, "NotIn"))
-		return !has || !in_list(values, class);
+		return !has || !json_lists(values, class);
 	return text_eq(how, "DoesNotExist") ? !has : has;
 }
 
@@ -247,7 +232,7 @@ bool usage_in_scope(const struct json *quota_spec, const struct kind *k, const s
 	const struct json *scopes = json_get(quota_spec, "scopes");
 	const struct json *more =
 		json_get(json_get(quota_spec, "scopeSelector"), "matchExpressions");
-	bool pod = text_eq(k->name, "Pod") && !k->group[0];
+	bool pod = kind_is(k, "", "Pod");
 
 	if (json_len(scopes) + json_len(more) > 0 && !pod)
 		return false;

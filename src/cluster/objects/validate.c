@@ -163,7 +163,7 @@ static const char *(*name_rule(const struct kind *k))(const char *)
 {
 	if (text_eq(k->name, "Namespace"))
 		return name_wrong_label;
-	if (text_eq(k->name, "Service") && k->group[0] == '\0')
+	if (kind_is(k, "", "Service"))
 		return name_wrong_service;
 	if (text_eq(k->group, "rbac.authorization.k8s.io"))
 		return wrong_segment;

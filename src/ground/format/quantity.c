@@ -212,6 +212,13 @@ char *quantity_text(const struct quantity *q, char ret[QUANTITY_CHARS])
 	return put(ret, less, n, tens[i]);
 }
 
+bool quantity_read(const struct json *v, struct quantity *ret)
+{
+	struct err e;
+
+	return json_text(v) && quantity_parse(json_str(v), ret, &e) == 0;
+}
+
 static int64_t rounded(__int128 nano, __int128 unit)
 {
 	__int128 n = nano / unit + (nano > 0 && nano % unit != 0);

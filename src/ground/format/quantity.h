@@ -10,6 +10,7 @@
 
 #include "ground/base/err.h"
 #include "ground/base/str.h"
+#include "ground/format/json.h"
 
 enum quantity_form { QUANTITY_DECIMAL, QUANTITY_BINARY, QUANTITY_EXPONENT };
 
@@ -19,6 +20,9 @@ struct quantity {
 };
 
 int quantity_parse(struct str text, struct quantity *ret, struct err *e) must_use;
+
+/* Of a text in a tree; false: it is none, or v is NULL. */
+bool quantity_read(const struct json *v, struct quantity *ret);
 
 #define QUANTITY_CHARS 64
 /* The canonical text: the largest unit that leaves no fraction. Returns ret. */
