@@ -2,6 +2,7 @@
  * What is known about images: views, lists, history.
  */
 #include "engine/engine_priv.h"
+#include "virt/image/reference.h"
 
 static char **texts_in(struct arena *a, char **list)
 {
@@ -86,6 +87,14 @@ static struct image_view *view(struct user *u, struct image *i, struct arena *a)
 static void unref_later(void *arg)
 {
 	(void)image_unref(arg);
+}
+
+int engine_image_check_name(const char *text, struct err *e)
+{
+	auto_arena struct arena a = {0};
+	struct reference r;
+
+	return reference_parse(text, &a, &r, e);
 }
 
 int engine_image_inspect(struct user *u, const char *ref, struct arena *a, struct image_view **ret,

@@ -83,6 +83,8 @@ struct image_view {
 	int64_t last_tagged_ns;
 	int containers; /* how many use it */
 };
+/* Whether a text can name an image at all. ERR_INVALID says why not. */
+int engine_image_check_name(const char *text, struct err *e) must_use;
 int engine_image_inspect(struct user *u, const char *ref, struct arena *a, struct image_view **ret,
 			 struct err *e) must_use;
 int engine_image_history(struct user *u, const char *ref, struct arena *a,

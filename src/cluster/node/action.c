@@ -298,7 +298,7 @@ static void reply_done(void *arg, struct http_call *c, int status, const struct 
 
 	a->call = NULL;
 	if (e)
-		finish(a, false, mem_printf("Get \"%s\": %s", a->url, e->text));
+		finish(a, false, mem_printf("Get %s", e->text));
 	else if (a->grpc)
 		grpc_done(a, c, status);
 	else if (status >= HTTP_FINE_FIRST && status < HTTP_FINE_END)

@@ -69,8 +69,9 @@ struct pod_container {
 	bool ready, started;	 /* what probes say */
 	bool probed, adopted;	 /* its probes are there; it ran before this daemon */
 	struct list probes;
-	struct action *hook;	/* postStart or preStop, under way */
-	bool pulled;		/* for its next start */
+	struct action *hook; /* postStart or preStop, under way */
+	bool pulled;	     /* for its next start */
+	int64_t pull_began_ms;
 	bool had_hook, killed;	/* while it is being stopped */
 	int64_t stop_by_ms;	/* when its grace ends */
 	char *last_words;	/* its termination message; NULL: not read yet */

@@ -122,19 +122,9 @@ struct fit {
 
 static int64_t bytes_of(const struct json *map)
 {
-	const struct json *v = json_get(map, "storage");
 	struct quantity q;
-	struct err e;
 
-	return json_text(v) && quantity_parse(json_str(v), &q, &e) == 0 ? quantity_whole(&q) : 0;
-}
-
-static bool has_mode(const struct json *list, const char *mode)
-{
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_text(json_at(list, i)), mode))
-			return true;
-	return false;
+	return quantity_read(json_get(map, "storage"), &q) ? quantity_whole(&q) : 0;
 }
 
 static bool fits(const struct json *want, const struct json *have)
@@ -146,7 +136,7 @@ static bool fits(const struct json *want, const struct json *have)
 	if (!text_eq(a ? a : "", b ? b : ""))
 		return false;
 	for (size_t i = 0; i < json_len(modes); i++)
-		if (!has_mode(json_get(have, "accessModes"), json_text(json_at(modes, i))))
+		if (!json_lists(json_get(have, "accessModes"), json_text(json_at(modes, i))))
 			return false;
 	return bytes_of(json_get(have, "capacity")) >=
 	       bytes_of(json_get(json_get(want, "resources"), "requests"));

@@ -22,6 +22,7 @@
 #define CPU_PERIOD_US  100000
 #define SHARES_MIN     2
 #define OOM_GUARANTEED (-997)
+#define PROFILE_MAX    (1 << 20)
 
 /* -- what it runs ------------------------------------------------------------------------------ */
 
@@ -208,14 +209,45 @@ static void set_groups(struct json *host, const struct json *pod_part)
 		add_group(host, json_i64(json_at(more, i), 0));
 }
 
-static void set_seccomp(struct json *host, const struct json *pod_part, const struct json *own)
+/* A profile of the node's own, from <root>/seccomp. */
+static int local_profile(const struct pod *p, const char *name, char **ret, struct err *e)
+{
+	auto_free char *path = NULL;
+	auto_json struct json *profile = NULL;
+	auto_strbuf struct strbuf text = {0};
+	struct err why;
+
+	if (!name || name[0] == '/' || strstr(name, ".."))
+		return err_set(e, ERR_INVALID,
+			       "localhostProfile \"%s\" must be a relative path without \"..\"",
+			       name ? name : "");
+	path = mem_printf("%s/seccomp/%s", p->agent->o.root, name);
+	if (json_read_file(AT_FDCWD, path, PROFILE_MAX, &profile, &why) < 0)
+		return err_set(e, ERR_INVALID,
+			       "cannot load the seccomp profile \"%s\": %s; put it on the node or "
+			       "use type RuntimeDefault",
+			       name, why.text);
+	json_write(profile, &text);
+	*ret = mem_printf("seccomp=%s", strbuf_text(&text));
+	return 0;
+}
+
+static int set_seccomp(const struct pod *p, struct json *host, const struct json *pod_part,
+		       const struct json *own, struct err *e)
 {
 	const struct json *profile = security(pod_part, own, "seccompProfile");
+	const char *type = json_get_text(profile, "type");
+	auto_free char *option = NULL;
 
 	/* without a word Kubernetes runs unconfined; ours is the engine's own filter */
-	if (text_eq(json_get_text(profile, "type"), "Unconfined"))
-		json_append(json_make_array(host, "SecurityOpt"),
-			    json_new_text("seccomp=unconfined"));
+	if (text_eq(type, "Unconfined"))
+		option = mem_dup_text("seccomp=unconfined");
+	else if (text_eq(type, "Localhost") &&
+		 local_profile(p, json_get_text(profile, "localhostProfile"), &option, e) < 0)
+		return -(int)e->kind;
+	if (option)
+		json_append(json_make_array(host, "SecurityOpt"), json_new_text(option));
+	return 0;
 }
 
 static int set_rights(const struct pod *p, struct json *body, struct json *host,
@@ -233,7 +265,8 @@ static int set_rights(const struct pod *p, struct json *body, struct json *host,
 	    !json_get_bool(own, "allowPrivilegeEscalation", true))
 		json_append(json_make_array(host, "SecurityOpt"),
 			    json_new_text("no-new-privileges"));
-	set_seccomp(host, pod_part, own);
+	if (set_seccomp(p, host, pod_part, own, e) < 0)
+		return -(int)e->kind;
 	if (json_get(caps, "add"))
 		json_set(host, "CapAdd", json_copy(json_get(caps, "add")));
 	if (json_get(caps, "drop"))

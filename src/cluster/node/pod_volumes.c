@@ -35,6 +35,12 @@ static char *base_of(const struct pod *p, const char *name)
 	return mem_printf("%s/volumes/%s", p->dir, name);
 }
 
+/* The group that owns the pod's volumes; -1: none. */
+static int64_t group_of(const struct json *pod)
+{
+	return json_get_i64(json_get(json_get(pod, "spec"), "securityContext"), "fsGroup", -1);
+}
+
 /* -- files ------------------------------------------------------------------------------------- */
 
 /* What a projected volume holds: path -> contents. */
@@ -47,6 +53,7 @@ struct files {
 	} list[512];
 	size_t n;
 	mode_t mode;
+	int64_t group; /* whose they are beside root; -1: nobody's */
 };
 
 static bool path_is_safe(const char *path)
@@ -215,7 +222,7 @@ static bool is_current(const char *dir, const struct files *f)
 	return true;
 }
 
-static int write_file(const char *dir, const struct file *f, struct err *e)
+static int write_file(const char *dir, const struct file *f, int64_t group, struct err *e)
 {
 	auto_free char *path = mem_printf("%s/%s", dir, f->path);
 	auto_close int fd = -1;
@@ -229,7 +236,8 @@ static int write_file(const char *dir, const struct file *f, struct err *e)
 	}
 	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, f->mode);
 	if (fd < 0 || write(fd, f->bytes.p, f->bytes.n) != (ssize_t)f->bytes.n ||
-	    fchmod(fd, f->mode) < 0)
+	    (group >= 0 && fchown(fd, (uid_t)-1, (gid_t)group) < 0) ||
+	    fchmod(fd, group >= 0 ? f->mode | 0440 : f->mode) < 0)
 		return err_sys(e, "cannot write '%s'", path);
 	return 0;
 }
@@ -264,7 +272,7 @@ static int write_files(const struct pod *p, const char *name, const struct files
 	if (make_dir(old, 0755, e) < 0)
 		return -ERR_SYSTEM;
 	for (size_t i = 0; i < f->n; i++)
-		if (write_file(old, &f->list[i], e) < 0)
+		if (write_file(old, &f->list[i], f->group, e) < 0)
 			return -ERR_SYSTEM;
 	n = readlink(link, before, sizeof(before) - 1);
 	(void)unlink(next);
@@ -286,6 +294,7 @@ static int make_files(struct pod *p, const struct json *pod, const struct json *
 	int bad;
 
 	f->mode = (mode_t)json_get_i64(source, "defaultMode", 0644);
+	f->group = group_of(pod);
 	if (text_eq(kind, "configMap"))
 		bad = add_object(p, f, source, false, e);
 	else if (text_eq(kind, "secret"))
@@ -305,32 +314,38 @@ static int make_files(struct pod *p, const struct json *pod, const struct json *
 
 /* -- the other kinds --------------------------------------------------------------------------- */
 
-static int make_empty(const struct pod *p, const struct json *v, const struct json *pod,
-		      struct err *e)
+static int mount_memory(const struct pod *p, const char *dir, const struct json *limit,
+			struct err *e)
 {
-	const struct json *source = json_get(v, "emptyDir");
-	auto_free char *dir = base_of(p, json_get_text(v, "name")), *options = NULL;
-	const char *limit = json_get_text(source, "sizeLimit");
-	struct quantity q;
+	auto_free char *parent = mem_printf("%s/volumes", p->dir), *options = NULL;
 	struct stat at, above;
-	auto_free char *parent = mem_printf("%s/volumes", p->dir);
-	int64_t group =
-		json_get_i64(json_get(json_get(pod, "spec"), "securityContext"), "fsGroup", -1);
+	struct quantity q;
 
-	if (make_dir(dir, MODE_FOLDER, e) < 0)
-		return -ERR_SYSTEM;
-	if (group >= 0 && (chown(dir, (uid_t)-1, (gid_t)group) < 0 || chmod(dir, 02777) < 0))
-		return err_sys(e, "cannot give '%s' to group %lld", dir, (long long)group);
-	if (!text_eq(json_get_text(source, "medium"), "Memory"))
-		return 0;
 	if (stat(dir, &at) < 0 || stat(parent, &above) < 0)
 		return err_sys(e, "cannot look at '%s'", dir);
 	if (at.st_dev != above.st_dev)
 		return 0; /* mounted already */
-	if (limit && quantity_parse(str_of(limit), &q, e) == 0)
+	if (quantity_read(limit, &q))
 		options = mem_printf("mode=0777,size=%lld", (long long)quantity_whole(&q));
 	if (mount("tmpfs", dir, "tmpfs", MS_NOSUID | MS_NODEV, options ? options : "mode=0777") < 0)
 		return err_sys(e, "cannot mount memory at '%s'", dir);
+	return 0;
+}
+
+static int make_empty(const struct pod *p, const struct json *v, const struct json *pod,
+		      struct err *e)
+{
+	const struct json *source = json_get(v, "emptyDir");
+	auto_free char *dir = base_of(p, json_get_text(v, "name"));
+	int64_t group = group_of(pod);
+
+	if (make_dir(dir, MODE_FOLDER, e) < 0)
+		return -ERR_SYSTEM;
+	if (text_eq(json_get_text(source, "medium"), "Memory") &&
+	    mount_memory(p, dir, json_get(source, "sizeLimit"), e) < 0)
+		return -(int)e->kind;
+	if (group >= 0 && (chown(dir, (uid_t)-1, (gid_t)group) < 0 || chmod(dir, 02777) < 0))
+		return err_sys(e, "cannot give '%s' to group %lld", dir, (long long)group);
 	return 0;
 }
 

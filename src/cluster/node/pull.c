@@ -12,8 +12,19 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/format/base64.h"
+#include "ground/wire/loop.h"
 
 #define HUB "docker.io"
+
+static const char *image_of(const struct pod_container *c)
+{
+	const struct object *o = informer_get_key(c->pod->agent->pods, c->pod->key);
+	const struct json *spec =
+		o ? pod_container_spec(json_get(object_tree(o), "spec"), c) : NULL;
+	const char *image = json_get_text(spec, "image");
+
+	return image ? image : "";
+}
 
 static void pulled(void *ctx, const struct err *e)
 {
@@ -21,14 +32,17 @@ static void pulled(void *ctx, const struct err *e)
 
 	c->busy = false;
 	if (e) {
-		auto_free char *text = mem_printf("Failed to pull image: %s", e->text);
+		auto_free char *text =
+			mem_printf("Failed to pull image \"%s\": %s", image_of(c), e->text);
 
 		container_failed(c, c->backoff_s ? "ImagePullBackOff" : "ErrImagePull", text);
 	} else {
 		container_clear(c);
 		c->pulled = true;
 		c->backoff_s = 0;
-		node_event(c->pod, "Normal", "Pulled", c->name, "Successfully pulled image");
+		node_event(c->pod, "Normal", "Pulled", c->name,
+			   "Successfully pulled image \"%s\" in %lldms", image_of(c),
+			   (long long)(loop_now_ms(c->pod->agent->loop) - c->pull_began_ms));
 	}
 	pod_again(c->pod);
 }
@@ -141,6 +155,7 @@ static void pull(struct pod_container *c, const char *image)
 	find_auth(c->pod, image, &a, &o.auth);
 	node_event(c->pod, "Normal", "Pulling", c->name, "Pulling image \"%s\"", image);
 	c->busy = true;
+	c->pull_began_ms = loop_now_ms(c->pod->agent->loop);
 	(void)engine_pull(c->pod->agent->user, &o, NULL, pulled, c);
 }
 
@@ -150,9 +165,18 @@ bool pull_ensure(struct pod_container *c, const struct json *spec)
 		   *policy = json_get_text(spec, "imagePullPolicy");
 	bool from_registry = false, here;
 
+	struct err e;
+
 	assert(!c->busy);
 	if (!image)
 		return true;
+	if (engine_image_check_name(image, &e) < 0) {
+		auto_free char *text =
+			mem_printf("Failed to apply default image tag \"%s\": %s", image, e.text);
+
+		container_failed(c, "InvalidImageName", text);
+		return false;
+	}
 	here = have_image(c, image, &from_registry);
 	if (here && (c->pulled || !from_registry || !text_eq(policy, "Always"))) {
 		if (!c->pulled)

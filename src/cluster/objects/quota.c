@@ -5,6 +5,7 @@
  */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cluster/objects/pipeline_priv.h"
 #include "cluster/objects/usage.h"
@@ -65,18 +66,41 @@ static void say(struct strbuf *out, const char *name, const struct quantity *q)
 	strbuf_printf(out, "%s%s=%s", out->n ? "," : "", name, quantity_text(q ? q : &zero, text));
 }
 
-/* A quota on compute wants every container to say what it needs. */
-static bool unsaid(struct check *k, const char *name)
+/* What a container says of "requests.memory", or of "memory", which is the same. */
+static const struct json *said(const struct json *container, const char *name)
 {
-	static const char *const must[] = {"cpu",	 "memory",	    "requests.cpu",
-					   "limits.cpu", "requests.memory", "limits.memory"};
+	const struct json *resources = json_get(container, "resources");
+	bool limit = text_starts(name, "limits.");
+	const char *dot = strchr(name, '.');
 
-	if (!text_eq(k->change->stored->name, "Pod") || usage_get(&k->now, name))
-		return false;
-	for (size_t i = 0; i < array_len(must); i++)
-		if (text_eq(must[i], name))
-			return true;
-	return false;
+	return json_get(json_get(resources, limit ? "limits" : "requests"), dot ? dot + 1 : name);
+}
+
+static void tell_silent(const struct json *containers, const char *name, struct strbuf *out)
+{
+	for (size_t i = 0; i < json_len(containers); i++) {
+		const struct json *c = json_at(containers, i);
+
+		if (!said(c, name))
+			strbuf_printf(out, "%s%s", out->n ? "," : "", json_get_text(c, "name"));
+	}
+}
+
+/* A quota on compute wants every container to say what it needs: names those that do not. */
+static void tell_unsaid(const struct check *k, const char *name, struct strbuf *out)
+{
+	static char *const must[] = {"cpu",	   "memory",	      "requests.cpu",
+				     "limits.cpu", "requests.memory", "limits.memory",
+				     NULL};
+	const struct json *spec = json_get(k->change->object, "spec");
+	auto_strbuf struct strbuf silent = {0};
+
+	if (!kind_is(k->change->stored, "", "Pod") || !text_in(name, must))
+		return;
+	tell_silent(json_get(spec, "containers"), name, &silent);
+	tell_silent(json_get(spec, "initContainers"), name, &silent);
+	if (silent.n)
+		strbuf_printf(out, "%s%s for: %s", out->n ? "; " : "", name, strbuf_text(&silent));
 }
 
 static void compare(struct check *k, const struct json *hard)
@@ -93,8 +117,7 @@ static void compare(struct check *k, const struct json *hard)
 		struct quantity most;
 		struct err e;
 
-		if (unsaid(k, name))
-			strbuf_printf(&missing, "%s%s", missing.n ? "," : "", name);
+		tell_unsaid(k, name, &missing);
 		if (!now || (old && now->nano <= old->nano) || !json_text(value) ||
 		    quantity_parse(json_str(value), &most, &e) < 0 ||
 		    now->nano + (others ? others->nano : 0) <= most.nano)

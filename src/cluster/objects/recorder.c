@@ -12,8 +12,9 @@
 #include "ground/base/own.h"
 #include "ground/base/rfc3339.h"
 
-#define KEPT_MAX 4096 /* events that may still be counted up */
-#define LIFE_S	 3000 /* the cluster forgets an event an hour after it was written */
+#define KEPT_MAX 4096		  /* events that may still be counted up */
+#define CHANCE	 UINT64_C(0xffff) /* 65 us */
+#define LIFE_S	 3000		  /* the cluster forgets an event an hour after it was written */
 
 struct told {
 	char name[320];
@@ -60,10 +61,22 @@ static void count_up(struct recorder *r, const struct recorder_about *about, str
 	client_patch(r->client, &target, PATCH_MERGE, patch, NULL, NULL, NULL);
 }
 
+/* Events are named by their moment, so that a list has them in order; the last bits are chance. */
+static uint64_t next_stamp(struct recorder *r)
+{
+	uint64_t now = (uint64_t)world_now_ns(r->world) & ~CHANCE;
+	uint64_t chance;
+
+	r->world->random(r->world->ctx, &chance, sizeof(chance));
+	if (now <= (r->last_stamp & ~CHANCE))
+		now = (r->last_stamp & ~CHANCE) + CHANCE + 1;
+	r->last_stamp = now | (chance & CHANCE);
+	return r->last_stamp;
+}
+
 static struct told *remember(struct recorder *r, const char *key, const char *about)
 {
 	struct told *t;
-	char hex[17];
 
 	if (r->told.count >= KEPT_MAX)
 		recorder_done(r);
@@ -72,8 +85,8 @@ static struct told *remember(struct recorder *r, const char *key, const char *ab
 		t = mem_new(struct told);
 		(void)map_put(&r->told, key, t);
 	}
-	world_random_hex(r->world, hex, 16);
-	(void)snprintf(t->name, sizeof(t->name), "%.230s.%s", about, hex);
+	(void)snprintf(t->name, sizeof(t->name), "%.230s.%llx", about,
+		       (unsigned long long)next_stamp(r));
 	t->count = 1;
 	t->last_s = now_s(r);
 	return t;

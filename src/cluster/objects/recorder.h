@@ -18,7 +18,8 @@ struct recorder {
 	const struct client *client;
 	const struct world *world;
 	const char *component, *host; /* who tells; host may be NULL */
-	struct map told;	      /* what was said lately: struct told * */
+	uint64_t last_stamp;
+	struct map told; /* what was said lately: struct told * */
 };
 
 void recorder_init(struct recorder *r, const struct client *client, const struct world *world,

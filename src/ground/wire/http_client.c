@@ -119,9 +119,10 @@ static void explain(const struct http_call *c, struct err *e)
 	if (c->stalled)
 		(void)err_set(e, ERR_TIMEOUT, "%s: nothing came for %lld seconds", url,
 			      (long long)(c->stall_ms / 1000));
+	else if (sys)
+		(void)err_set(e, kind, "%s: cannot connect: %s", url, strerror((int)sys));
 	else
-		(void)err_set(e, kind, "%s: %s%s%s", url, why, sys ? ": " : "",
-			      sys ? strerror((int)sys) : "");
+		(void)err_set(e, kind, "%s: %s", url, why);
 	e->sys = (int)sys;
 }
 
@@ -490,6 +491,10 @@ static void set_transport(struct http_call *c, const struct http_call_options *o
 	(void)curl_easy_setopt(c->easy, CURLOPT_MAXREDIRS, redirects);
 	(void)curl_easy_setopt(c->easy, CURLOPT_POSTREDIR, (long)CURL_REDIR_POST_ALL);
 	c->http2 = o->plain_http2;
+	if (c->http2) { /* libcurl 7.88 stumbles where calls share such a connection */
+		(void)curl_easy_setopt(c->easy, CURLOPT_FRESH_CONNECT, 1L);
+		(void)curl_easy_setopt(c->easy, CURLOPT_FORBID_REUSE, 1L);
+	}
 	(void)curl_easy_setopt(c->easy, CURLOPT_HTTP_VERSION,
 			       o->plain_http2 ? (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE
 					      : (long)CURL_HTTP_VERSION_1_1);

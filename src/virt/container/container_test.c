@@ -233,7 +233,9 @@ static void a_terminal_comes_back(void **state)
 		fail_msg("%s", e.text);
 	assert_true(c.console >= 0);
 	assert_int_equal(container_start(&c, &e), 0);
-	assert_true(read(c.console, text, sizeof(text) - 1) > 0);
+	while (!strchr(text, '\n'))
+		assert_true(read(c.console, text + strlen(text), sizeof(text) - 1 - strlen(text)) >
+			    0);
 	assert_string_equal(text, "tty\r\n");
 	assert_int_equal(write(c.console, "x\n", 2), 2);
 	assert_int_equal(end_of(&c), 0);
