@@ -54,7 +54,8 @@ static bool counts(const struct kind *k, const struct json *object)
 void strategy_create(const struct kind *k, struct json *object)
 {
 	assert(k && object);
-	if (k->flags & KIND_STATUS)
+	/* a node tells what it has when it registers */
+	if (k->flags & KIND_STATUS && !kind_is(k, "", "Node"))
 		json_remove(object, "status");
 	if (counts(k, object))
 		json_set_i64(json_make_object(object, "metadata"), "generation", 1);

@@ -181,9 +181,8 @@ static void merge_annotations(struct json *meta, const struct json *from)
 /* Puts a pod on a node: the one write that may set spec.nodeName. */
 static void create_binding(struct change *c, const struct json *body)
 {
-	const struct json *tree = object_tree(c->old);
 	const char *node = json_get_text(json_get(body, "target"), "name");
-	const char *has = json_get_text(json_get(tree, "spec"), "nodeName");
+	const char *has = object_value(c->old, "spec.nodeName");
 
 	if (!node || !node[0]) {
 		change_fail(c, ERR_INVALID,
@@ -197,7 +196,7 @@ static void create_binding(struct change *c, const struct json *body)
 			    c->name, c->name);
 		return;
 	}
-	if (has && has[0]) {
+	if (has[0]) {
 		change_fail(c, ERR_CONFLICT,
 			    "Operation cannot be fulfilled on pods/binding \"%s\": pod %s is "
 			    "already assigned to node \"%s\"",
