@@ -73,7 +73,12 @@ for c in $(dk ps -aq --filter status=exited); do
 done
 same "every exit code is the program's or 137" "" "$odd"
 everything_goes
-check "no keeper stays" within 5 sh -c '! pgrep -x hull-keeper'
+within 5 sh -c '! pgrep -x hull-keeper'
+for k in $(pgrep -x hull-keeper); do # what it waits for
+	head -v -n 50 "/proc/$k/stack" "/proc/$k/status" "/proc/$k/cmdline"
+	ls -l "/proc/$k/fd"
+done
+same "no keeper stays" "" "$(pgrep -x hull-keeper | xargs)"
 same "no container's directory stays" "" "$(ls "$T/hull/root/container" 2>/dev/null)"
 same "no keeper's directory stays" "" "$(ls "$T/hull/run/keeper" 2>/dev/null)"
 same "no mount stays" "" "$(grep "$T" /proc/self/mountinfo)"
