@@ -44,6 +44,9 @@ kc run bad --image=busybox:latest --image-pull-policy=IfNotPresent --restart=Nev
 check "one that ends badly has failed" within 20 is Failed phase bad
 same "... with its exit code" 4 \
 	"$(kc get pod bad -o 'jsonpath={.status.containerStatuses[0].state.terminated.exitCode}')"
+kc run absent --image=busybox:latest --image-pull-policy=IfNotPresent --restart=Never -- /no/such/program >/dev/null
+check "one whose program is not there has failed" within 20 is Failed phase absent
+matches "... and says so" '/no/such/program.*StartError' "$(kc get pod absent -o 'jsonpath={.status.containerStatuses[0].state.terminated}')"
 kc run loop --image=busybox:latest --image-pull-policy=IfNotPresent -- sh -c 'echo again; exit 1' >/dev/null
 reason() {
 	kc get pod "$1" -o 'jsonpath={.status.containerStatuses[0].state.waiting.reason}'

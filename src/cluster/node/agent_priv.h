@@ -72,6 +72,8 @@ struct pod_container {
 	struct action *hook; /* postStart or preStop, under way */
 	bool pulled;	     /* for its next start */
 	int64_t pull_began_ms;
+	char *start_error;	/* why this incarnation could not be started: it has ended; NULL */
+	int64_t failed_ns;	/* when */
 	bool had_hook, killed;	/* while it is being stopped */
 	int64_t stop_by_ms;	/* when its grace ends */
 	char *last_words;	/* its termination message; NULL: not read yet */

@@ -18,14 +18,15 @@
 #include "ground/base/parse.h"
 #include "ground/wire/loop.h"
 
-#define LABEL_UID     "io.kubernetes.pod.uid"
-#define LABEL_NAME    "io.kubernetes.container.name"
-#define HOOK_MAX_MS   3600000 /* of a postStart */
-#define HOOK_GRACE_S  2	      /* that a container gets after its preStop, whatever that took */
-#define WORDS_MAX     4096    /* bytes of a termination message */
-#define WORDS_LINES   80      /* of a log, in its place */
-#define SIGNALLED     128     /* exit codes above it name a signal */
-#define LABEL_ATTEMPT "io.kubernetes.container.restartCount"
+#define LABEL_UID	  "io.kubernetes.pod.uid"
+#define LABEL_NAME	  "io.kubernetes.container.name"
+#define HOOK_MAX_MS	  3600000 /* of a postStart */
+#define HOOK_GRACE_S	  2	  /* that a container gets after its preStop, whatever that took */
+#define START_FAILED_CODE 128	  /* the exit code of what never ran */
+#define WORDS_MAX	  4096	  /* bytes of a termination message */
+#define WORDS_LINES	  80	  /* of a log, in its place */
+#define SIGNALLED	  128	  /* exit codes above it name a signal */
+#define LABEL_ATTEMPT	  "io.kubernetes.container.restartCount"
 
 void container_clear(struct pod_container *c)
 {
@@ -123,8 +124,8 @@ static void read_last_words(struct pod_container *c)
 	struct err e;
 
 	text[n > 0 ? n : 0] = '\0';
-	c->last_words = mem_dup_text(text);
-	if (n > 0 || c->exit_code == 0 ||
+	c->last_words = mem_dup_text(c->start_error ? c->start_error : text);
+	if (c->start_error || n > 0 || c->exit_code == 0 ||
 	    !text_eq(json_get_text(spec, "terminationMessagePolicy"), "FallbackToLogsOnError"))
 		return;
 	if (engine_logs(c->pod->agent->user, c->id, &log, &(struct log_sink){log_line, log_read, c},
@@ -144,7 +145,8 @@ void container_forget(struct pod_container *c)
 		stream_cancel(c->reading);
 	c->reading = NULL;
 	free(c->last_words);
-	c->last_words = NULL;
+	free(c->start_error);
+	c->last_words = c->start_error = NULL;
 }
 
 void container_look(struct pod_container *c)
@@ -171,6 +173,11 @@ void container_look(struct pod_container *c)
 	c->image_id = mem_dup_text(v->image_id);
 	if (container_runs(c))
 		return;
+	if (c->start_error) {
+		c->state = WORKLOAD_EXITED;
+		c->exit_code = START_FAILED_CODE;
+		c->started_ns = c->finished_ns = c->failed_ns;
+	}
 	probes_stop(c);
 	c->started = c->ready = false;
 	if (container_ended(c) && !c->last_words && !c->reading)
@@ -272,8 +279,12 @@ static void started(void *ctx, bool unchanged, const struct err *e)
 
 	(void)unchanged;
 	c->busy = false;
-	if (e) {
-		container_failed(c, "RunContainerError", e->text);
+	if (e) { /* this incarnation has ended; the pod's policy says whether there is a next */
+		free(c->start_error);
+		c->start_error = mem_dup_text(e->text);
+		c->failed_ns = world_now_ns(c->pod->agent->world);
+		container_clear(c);
+		node_event(c->pod, "Warning", "Failed", c->name, "Error: %s", e->text);
 		pod_again(c->pod);
 		return;
 	}
@@ -374,7 +385,8 @@ struct json *container_terminated(const struct pod_container *c)
 	if (c->exit_code > SIGNALLED && c->exit_code < SIGNALLED + NSIG)
 		json_set_i64(t, "signal", c->exit_code - SIGNALLED);
 	json_set_text(t, "reason",
-		      c->oom_killed	  ? "OOMKilled"
+		      c->start_error	  ? "StartError"
+		      : c->oom_killed	  ? "OOMKilled"
 		      : c->exit_code == 0 ? "Completed"
 					  : "Error");
 	if (c->last_words && c->last_words[0])
@@ -414,7 +426,8 @@ static void retire(struct pod_container *c)
 	c->exists = c->wanted_stop = c->adopted = c->killed = c->pulled = false;
 	c->attempt++;
 	free(c->last_words);
-	c->last_words = NULL;
+	free(c->start_error);
+	c->last_words = c->start_error = NULL;
 	back_off(c);
 }
 
