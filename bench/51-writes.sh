@@ -9,13 +9,9 @@
 rounds=${ROUNDS:-5}
 requests=${REQUESTS:-4000}
 etcd_program=$(command -v "${ETCD:-etcd}") || give_up "etcd is installed"
-writes=$(tool writes -lgnutls -pthread) || give_up "the load generator is built"
+writes=$(tool writes -lgnutls) || give_up "the load generator is built"
 cluster_up
-for part in client-certificate client-key; do
-	sed -n "s/^ *$part-data: *//p" "$KUBECONFIG" | base64 -d >"$T/$part"
-	[ -s "$T/$part" ] || cp "$(sed -n "s/^ *$part: *//p" "$KUBECONFIG")" "$T/$part" ||
-		give_up "the administrator's $part is found"
-done
+certificate_of_admin
 "$etcd_program" --data-dir "$T/etcd.data" --listen-client-urls http://127.0.0.1:12379 --advertise-client-urls \
 	http://127.0.0.1:12379 --listen-peer-urls http://127.0.0.1:12380 >"$T/etcd.log" 2>&1 &
 etcd=$!

@@ -8,7 +8,7 @@
 tool() {
 	local dir="$HULL_BUILD/bench" name=$1
 	shift
-	if [ ! "$dir/$name" -nt "$HULL_TOP/bench/$name.c" ]; then
+	if [ ! "$dir/$name" -nt "$HULL_TOP/bench/$name.c" ] || [ ! "$dir/$name" -nt "$HULL_TOP/bench/client.h" ]; then
 		mkdir -p "$dir"
 		cc -std=gnu17 -D_GNU_SOURCE -O2 -Wall -o "$dir/$name" "$HULL_TOP/bench/$name.c" \
 			"${@:--static}" >&2 || return 1
@@ -31,4 +31,14 @@ holds() {
 # ms MICROSECONDS
 ms() {
 	awk "BEGIN { printf \"%.2f\", $1 / 1000 }"
+}
+
+# certificate_of_admin: what the kubeconfig says who it is by, as $T/client-certificate and $T/client-key.
+certificate_of_admin() {
+	local part
+	for part in client-certificate client-key; do
+		sed -n "s/^ *$part-data: *//p" "$KUBECONFIG" | base64 -d >"$T/$part"
+		[ -s "$T/$part" ] || cp "$(sed -n "s/^ *$part: *//p" "$KUBECONFIG")" "$T/$part" ||
+			give_up "the administrator's $part is found"
+	done
 }

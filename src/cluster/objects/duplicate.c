@@ -34,8 +34,16 @@ static struct str scan_text(struct scan *s)
 {
 	size_t from = ++s->at;
 
-	while (s->at < s->text.n && s->text.p[s->at] != '"')
-		s->at += s->text.p[s->at] == '\\' ? 2 : 1;
+	while (s->at < s->text.n) {
+		const char *at = s->text.p + s->at, *escape;
+		const char *quote = memchr(at, '"', s->text.n - s->at);
+		size_t n = quote ? (size_t)(quote - at) : s->text.n - s->at;
+
+		escape = memchr(at, '\\', n);
+		s->at += escape ? (size_t)(escape - at) + 2 : n;
+		if (!escape)
+			break;
+	}
 	if (s->at > s->text.n)
 		s->at = s->text.n;
 	return (struct str){s->text.p + from, s->at++ - from};

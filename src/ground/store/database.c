@@ -126,6 +126,7 @@ static int check_schema(const struct database *d, const struct database_schema *
 int database_open(struct database *d, const char *path, const struct database_schema *schema,
 		  struct err *e)
 {
+	auto_free char *sql = NULL;
 	int bad;
 
 	assert(!d->db && !d->path);
@@ -136,11 +137,11 @@ int database_open(struct database *d, const char *path, const struct database_sc
 		return database_error(d, e, "cannot open");
 	(void)sqlite3_busy_timeout(d->db, 2000);
 	bad = check_integrity(d, e);
+	sql = mem_printf("PRAGMA page_size=%d; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+			 " PRAGMA cache_size=-512",
+			 schema->page_bytes);
 	if (bad >= 0)
-		bad = database_run(
-			d,
-			"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-512",
-			"cannot open", e);
+		bad = database_run(d, sql, "cannot open", e);
 	return bad < 0 ? bad : check_schema(d, schema, e);
 }
 

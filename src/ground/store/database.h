@@ -18,6 +18,7 @@ struct database {
 struct database_schema {
 	int application; /* application_id in the file's header, so that no other file is taken */
 	int version;
+	int page_bytes;	    /* of a new file; 0: SQLite's own choice */
 	const char *create; /* SQL that makes the tables in an empty file */
 };
 

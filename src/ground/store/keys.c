@@ -233,6 +233,11 @@ static void *writer_main(void *arg)
 	for (;;) {
 		struct key_batch *b;
 
+		if (!k->handed && !k->stop) {
+			pthread_mutex_unlock(&k->lock);
+			disk_settle(&k->disk);
+			pthread_mutex_lock(&k->lock);
+		}
 		while (!k->handed && !k->stop)
 			pthread_cond_wait(&k->wake, &k->lock);
 		b = take(k->handed);

@@ -3,6 +3,9 @@
  * replaced: row R says which key changed at revision R and what it was before (nothing, when it
  * was made). What a key became at R is what the next row of that key replaced, or what is live. So
  * a value is written once more only when it is replaced, and the past is deleted from its old end.
+ *
+ * A commit appends to SQLite's write-ahead log and syncs that. The log is moved into the file when
+ * nobody waits for a commit, by a commit itself only when it has become very long.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -13,10 +16,14 @@
 
 #define APPLICATION_ID 0x48756c6b /* "Hulk" in the file's header: Hull's keys */
 #define FORGET_ROWS    256	  /* of the past, with one batch */
+#define PAGE_BYTES     (16 << 10) /* several objects each: 4 KiB would hold a part of one */
+#define LOG_PAGES      256	  /* of the write-ahead log: enough to be moved at leisure */
+#define LOG_PAGES_MOST 2048	  /* not at leisure any more */
 
 static const struct database_schema schema = {
 	.application = APPLICATION_ID,
 	.version = KEYS_SCHEMA,
+	.page_bytes = PAGE_BYTES,
 	.create = "CREATE TABLE live(key TEXT PRIMARY KEY, value BLOB NOT NULL,"
 		  " created INTEGER NOT NULL, modified INTEGER NOT NULL, expires INTEGER NOT NULL)"
 		  " WITHOUT ROWID;"
@@ -27,6 +34,16 @@ static const struct database_schema schema = {
 		  "INSERT INTO counter VALUES(1, 0, 0);"
 		  "CREATE TABLE unkept(prefix TEXT PRIMARY KEY) WITHOUT ROWID",
 };
+
+static int log_grew(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct key_disk *d = arg;
+
+	(void)db;
+	(void)name;
+	d->log_pages = pages;
+	return SQLITE_OK;
+}
 
 int disk_open(struct key_disk *d, const char *path, struct err *e)
 {
@@ -47,6 +64,8 @@ int disk_open(struct key_disk *d, const char *path, struct err *e)
 
 	for (size_t i = 0; i < array_len(rows) && bad >= 0; i++)
 		bad = database_prepare(&d->file, rows[i].sql, rows[i].to, e);
+	if (bad >= 0) /* instead of the hook that moves the log in the middle of a commit */
+		(void)sqlite3_wal_hook(d->file.db, log_grew, d);
 	return bad;
 }
 
@@ -229,6 +248,13 @@ static int write_counter(struct key_disk *d, uint64_t revision, uint64_t compact
 	return database_step(&d->file, d->counter, e);
 }
 
+/* What stays in the log, because somebody reads it or the disk is full, is moved another time. */
+static void move_log(struct key_disk *d)
+{
+	(void)sqlite3_wal_checkpoint_v2(d->file.db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	d->log_pages = 0;
+}
+
 int disk_commit(struct key_disk *d, const struct key_write *first, uint64_t revision,
 		uint64_t compacted, struct err *e)
 {
@@ -247,5 +273,13 @@ int disk_commit(struct key_disk *d, const struct key_write *first, uint64_t revi
 		bad = database_run(&d->file, "COMMIT", "cannot write to", e);
 	if (bad < 0 && !sqlite3_get_autocommit(d->file.db))
 		(void)sqlite3_exec(d->file.db, "ROLLBACK", NULL, NULL, NULL);
+	if (bad >= 0 && d->log_pages >= LOG_PAGES_MOST)
+		move_log(d);
 	return bad;
+}
+
+void disk_settle(struct key_disk *d)
+{
+	if (d->log_pages >= LOG_PAGES)
+		move_log(d);
 }

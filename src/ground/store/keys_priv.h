@@ -76,6 +76,7 @@ void key_index_forget(struct key_index *x);
 struct key_disk {
 	struct database file;
 	sqlite3_stmt *put, *remove, *past, *forget, *counter, *unkept;
+	int log_pages; /* of the write-ahead log, that are not known to be in the file */
 };
 
 struct key_write {
@@ -96,6 +97,8 @@ int disk_load(struct key_disk *d, struct keys *k, struct err *e) must_use;
 /* One transaction. Forgets the past up to `compacted`, a few rows at a time. */
 int disk_commit(struct key_disk *d, const struct key_write *first, uint64_t revision,
 		uint64_t compacted, struct err *e) must_use;
+/* For when nobody waits: moves a log that became long into the file. */
+void disk_settle(struct key_disk *d);
 
 /* -- between ----------------------------------------------------------------------------------- */
 

@@ -82,6 +82,7 @@ struct http_request {
 	struct http_pairs reply_headers;
 	struct strbuf out; /* bytes of the reply that the library has not taken yet */
 	bool ended;	   /* nothing more will be pushed */
+	bool corked;	   /* head and body of the reply become one record */
 	loop_fn *drained;
 	void *drained_arg;
 

@@ -184,6 +184,8 @@ void http_request_on_gone(struct http_request *r, loop_fn *fn, void *arg)
 	r->gone_arg = arg;
 	if (r->gone)
 		http_tell_gone(r);
+	else
+		http_watch(r);
 }
 
 /* The body. */

@@ -5,10 +5,10 @@
  *
  * What the library makes hard, and how it is met:
  * - A reply queued in the handler's first call closes the connection. So the first call only makes
- * the request and rests the connection; replies are queued in the last call, when the request is
- * whole.
+ * the request and shows it to its owner; the connection rests unless he knew at once what to do,
+ * and replies are queued in the last call, when the request is whole.
  * - A resting (suspended) connection does not notice its client leaving. The loop watches its
- * descriptor for RDHUP by itself.
+ * descriptor for RDHUP by itself, where the owner wants to be told.
  * - Connections may be suspended only from their own callbacks, and the library is not re-entrant:
  * every change from outside is a resume, acted on in the callbacks of the next run.
  * - An upgrade must answer 101, writes its own headers and ends by closing the descriptor. Docker
@@ -24,9 +24,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "ground/base/log.h"
@@ -40,6 +42,7 @@
  */
 #define DRAIN_DIGITS_MAX 6
 #define TLS_PORTS_MAX	 8 /* that are renewed at once */
+#define CORKED_MAX_BYTES (8u << 10)
 #define POOL_BYTES	 (HTTP_HEADERS_MAX_BYTES + (8u << 10))
 
 struct http_server {
@@ -137,16 +140,21 @@ static bool request_has_body(const struct http_request *r)
 	return length && strspn(length, "0") != strlen(length);
 }
 
-/* What the client showed in the handshake; GnuTLS checked that it holds the key. */
-static void read_certificate(struct http_request *r)
+static gnutls_session_t session_of(const struct http_request *r)
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-	const gnutls_datum_t *shown = NULL;
-	unsigned int n = 0;
 
-	if (info)
-		shown = gnutls_certificate_get_peers(info->tls_session, &n);
+	assert(info);
+	return info->tls_session;
+}
+
+/* What the client showed in the handshake; GnuTLS checked that it holds the key. */
+static void read_certificate(struct http_request *r)
+{
+	unsigned int n = 0;
+	const gnutls_datum_t *shown = gnutls_certificate_get_peers(session_of(r), &n);
+
 	if (shown && n > 0) {
 		struct str der = {(const char *)shown[0].data, shown[0].size};
 
@@ -180,21 +188,6 @@ static struct http_request *request_new(struct http_port *p, struct MHD_Connecti
 	return r;
 }
 
-static void dispatch(void *arg)
-{
-	struct http_request *r = http_request_of(arg);
-	struct http_server *s;
-
-	if (!r->connection) { /* the server was freed before the owner saw it */
-		http_finish(r);
-		return;
-	}
-	s = r->port->server;
-	s->handle(s->arg, r);
-	if (!r->has_body)
-		http_watch(r);
-}
-
 static void left(void *arg, unsigned ready)
 {
 	struct http_request *r = http_request_of(arg);
@@ -210,6 +203,8 @@ void http_watch(struct http_request *r)
 	struct err e = {0};
 
 	if (!r->connection || r->finished || r->watch || r->gone || r->reply == HTTP_HIJACK)
+		return;
+	if (!r->on_gone || (r->has_body && r->phase < HTTP_READY))
 		return;
 	if (loop_watch_new(r->loop, r->fd, LOOP_HUP, left, r, &r->watch, &e) < 0)
 		log_warn("a client's leaving will not be noticed: %s", e.text);
@@ -239,6 +234,29 @@ static ssize_t next_bytes(void *arg, uint64_t at, char *buf, size_t max)
 	return 0;
 }
 
+/*
+ * The library sends head and body one by one, each a record, a packet and a wake-up of the client.
+ * A small reply is held back until it is whole, where it surely finds room: nothing is on its way.
+ */
+static void cork(struct http_request *r)
+{
+	int unsent = 0;
+
+	if (!r->tls || r->out.n > CORKED_MAX_BYTES)
+		return;
+	if (ioctl(r->fd, SIOCOUTQ, &unsent) < 0 || unsent > 0)
+		return;
+	gnutls_record_cork(session_of(r));
+	r->corked = true;
+}
+
+static void uncork(struct http_request *r)
+{
+	if (r->corked && gnutls_record_uncork(session_of(r), 0) < 0)
+		log_debug("http: a reply did not reach its client");
+	r->corked = false;
+}
+
 static enum MHD_Result answer(struct http_request *r)
 {
 	struct MHD_Response *m;
@@ -250,6 +268,7 @@ static enum MHD_Result answer(struct http_request *r)
 	} else {
 		size_t n = r->out.n;
 
+		cork(r);
 		m = MHD_create_response_from_buffer(n, strbuf_take(&r->out), MHD_RESPMEM_MUST_FREE);
 	}
 	if (!m)
@@ -436,6 +455,18 @@ static enum MHD_Result resumed(struct http_request *r)
 	return MHD_YES;
 }
 
+/* The first call: whoever asked for the body or answered goes on, the others rest. */
+static enum MHD_Result asked(struct http_request *r)
+{
+	struct http_server *s = r->port->server;
+
+	s->handle(s->arg, r);
+	if (r->finished || r->reply != HTTP_NO_REPLY || (r->asked && r->body_mode != HTTP_DRAIN))
+		return resumed(r);
+	rest(r);
+	return MHD_YES;
+}
+
 static enum MHD_Result access_handler(void *arg, struct MHD_Connection *c, const char *url,
 				      const char *method, const char *version, const char *bytes,
 				      size_t *n, void **context)
@@ -448,9 +479,7 @@ static enum MHD_Result access_handler(void *arg, struct MHD_Connection *c, const
 	if (!r) {
 		r = request_new(p, c, method, url);
 		*context = r;
-		rest(r);
-		loop_defer(r->loop, dispatch, r);
-		return MHD_YES;
+		return asked(r);
 	}
 	if (r->phase == HTTP_ASKED)
 		return resumed(r);
@@ -480,6 +509,7 @@ static void completed(void *arg, struct MHD_Connection *c, void **context,
 		return;
 	assert(r->magic == HTTP_REQUEST_MAGIC);
 	*context = NULL;
+	uncork(r);
 	r->watch = loop_watch_free(r->watch);
 	r->connection = NULL;
 	r->resting = false;
