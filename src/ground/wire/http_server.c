@@ -25,6 +25,8 @@
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -250,11 +252,17 @@ static void cork(struct http_request *r)
 	r->corked = true;
 }
 
+/* The library has corked the socket too, and believes that all is sent. */
 static void uncork(struct http_request *r)
 {
-	if (r->corked && gnutls_record_uncork(session_of(r), 0) < 0)
-		log_debug("http: a reply did not reach its client");
+	int off = 0;
+
+	if (!r->corked)
+		return;
 	r->corked = false;
+	(void)setsockopt(r->fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+	if (gnutls_record_uncork(session_of(r), 0) < 0)
+		log_debug("http: a reply did not reach its client");
 }
 
 static enum MHD_Result answer(struct http_request *r)
