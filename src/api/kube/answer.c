@@ -36,7 +36,8 @@ static void add_warning(struct kube_request *r, const char *text)
 	http_reply_header(r->http, "Warning", strbuf_text(&header));
 }
 
-void answer_text(struct kube_request *r, int status, const char *type, struct str text)
+/* The body is taken. */
+static void answer_bytes(struct kube_request *r, int status, const char *type, struct strbuf *body)
 {
 	for (size_t i = 0; r->warnings && r->warnings[i]; i++)
 		add_warning(r, r->warnings[i]);
@@ -44,18 +45,26 @@ void answer_text(struct kube_request *r, int status, const char *type, struct st
 		add_warning(r, r->kind->warning);
 	r->kube->served++;
 	r->kube->failed += status >= 500;
-	http_reply(r->http, status, type, text.p, text.n);
+	http_reply_take(r->http, status, type, body);
 	request_end(r);
+}
+
+void answer_text(struct kube_request *r, int status, const char *type, struct str text)
+{
+	struct strbuf body = {0};
+
+	strbuf_add(&body, text.p, text.n);
+	answer_bytes(r, status, type, &body);
 }
 
 void answer_json(struct kube_request *r, int status, struct json *j)
 {
-	auto_strbuf struct strbuf out = {0};
+	struct strbuf body = {0};
 	auto_json struct json *taken = j;
 
-	json_write(taken, &out);
-	strbuf_add_char(&out, '\n');
-	answer_text(r, status, "application/json", strbuf_str(&out));
+	json_write(taken, &body);
+	strbuf_add_char(&body, '\n');
+	answer_bytes(r, status, "application/json", &body);
 }
 
 /* -- Status ------------------------------------------------------------------------------------ */
@@ -252,7 +261,7 @@ static struct table_how table_how(const struct kube_request *r)
 
 void answer_object(struct kube_request *r, int status, const struct object *o)
 {
-	auto_strbuf struct strbuf out = {0};
+	struct strbuf out = {0};
 	struct table_how how;
 	struct json *table;
 
@@ -271,7 +280,7 @@ void answer_object(struct kube_request *r, int status, const struct object *o)
 		break;
 	}
 	strbuf_add_char(&out, '\n');
-	answer_text(r, status, "application/json", strbuf_str(&out));
+	answer_bytes(r, status, "application/json", &out);
 }
 
 static struct json *list_metadata(const struct list_outcome *l)
@@ -302,7 +311,7 @@ static void answer_table(struct kube_request *r, const struct list_outcome *l)
 
 void answer_list(struct kube_request *r, const struct list_outcome *l)
 {
-	auto_strbuf struct strbuf out = {0};
+	struct strbuf out = {0};
 	auto_json struct json *meta = NULL;
 	char api[128];
 
@@ -328,5 +337,5 @@ void answer_list(struct kube_request *r, const struct list_outcome *l)
 			answer_write(r->kind, l->items[i], &out);
 	}
 	strbuf_add_text(&out, "]}\n");
-	answer_text(r, 200, "application/json", strbuf_str(&out));
+	answer_bytes(r, 200, "application/json", &out);
 }

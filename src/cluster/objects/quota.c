@@ -163,24 +163,38 @@ static bool check_one(void *ctx, const struct object *quota)
 	return k->bad == 0;
 }
 
+static bool found(void *ctx, const struct object *quota)
+{
+	bool *any = ctx;
+
+	(void)quota;
+	*any = true;
+	return false;
+}
+
 int quota_admit(struct change *c)
 {
+	const struct kind *quotas = kind_of_resource("", "v1", "resourcequotas");
 	auto_arena struct arena a = {0};
-	struct check *k = arena_new(&a, struct check);
 	struct quota_claim *claim;
+	struct check *k;
+	bool any = false;
 
 	if (!(c->stored->flags & KIND_NAMESPACED) || c->stored->flags & KIND_OVERWRITE)
 		return 0;
 	if (c->sub && text_eq(c->sub, "status"))
 		return 0;
+	objects_each(c->objects, quotas, c->namespace, found, &any);
+	if (!any)
+		return 0;
+	k = arena_new(&a, struct check);
 	k->change = c;
 	k->arena = &a;
 	k->now.arena = k->old.arena = &a;
 	usage_add(&k->now, c->stored, c->object);
 	if (c->old)
 		usage_add(&k->old, c->stored, object_tree(c->old));
-	objects_each(c->objects, kind_of_resource("", "v1", "resourcequotas"), c->namespace,
-		     check_one, k);
+	objects_each(c->objects, quotas, c->namespace, check_one, k);
 	if (k->bad < 0 || !k->quota || c->dry_run)
 		return k->bad;
 	claim = mem_new(struct quota_claim);

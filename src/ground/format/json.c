@@ -378,9 +378,86 @@ static void write_with(const struct json *j, int flags, struct strbuf *out)
 	strbuf_add(out, text, n);
 }
 
+/* Runs of what needs no escape go out in one piece. */
+static void write_text(struct str text, struct strbuf *out)
+{
+	static const char escapes[] = {
+		['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
+		['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't',
+	};
+	size_t from = 0;
+
+	strbuf_add_char(out, '"');
+	for (size_t i = 0; i < text.n; i++) {
+		unsigned char c = (unsigned char)text.p[i];
+		char escape = c < sizeof(escapes) ? escapes[c] : '\0';
+
+		if (c >= ' ' && !escape)
+			continue;
+		strbuf_add(out, text.p + from, i - from);
+		from = i + 1;
+		if (escape)
+			strbuf_printf(out, "\\%c", escape);
+		else
+			strbuf_printf(out, "\\u%04x", c);
+	}
+	strbuf_add(out, text.p + from, text.n - from);
+	strbuf_add_char(out, '"');
+}
+
+static void write_object(const struct json *j, struct strbuf *out)
+{
+	struct json_iter it = {0};
+	struct json *value;
+	const char *key;
+	char before = '{';
+
+	while (json_next(j, &it, &key, &value)) {
+		strbuf_add_char(out, before);
+		write_text(str_of(key), out);
+		strbuf_add_char(out, ':');
+		json_write(value, out);
+		before = ',';
+	}
+	strbuf_add_text(out, before == '{' ? "{}" : "}");
+}
+
+static void write_array(const struct json *j, struct strbuf *out)
+{
+	size_t n = json_len(j);
+
+	strbuf_add_char(out, '[');
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			strbuf_add_char(out, ',');
+		json_write(json_at(j, i), out);
+	}
+	strbuf_add_char(out, ']');
+}
+
+/* By hand: json-c's writer goes byte by byte, and its text stays with the tree. */
 void json_write(const struct json *j, struct strbuf *out)
 {
-	write_with(j, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, out);
+	switch (json_kind(j)) {
+	case JSON_NULL:
+		strbuf_add_text(out, "null");
+		break;
+	case JSON_BOOL:
+		strbuf_add_text(out, json_flag(j, false) ? "true" : "false");
+		break;
+	case JSON_NUMBER:
+		write_with(j, JSON_C_TO_STRING_PLAIN, out);
+		break;
+	case JSON_STRING:
+		write_text(json_str(j), out);
+		break;
+	case JSON_ARRAY:
+		write_array(j, out);
+		break;
+	case JSON_OBJECT:
+		write_object(j, out);
+		break;
+	}
 }
 
 void json_write_pretty(const struct json *j, struct strbuf *out)

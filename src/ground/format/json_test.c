@@ -128,6 +128,19 @@ static void shapes_go_both_ways(void **state)
 	assert_string_equal(strbuf_text(&out), text);
 }
 
+static void what_is_written_is_read_back(void **state)
+{
+	static const char text[] =
+		"{\"\":{},\"a\\\"\\\\b\":[],\"c\":[null,true,false,-1,1.5,18446744073709551615],"
+		"\"d\":\"/\\b\\f\\n\\r\\t\\u0000\\u001f\u00e4\",\"e\":{\"f\":[{\"g\":\"\"}]}}";
+	auto_json struct json *j = parsed(text);
+	auto_strbuf struct strbuf out = {0};
+
+	(void)state;
+	json_write(j, &out);
+	assert_string_equal(strbuf_text(&out), text);
+}
+
 static void empty_structs_encode_as_docker_does(void **state)
 {
 	struct sample s = {0};
@@ -179,6 +192,7 @@ int main(void)
 		cmocka_unit_test(depth_is_bounded),
 		cmocka_unit_test(bare_values_parse),
 		cmocka_unit_test(shapes_go_both_ways),
+		cmocka_unit_test(what_is_written_is_read_back),
 		cmocka_unit_test(empty_structs_encode_as_docker_does),
 		cmocka_unit_test(misfits_name_the_key),
 	};

@@ -329,6 +329,17 @@ void http_reply(struct http_request *r, int status, const char *content_type, co
 	http_finish(r);
 }
 
+void http_reply_take(struct http_request *r, int status, const char *content_type,
+		     struct strbuf *body)
+{
+	reply(r, HTTP_WHOLE, status, content_type);
+	assert(r->out.n == 0);
+	strbuf_done(&r->out);
+	r->out = *body;
+	*body = (struct strbuf){0};
+	http_finish(r);
+}
+
 void http_reply_message(struct http_request *r, int status, const char *fmt, ...)
 {
 	auto_json struct json *j = json_new_object();

@@ -79,14 +79,11 @@ static void port_run(void *arg)
 	assert(p->magic == PORT_MAGIC);
 	p->run_asked = false;
 	(void)MHD_run(p->daemon);
-	if (MHD_get_timeout(p->daemon, &wait_ms) != MHD_YES) {
-		loop_timer_unset(p->timer);
-	} else if (wait_ms == 0) {
-		p->run_asked = true;
-		loop_defer(p->loop, port_run, p);
-	} else {
+	/* More to do at once is done in the next turn: others have theirs before it. */
+	if (MHD_get_timeout(p->daemon, &wait_ms) == MHD_YES)
 		loop_timer_set(p->timer, (int64_t)wait_ms, 0);
-	}
+	else
+		loop_timer_unset(p->timer);
 }
 
 static void port_ready(void *arg, unsigned ready)

@@ -112,6 +112,9 @@ void http_reply_header(struct http_request *r, const char *name, const char *val
 /* A whole reply; bytes are copied. content_type NULL: none. HEAD and 204/304 send no body. */
 void http_reply(struct http_request *r, int status, const char *content_type, const void *bytes,
 		size_t n);
+/* The same with a body that is taken, not copied. */
+void http_reply_take(struct http_request *r, int status, const char *content_type,
+		     struct strbuf *body);
 static inline void http_reply_text(struct http_request *r, int status, const char *content_type,
 				   const char *text)
 {
