@@ -25,6 +25,15 @@ cluster_ready() {
 	kc get serviceaccount default
 }
 within 10 cluster_ready
+cpu() {
+	awk '{ print $14 + $15 }' "/proc/${HULLD_PID[hull]}/stat"
+}
+idle_seconds=${IDLE_SECONDS:-60}
+sleep 2 # what a fresh cluster has to do is done
+busy=$(cpu)
+sleep "$idle_seconds"
+idle=$(awk "BEGIN { printf \"%.2f\", ($(cpu) - $busy) * 100 / $(getconf CLK_TCK) / $idle_seconds }")
+row "hulld with a cluster that rests" "<= 1 % of a CPU" "$idle %" "$(holds "$idle <= 1")" "$idle_seconds s"
 have_busybox
 read -r half most all < <(python3 "$HULL_TOP/bench/pods.py" "$T/client-certificate" "$T/client-key" "${SINGLE:-100}" 100)
 [ -n "${all-}" ] || give_up "the pods are made"
