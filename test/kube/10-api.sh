@@ -261,6 +261,7 @@ watch() { # QUERY
 same "a watch begins with what there is" ADDED "$(watch '' | jq -r .type)"
 same "... and says when that is told" "ADDED BOOKMARK true" "$(watch 'sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true' |
 	jq -r '.type, .object.metadata.annotations["k8s.io/initial-events-end"] // empty' | xargs)"
+same "... or only news" "" "$(watch 'sendInitialEvents=false&resourceVersionMatch=NotOlderThan' | jq -r .type)"
 same "... or is told why not" 422 "$(watch 'sendInitialEvents=true' | jq -r .code)"
 same "no bookmarks unless asked" "" "$(watch "resourceVersion=$(curl -s "$cms" | jq -r .metadata.resourceVersion)")"
 same "Tables have columns once" "true false" "$(curl -sN -m 5 -H 'Accept: application/json;as=Table;v=v1;g=meta.k8s.io' \

@@ -293,6 +293,8 @@ void watch_run(struct kube_request *r)
 	watch_deadlines(k);
 	q.revision = from_of(r);
 	q.bookmarks = query_flag(r, "allowWatchBookmarks");
+	q.news_only = http_request_query(r->http, "sendInitialEvents") &&
+		      !query_flag(r, "sendInitialEvents");
 	k->served++;
 	http_reply_begin(r->http, 200, "application/json");
 	client_watch(&r->client, &t, &q,

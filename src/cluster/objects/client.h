@@ -123,6 +123,7 @@ struct watch_query {
 	const struct selector *labels, *fields; /* copied */
 	const char *revision; /* from behind it; NULL or "0": what there is as ADDED, then go on */
 	bool bookmarks;	      /* about once a minute, and one after the first objects */
+	bool news_only;	      /* without a revision too: nothing of what there is */
 };
 
 struct client_watch; /* opaque; the implementation's struct begins with it */

@@ -354,6 +354,23 @@ static void watches_a_selection(void **state)
 	client_unwatch(&p->client, w);
 }
 
+static void watches_news_only(void **state)
+{
+	struct place *p = *state;
+	struct watch_sink sink = {note, watch_ended, p};
+	struct client_watch *w = NULL;
+	struct watch_query q = {.revision = "0", .news_only = true};
+
+	assert_int_equal(create(p, "configmaps", "default", "{\"metadata\":{\"name\":\"a\"}}"),
+			 ERR_NONE);
+	client_watch(&p->client, &(struct client_target){kind("configmaps"), "default"}, &q, &sink,
+		     &w);
+	assert_int_equal(create(p, "configmaps", "default", "{\"metadata\":{\"name\":\"b\"}}"),
+			 ERR_NONE);
+	assert_string_equal(strbuf_text(&p->events), "+b ");
+	client_unwatch(&p->client, w);
+}
+
 static void finalizers_hold(void **state)
 {
 	struct place *p = *state;
@@ -502,6 +519,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(patches_do_not_lose_each_other, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(lists_in_pages, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(watches_a_selection, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(watches_news_only, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(finalizers_hold, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_pod_needs_its_account_and_gets_grace, set_up,
 						tear_down),

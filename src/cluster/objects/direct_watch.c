@@ -25,7 +25,7 @@ struct client_watch {
 	struct watch_sink sink;
 	struct keys_watch *keys;
 	uint64_t from; /* 0: what there is comes first */
-	bool bookmarks, began;
+	bool bookmarks, news_only, began;
 	bool *gone; /* while it is being told what there is */
 	struct err error;
 };
@@ -131,15 +131,16 @@ static void begin(void *arg)
 	struct keys *keys = w->objects->keys;
 	struct initial i = {.watch = w};
 	uint64_t revision = keys_revision(keys);
-	bool initial = w->from == 0;
+	bool initial = w->from == 0 && !w->news_only;
+	bool now = w->from == 0;
 	struct err e = w->error;
 	int bad = -(int)e.kind;
 
 	assert(w->magic == WATCH_MAGIC);
 	if (e.kind == ERR_NONE &&
 	    (!initial || keys_each(keys, w->prefix, NULL, 0, gather, &i, &e) == 0))
-		bad = keys_watch(keys, w->prefix, initial ? revision : w->from, changed, w,
-				 &w->keys, &e);
+		bad = keys_watch(keys, w->prefix, now ? revision : w->from, changed, w, &w->keys,
+				 &e);
 	if (bad == -ERR_GONE)
 		(void)err_set(&e, ERR_GONE, "too old resource version: %llu (%llu)",
 			      (unsigned long long)w->from,
@@ -171,6 +172,7 @@ void direct_watch(const struct client *client, const struct client_target *t,
 		w->labels = direct_keep(q->labels, &w->arena);
 		w->fields = direct_keep(q->fields, &w->arena);
 		w->bookmarks = q->bookmarks;
+		w->news_only = q->news_only;
 	}
 	if (q && q->revision && q->revision[0] &&
 	    parse_u64(str_of(q->revision), "resourceVersion", &w->from, &w->error) < 0)
