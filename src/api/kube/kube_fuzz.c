@@ -12,6 +12,7 @@
 #include "api/kube/kube_priv.h"
 #include "cluster/objects/decode.h"
 #include "cluster/objects/direct.h"
+#include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/store/keys.h"
 #include "ground/wire/loop.h"
@@ -63,12 +64,22 @@ static void let_all_in(struct place *p)
 	struct json *j = NULL;
 	struct err e = {0};
 
-	assert(decode_body(str_of(text), k, NULL, NULL, &j, &e) == 0);
+	assert(decode_body(STR(text), k, NULL, NULL, &j, &e) == 0);
 	client_create(&p->client, &t, j, NULL, made, p->loop);
 	loop_run(p->loop);
 }
 
-/* Its folder stays until whoever made TMPDIR takes it away. */
+static void clean(void)
+{
+	static const char *const files[] = {"db", "db-wal", "db-shm", "listen"};
+
+	for (size_t i = 0; i < array_len(files); i++) {
+		auto_free char *path = mem_printf("%s/%s", place.folder, files[i]);
+
+		(void)unlink(path);
+	}
+}
+
 static void open_place(struct place *p)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -99,6 +110,7 @@ static void open_place(struct place *p)
 	assert(unix_listen(p->listen, SOCK_STREAM, 0600, &fd, &e) == 0);
 	assert(http_server_listen(p->kube->http, fd, &e) == 0);
 	p->late = loop_timer_new(p->loop, too_late, NULL);
+	(void)atexit(clean);
 }
 
 struct caller {
