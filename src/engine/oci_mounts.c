@@ -49,18 +49,12 @@ static bool asked_for(const struct workload *w, const char *target)
 static void add_defaults(const struct workload *w, struct json *mounts)
 {
 	const struct host_config *h = &w->request.host;
-	bool host_ipc = text_eq(h->ipc_mode, "host");
 
 	for (size_t i = 0; i < array_len(defaults); i++) {
 		struct json *m;
 
 		if (asked_for(w, defaults[i].target))
 			continue;
-		if (host_ipc && text_eq(defaults[i].type, "mqueue")) {
-			json_append(mounts, mount_new("/dev/mqueue", "bind", "/dev/mqueue",
-						      "rbind nosuid noexec nodev"));
-			continue;
-		}
 		m = mount_new(defaults[i].target, defaults[i].type, defaults[i].source,
 			      defaults[i].options);
 		json_append(json_get(m, "options"),

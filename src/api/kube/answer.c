@@ -45,6 +45,9 @@ static void answer_bytes(struct kube_request *r, int status, const char *type, s
 		add_warning(r, r->kind->warning);
 	r->kube->served++;
 	r->kube->failed += status >= 500;
+	/* What is JSON is YAML too. */
+	if (r->yaml && text_eq(type, "application/json"))
+		type = "application/yaml";
 	http_reply_take(r->http, status, type, body);
 	request_end(r);
 }
@@ -151,8 +154,6 @@ void answer_status(struct kube_request *r, int code, const char *reason, const s
 	va_start(ap, fmt);
 	strbuf_vprintf(&message, fmt, ap);
 	va_end(ap);
-	if (code == 429)
-		http_reply_header(r->http, "Retry-After", "10");
 	answer_json(r, code, status_of(r, code, reason, strbuf_text(&message), details));
 }
 
@@ -176,8 +177,14 @@ void answer_outcome_error(struct kube_request *r, const struct outcome *o)
 		if (!json_get(details, "kind"))
 			json_set_text(details, "kind", r->kind->name);
 	}
+	if (json_get_i64(o->details, "retryAfterSeconds", 0) > 0) {
+		auto_free char *seconds = mem_printf(
+			"%lld", (long long)json_get_i64(o->details, "retryAfterSeconds", 0));
+
+		http_reply_header(r->http, "Retry-After", seconds);
+	}
 	answer_status(r, code, status_reason(code, o->error->kind), details ? details : o->details,
-		      "%s", o->error->text);
+		      "%s", o->message ? o->message : o->error->text);
 }
 
 /* -- forms ------------------------------------------------------------------------------------- */
@@ -195,7 +202,8 @@ void answer_negotiate(struct kube_request *r)
 		auto_free char *text = str_dup(str_trim(one));
 		bool known = strstr(text, "g=meta.k8s.io") != NULL;
 
-		if (!text_starts(text, "application/json") && !text_starts(text, "*/*"))
+		r->yaml = text_starts(text, "application/yaml");
+		if (!r->yaml && !text_starts(text, "application/json") && !text_starts(text, "*/*"))
 			continue;
 		if (known && strstr(text, "as=Table")) {
 			r->form = ANSWER_TABLE;
@@ -213,7 +221,8 @@ bool answer_is_acceptable(const struct kube_request *r)
 	const char *accept = http_request_header(r->http, "Accept");
 
 	return !accept || !accept[0] || strstr(accept, "application/json") ||
-	       strstr(accept, "*/*") || strstr(accept, "application/*");
+	       strstr(accept, "application/yaml") || strstr(accept, "*/*") ||
+	       strstr(accept, "application/*");
 }
 
 struct json *answer_tree(const struct kind *asked, const struct object *o)

@@ -193,6 +193,13 @@ static void list_what_uses(struct computing *c)
 	client_list(&r->kube->client, &t, &(struct list_query){.labels = NULL}, listed, c);
 }
 
+static void one_less(struct computing *c)
+{
+	assert(c->left > 0);
+	if (--c->left == 0)
+		list_what_uses(c);
+}
+
 static void measured(void *ctx, const struct json *stats, const struct err *e)
 {
 	struct asking *a = ctx;
@@ -202,9 +209,7 @@ static void measured(void *ctx, const struct json *stats, const struct err *e)
 		(void)json_free(map_put(&c->stats, a->node, json_copy(stats)));
 	free(a->node);
 	free(a);
-	assert(c->left > 0);
-	if (--c->left == 0)
-		list_what_uses(c);
+	one_less(c);
 }
 
 static void ask_node(struct computing *c, const char *name)
@@ -228,10 +233,10 @@ static void nodes_listed(void *ctx, const struct list_outcome *l)
 {
 	struct computing *c = ctx;
 
+	c->left = 1; /* a node may answer at once: it is the last only when all were asked */
 	for (size_t i = 0; !l->error && i < l->n; i++)
 		ask_node(c, l->items[i]->name);
-	if (c->left == 0)
-		list_what_uses(c);
+	one_less(c);
 }
 
 /* -- parts ------------------------------------------------------------------------------------- */

@@ -324,11 +324,24 @@ static struct json *claims_of(const struct kube *k, const struct object *account
 	return claims;
 }
 
+/* Before the view of pods is filled nobody's pod is known to be gone. */
+static bool pod_lives(const struct kube *k, const char *namespace, const struct json *pod)
+{
+	const char *name = json_get_text(pod, "name"), *uid = json_get_text(pod, "uid");
+	const struct object *o;
+
+	if (!name || !k->pods || !informers_synced(k->informers))
+		return true;
+	o = informer_get(k->pods, namespace, name);
+	return o && (!uid || !uid[0] || text_eq(o->uid, uid));
+}
+
 int kube_sign_token(void *arg, const struct object *account, const struct json *spec,
 		    struct json **ret_status, struct err *e)
 {
 	struct kube *k = arg;
 	int64_t seconds = json_get_i64(spec, "expirationSeconds", TOKEN_USUAL);
+	const struct json *bound = json_get(spec, "boundObjectRef");
 	auto_json struct json *claims = NULL;
 	auto_strbuf struct strbuf token = {0};
 	char until[RFC3339_CHARS + 1];
@@ -336,9 +349,14 @@ int kube_sign_token(void *arg, const struct object *account, const struct json *
 	assert(k->magic == KUBE_MAGIC);
 	if (seconds < TOKEN_LEAST)
 		return err_set(e, ERR_INVALID,
+			       "TokenRequest.authentication.k8s.io \"\" is invalid: "
 			       "spec.expirationSeconds: Invalid value: %lld: may not specify a "
 			       "duration less than 10 minutes",
 			       (long long)seconds);
+	if (text_eq(json_get_text(bound, "kind"), "Pod") &&
+	    !pod_lives(k, account->namespace, bound))
+		return err_set(e, ERR_NOT_FOUND, "pods \"%s\" not found",
+			       json_get_text(bound, "name") ? json_get_text(bound, "name") : "");
 	if (seconds > TOKEN_MOST)
 		seconds = TOKEN_MOST;
 	claims = claims_of(k, account, spec, seconds);
@@ -359,18 +377,6 @@ const char *const *account_groups(struct arena *a, const char *namespace)
 	list[1] = arena_printf(a, "system:serviceaccounts:%s", namespace);
 	list[2] = "system:authenticated";
 	return list;
-}
-
-/* Before the view of pods is filled nobody's pod is known to be gone. */
-static bool pod_lives(const struct kube *k, const char *namespace, const struct json *pod)
-{
-	const char *name = json_get_text(pod, "name"), *uid = json_get_text(pod, "uid");
-	const struct object *o;
-
-	if (!name || !k->pods || !informers_synced(k->informers))
-		return true;
-	o = informer_get(k->pods, namespace, name);
-	return o && (!uid || !uid[0] || text_eq(o->uid, uid));
 }
 
 int token_identity(struct kube *k, struct str token, const char *audience, struct arena *a,

@@ -45,6 +45,8 @@ static const char *verbs_of(const struct kind *k)
 		return "create";
 	if (k->flags & KIND_COMPUTED)
 		return "get list";
+	if (kind_is(k, "", "Namespace"))
+		return "create delete get list patch update watch";
 	return "create delete deletecollection get list patch update watch";
 }
 
@@ -77,7 +79,6 @@ static const struct sub_row {
 	{"portforward", "PodPortForwardOptions", NULL, NULL, "create get"},
 	{"proxy", "PodProxyOptions", NULL, NULL, "create delete get patch update"},
 	{"ephemeralcontainers", NULL, NULL, NULL, "get patch update"},
-	{"resize", NULL, NULL, NULL, "get patch update"},
 	{"token", "TokenRequest", "authentication.k8s.io", "v1", "create"},
 	{"finalize", NULL, NULL, NULL, "update"},
 	{"approval", NULL, NULL, NULL, "get patch update"},

@@ -105,6 +105,7 @@ int kube_new(const struct kube_options *o, struct kube **ret, struct err *e)
 	}
 	k->rbac = rbac_new(k);
 	k->accounts = accounts_new(k);
+	k->csr_signer = signer_new(k);
 	*ret = k;
 	return 0;
 }
@@ -122,6 +123,7 @@ struct kube *kube_free(struct kube *k)
 	k->events = event_cache_free(k->events);
 	k->rbac = rbac_free(k->rbac);
 	k->accounts = accounts_free(k->accounts);
+	k->csr_signer = signer_free(k->csr_signer);
 	authenticate_done(k);
 	pki_pair_done(&k->ca);
 	pki_pair_done(&k->server);

@@ -21,6 +21,7 @@ enum answer_form { ANSWER_OBJECT, ANSWER_TABLE, ANSWER_METADATA };
 struct rbac;
 struct accounts;
 struct known;
+struct signer;
 struct event_cache;
 
 struct kube {
@@ -33,6 +34,7 @@ struct kube {
 	struct pki_pair ca, server, signer;
 	struct rbac *rbac;
 	struct accounts *accounts;
+	struct signer *csr_signer;
 	struct list requests, watches, streams;
 	struct event_cache *events;
 	struct loop_timer *deadlines; /* of watches */
@@ -58,6 +60,7 @@ struct kube_request {
 	struct identity identity;
 	struct client client; /* with this identity */
 	enum answer_form form;
+	bool yaml;		   /* the answer is to be called that */
 	const char *table_version; /* "meta.k8s.io/v1" */
 	const char *const *warnings;
 	/* of a proxy */
@@ -94,7 +97,7 @@ struct json *answer_tree(const struct kind *asked, const struct object *o);
 void answer_write(const struct kind *asked, const struct object *o, struct strbuf *out);
 void request_end(struct kube_request *r); /* frees it; its reply is out */
 
-/* -- verbs ------------------------------------------------------------------------------------- */
+/* -- query.c, verbs.c -------------------------------------------------------------------------- */
 
 void verb_run(struct kube_request *r);
 void watch_run(struct kube_request *r);
@@ -106,6 +109,11 @@ struct event_cache *event_cache_free(struct event_cache *c);
 int query_selectors(struct kube_request *r, struct selector *labels, struct selector *fields);
 int query_revision(struct kube_request *r); /* the same of the options about revisions */
 bool query_flag(const struct kube_request *r, const char *name);
+/* The same of a list, a write and a delete, whose body may be NULL. */
+int query_list(struct kube_request *r, struct list_query *q, struct selector *labels,
+	       struct selector *fields);
+int query_write(struct kube_request *r, struct write_options *o);
+int query_delete(struct kube_request *r, const struct json *body, struct delete_options *o);
 bool review_run(struct kube_request *r, struct json *body); /* body taken when true */
 void stream_run(struct kube_request *r); /* log, exec, attach, portforward, proxy */
 bool stream_is(const struct kube_request *r);
@@ -164,6 +172,10 @@ int authorize_path(struct kube_request *r, const char *path);
 struct accounts *accounts_new(struct kube *k);
 struct accounts *accounts_free(struct accounts *a);
 bool accounts_has(const struct kube *k, const char *namespace, const char *name, const char *uid);
+
+/* Certificates for approved requests: signer.c. */
+struct signer *signer_new(struct kube *k);
+struct signer *signer_free(struct signer *s);
 
 /* -- credentials.c ----------------------------------------------------------------------------- */
 

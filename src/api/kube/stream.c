@@ -295,9 +295,8 @@ static void start_proxy(struct kube_request *r)
 		client_get(&r->client,
 			   &(struct client_target){r->kind, r->namespace, r->name, NULL}, NULL,
 			   with_service, r);
-	} else if (!text_eq(r->resource, "pods")) {
-		answer_status(r, 501, "NotImplemented", NULL,
-			      "%s have no proxy here: ask their pods and services", r->resource);
+	} else if (text_eq(r->resource, "nodes")) {
+		node_proxy_run(r);
 	} else if (read_port(r, port) == 0) {
 		ask_for_pod(r);
 	}

@@ -178,7 +178,7 @@ void log_run(struct kube_request *r, const struct stream_node *n)
 	if (n->ops->log(n->node, &n->target, &o, &(struct node_sink){data, end, l}, &l->stream,
 			&e) < 0) {
 		log_free(l);
-		if (e.kind == ERR_CONFLICT)
+		if (e.kind == ERR_CONFLICT || (o.previous && e.kind == ERR_NOT_FOUND))
 			answer_status(r, 400, "BadRequest", NULL, "%s", e.text);
 		else
 			answer_error(r, &e);

@@ -119,4 +119,6 @@ struct stream_node {
 void exec_run(struct kube_request *r, const struct stream_node *n);
 void forward_run(struct kube_request *r, const struct stream_node *n);
 void log_run(struct kube_request *r, const struct stream_node *n);
+/* stream_node.c: what a node answers to by itself. */
+void node_proxy_run(struct kube_request *r);
 void proxy_run(struct kube_request *r, const struct stream_node *n, uint16_t port);

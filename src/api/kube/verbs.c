@@ -12,16 +12,10 @@
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
 #include "ground/base/parse.h"
+#include "ground/format/yaml.h"
 
 /* A body that is too long is still read, so that its sender reads what we say about it. */
 #define BODY_READ_MAX (4 * KUBE_BODY_MAX)
-
-bool query_flag(const struct kube_request *r, const char *name)
-{
-	const char *v = http_request_query(r->http, name);
-
-	return v && !text_eq(v, "false") && !text_eq(v, "0");
-}
 
 static struct client_target target_of(const struct kube_request *r)
 {
@@ -118,153 +112,6 @@ static void all_removed(void *ctx, const struct list_outcome *l)
 		answer_status(r, 200, "", NULL, "%s", "");
 }
 
-/* -- the query --------------------------------------------------------------------------------- */
-
-static int check_fields(const struct kube_request *r, const struct selector *fields, struct err *e)
-{
-	for (size_t i = 0; i < fields->n; i++)
-		if (!kind_selects(r->kind, fields->list[i].key))
-			return err_set(e, ERR_INVALID, "field label not supported: %s",
-				       fields->list[i].key);
-	return 0;
-}
-
-int query_selectors(struct kube_request *r, struct selector *labels, struct selector *fields)
-{
-	const char *l = http_request_query(r->http, "labelSelector");
-	const char *f = http_request_query(r->http, "fieldSelector");
-	struct err e;
-	int bad = selector_parse_labels(l ? l : "", &r->arena, labels, &e);
-
-	if (bad >= 0)
-		bad = selector_parse_fields(f ? f : "", &r->arena, fields, &e);
-	if (bad >= 0)
-		bad = check_fields(r, fields, &e);
-	if (bad < 0)
-		answer_error(r, &e);
-	return bad;
-}
-
-static int refuse_option(struct kube_request *r, const char *field, const char *what)
-{
-	auto_arena struct arena a = {0};
-	struct causes causes = {.arena = &a};
-	auto_json struct json *details = json_new_object();
-
-	cause_add(&causes, CAUSE_FORBIDDEN, field, NULL, "%s", what);
-	json_set(details, "causes", causes_json(&causes));
-	answer_status(r, 422, "Invalid", details,
-		      "ListOptions.meta.k8s.io \"\" is invalid: %s: Forbidden: %s", field, what);
-	return -ERR_INVALID;
-}
-
-static int check_initial(struct kube_request *r, bool watch, const char *match)
-{
-	if (!watch)
-		return refuse_option(r, "sendInitialEvents",
-				     "sendInitialEvents is forbidden for list");
-	if (!text_eq(match, "NotOlderThan"))
-		return refuse_option(r, "resourceVersionMatch",
-				     "sendInitialEvents requires setting resourceVersionMatch to "
-				     "NotOlderThan");
-	return 0;
-}
-
-static int check_match(struct kube_request *r, const char *match)
-{
-	const char *revision = http_request_query(r->http, "resourceVersion");
-	const char *next = http_request_query(r->http, "continue"), *wrong = NULL;
-	bool exact = text_eq(match, "Exact");
-
-	if (text_eq(r->verb, "watch"))
-		wrong = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is "
-			"provided";
-	else if (!exact && !text_eq(match, "NotOlderThan"))
-		wrong = "supported values: \"Exact\", \"NotOlderThan\"";
-	else if (next && next[0])
-		wrong = "resourceVersionMatch is forbidden when continue is provided";
-	else if (!revision || !revision[0])
-		wrong = "resourceVersionMatch is forbidden unless resourceVersion is provided";
-	else if (exact && text_eq(revision, "0"))
-		wrong = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-	return wrong ? refuse_option(r, "resourceVersionMatch", wrong) : 0;
-}
-
-/* Whether the options about revisions go together, as Kubernetes has it. */
-int query_revision(struct kube_request *r)
-{
-	const char *match = http_request_query(r->http, "resourceVersionMatch");
-
-	if (http_request_query(r->http, "sendInitialEvents"))
-		return check_initial(r, text_eq(r->verb, "watch"), match);
-	return match && match[0] ? check_match(r, match) : 0;
-}
-
-static int query_list(struct kube_request *r, struct list_query *q, struct selector *labels,
-		      struct selector *fields)
-{
-	const char *limit = http_request_query(r->http, "limit");
-	const char *match = http_request_query(r->http, "resourceVersionMatch");
-	int64_t n = 0;
-	struct err e;
-
-	if (query_selectors(r, labels, fields) < 0 || query_revision(r) < 0)
-		return -ERR_INVALID;
-	if (limit && limit[0] && (parse_i64(str_of(limit), "limit", &n, &e) < 0 || n < 0)) {
-		answer_status(r, 400, "BadRequest", NULL, "invalid limit '%s'", limit);
-		return -ERR_INVALID;
-	}
-	*q = (struct list_query){
-		.labels = labels,
-		.fields = fields,
-		.limit = (size_t)n,
-		.next = http_request_query(r->http, "continue"),
-		.revision = http_request_query(r->http, "resourceVersion"),
-		.exact = text_eq(match, "Exact"),
-	};
-	return 0;
-}
-
-static void query_write(const struct kube_request *r, struct write_options *o)
-{
-	const char *validation = http_request_query(r->http, "fieldValidation");
-	const char *dry = http_request_query(r->http, "dryRun");
-
-	*o = (struct write_options){
-		.dry_run = text_eq(dry, "All"),
-		.strict = text_eq(validation, "Strict"),
-		.ignore_unknown = text_eq(validation, "Ignore"),
-		.field_manager = http_request_query(r->http, "fieldManager"),
-	};
-}
-
-static void read_delete(const struct kube_request *r, const struct json *body,
-			struct delete_options *o)
-{
-	static const char *const words[] = {"", "Background", "Foreground", "Orphan"};
-	const char *how = http_request_query(r->http, "propagationPolicy");
-	const char *grace = http_request_query(r->http, "gracePeriodSeconds");
-	const struct json *pre = json_get(body, "preconditions"), *dry = json_get(body, "dryRun");
-	struct err e;
-
-	*o = (struct delete_options){
-		.grace_s = json_get_i64(body, "gracePeriodSeconds", -1),
-		.uid = json_get_text(pre, "uid"),
-		.revision = json_get_text(pre, "resourceVersion"),
-		.dry_run =
-			json_len(dry) > 0 || text_eq(http_request_query(r->http, "dryRun"), "All"),
-	};
-	if (grace && parse_i64(str_of(grace), "gracePeriodSeconds", &o->grace_s, &e) < 0)
-		o->grace_s = -1;
-	if (json_get_text(body, "propagationPolicy"))
-		how = json_get_text(body, "propagationPolicy");
-	for (size_t i = 1; how && i < array_len(words); i++)
-		if (text_eq(words[i], how))
-			o->propagation = (enum client_propagation)i;
-	if (json_get_bool(body, "orphanDependents", false))
-		o->propagation = PROPAGATE_ORPHAN;
-}
-
 /* -- bodies ------------------------------------------------------------------------------------ */
 
 static const struct kind *kind_of_body(const struct kube_request *r)
@@ -295,9 +142,22 @@ static int decode(struct kube_request *r, struct str body, const struct kind *k,
 		  struct json **ret)
 {
 	struct strict unknown = {.arena = &r->arena};
+	const char *type = http_request_header(r->http, "Content-Type");
+	auto_strbuf struct strbuf json = {0};
 	struct err e;
-	int bad = decode_body(body, k, &unknown, NULL, ret, &e);
+	int bad = 0;
 
+	if (type && text_starts(type, "application/vnd.kubernetes.protobuf") &&
+	    !decode_is_protobuf(body))
+		bad = err_set(&e, ERR_INVALID,
+			      "provided data does not appear to be a protobuf message, expected "
+			      "prefix [107 56 115 0]");
+	if (type && text_starts(type, "application/yaml")) {
+		bad = yaml_to_json(body, "the body", &json, &e);
+		body = strbuf_str(&json);
+	}
+	if (bad >= 0)
+		bad = decode_body(body, k, &unknown, NULL, ret, &e);
 	if (bad >= 0 && strict)
 		bad = decode_strict(&unknown, k, &e);
 	if (bad < 0) {
@@ -320,8 +180,7 @@ static void write_object(struct kube_request *r, struct str body)
 	struct json *tree = NULL;
 	struct write_options o;
 
-	query_write(r, &o);
-	if (decode(r, body, kind_of_body(r), o.strict, &tree) < 0)
+	if (query_write(r, &o) < 0 || decode(r, body, kind_of_body(r), o.strict, &tree) < 0)
 		return;
 	modernize(tree);
 	r->body_name = arena_dup_text(&r->arena, json_get_text(json_get(tree, "metadata"), "name"));
@@ -347,17 +206,21 @@ static void patch_object(struct kube_request *r, struct str body)
 	const char *type = http_request_header(r->http, "Content-Type");
 	struct client_target t = target_of(r);
 	struct write_options o;
-	enum patch_type how;
+	enum patch_type how = PATCH_JSON;
 	struct json *patch = NULL;
 	struct err e;
 
-	query_write(r, &o);
+	if (query_write(r, &o) < 0)
+		return;
 	if (!patch_type_of(type ? type : "", &how) || how == PATCH_APPLY) {
 		answer_status(r, 415, "UnsupportedMediaType", NULL,
-			      "the body of the request was in an unknown format - accepted media "
-			      "types include: application/json-patch+json, "
+			      "%sthe body of the request was in an unknown format - accepted "
+			      "media types include: application/json-patch+json, "
 			      "application/merge-patch+json, "
-			      "application/strategic-merge-patch+json");
+			      "application/strategic-merge-patch+json",
+			      how == PATCH_APPLY ? "this server has no server-side apply, apply "
+						   "without --server-side: "
+						 : "");
 		return;
 	}
 	if (json_parse(body, "patch", &patch, &e) < 0) {
@@ -381,7 +244,8 @@ static void delete_object(struct kube_request *r, struct str body)
 	if (body.n &&
 	    decode(r, body, kind_of_name("meta.k8s.io", "v1", "DeleteOptions"), false, &tree) < 0)
 		return;
-	read_delete(r, tree, &o);
+	if (query_delete(r, tree, &o) < 0)
+		return;
 	if (r->name[0]) {
 		client_delete(&r->client, &t, &o, removed, r);
 		return;
@@ -434,7 +298,7 @@ static void read_objects(struct kube_request *r)
 /* What a body may be, before any of it is read. 0, or the request is answered. */
 static int media_check(struct kube_request *r)
 {
-	static const char *const types[] = {"application/json",
+	static const char *const types[] = {"application/json", "application/yaml",
 					    "application/vnd.kubernetes.protobuf"};
 	const char *type = http_request_header(r->http, "Content-Type");
 	const char *length = http_request_header(r->http, "Content-Length");
@@ -446,7 +310,8 @@ static int media_check(struct kube_request *r)
 			return 0;
 	answer_status(r, 415, "UnsupportedMediaType", NULL,
 		      "the body of the request was in an unknown format - accepted media types "
-		      "include: application/json, application/vnd.kubernetes.protobuf");
+		      "include: application/json, application/yaml, "
+		      "application/vnd.kubernetes.protobuf");
 	return -ERR_UNSUPPORTED;
 }
 
@@ -472,14 +337,21 @@ static bool is_allowed(const struct kube_request *r)
 		!named && change,
 		computed && !text_eq(r->verb, "list") && !text_eq(r->verb, "get"),
 		review && !create,
-		everywhere && named,
 		everywhere && !read && !review,
+		/* All that there is at one stroke: each by its name, or not at all. */
+		text_eq(r->verb, "deletecollection") && kind_is(r->kind, "", "Namespace"),
 	};
 
 	for (size_t i = 0; i < array_len(wrong); i++)
 		if (wrong[i])
 			return false;
 	return true;
+}
+
+/* One object of a kind that lives in namespaces, without one: there is no such path. */
+static bool lacks_namespace(const struct kube_request *r)
+{
+	return r->kind->flags & KIND_NAMESPACED && r->name[0] && !r->namespace[0];
 }
 
 /* kubectl asks whether a kind that takes no patches is a custom one. There are none. */
@@ -505,7 +377,7 @@ void verb_run(struct kube_request *r)
 	assert(r->magic == KUBE_REQUEST_MAGIC);
 	if (is_custom_kinds(r))
 		no_custom_kinds(r);
-	else if (!r->kind || (r->sub && !has_sub(r->kind, r->sub)))
+	else if (!r->kind || (r->sub && !has_sub(r->kind, r->sub)) || lacks_namespace(r))
 		answer_status(r, 404, "NotFound", NULL,
 			      "the server could not find the requested resource");
 	else if (!is_allowed(r))
@@ -515,7 +387,8 @@ void verb_run(struct kube_request *r)
 		stream_run(r);
 	else if (!answer_is_acceptable(r))
 		answer_status(r, 406, "NotAcceptable", NULL,
-			      "only the following media types are accepted: application/json");
+			      "only the following media types are accepted: application/json, "
+			      "application/yaml");
 	else if (text_eq(r->verb, "watch"))
 		watch_run(r);
 	else if (text_eq(r->verb, "get") || text_eq(r->verb, "list"))

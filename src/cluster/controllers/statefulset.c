@@ -195,6 +195,36 @@ static struct json *plain_owner(const struct object *owner)
 	return ref;
 }
 
+static void tell_created(const struct work *w, const struct object *set, const struct object *made)
+{
+	bool claim = text_eq(made->kind->name, "PersistentVolumeClaim");
+
+	work_event(w->controller, set, "Normal", "SuccessfulCreate",
+		   "create %s %s in StatefulSet %s %s", claim ? "Claim" : "Pod", made->name,
+		   set->name, claim ? "success" : "successful");
+}
+
+/* What became of a pod or a claim that the set asked for. */
+static void created(void *ctx, const struct outcome *o)
+{
+	struct work *w = ctx;
+	const struct object *set = informer_get(sets(w->controller), w->namespace, w->name);
+
+	if (set && o->object)
+		tell_created(w, set, o->object);
+	else if (set && o->error && o->error->kind != ERR_EXISTS)
+		work_event(w->controller, set, "Warning", "FailedCreate",
+			   "create in StatefulSet %s failed error: %s", set->name, o->error->text);
+	work_called(w, o);
+}
+
+static void create(struct replicas *r, const struct kind *k, struct json *object)
+{
+	work_call(r->work);
+	client_create(&r->work->controller->client, &(struct client_target){k, r->set->namespace},
+		      object, NULL, created, r->work);
+}
+
 static void make_claim(struct replicas *r, const struct json *template, const char *name)
 {
 	struct json *claim = json_copy(template), *meta = json_make_object(claim, "metadata"),
@@ -214,9 +244,7 @@ static void make_claim(struct replicas *r, const struct json *template, const ch
 		json_append(owners, plain_owner(r->set));
 		json_set(meta, "ownerReferences", owners);
 	}
-	work_event(r->work->controller, r->set, "Normal", "SuccessfulCreate",
-		   "create Claim %s in StatefulSet %s success", name, r->set->name);
-	work_create(r->work, view_kind("", "persistentvolumeclaims"), r->set->namespace, claim);
+	create(r, view_kind("", "persistentvolumeclaims"), claim);
 }
 
 static bool is_pods(const struct json *ref)
@@ -330,9 +358,7 @@ static void make_pod(struct replicas *r, int64_t number)
 	if (service && service[0])
 		json_set_text(spec, "subdomain", service);
 	mount_claims(r, spec, number);
-	work_event(r->work->controller, r->set, "Normal", "SuccessfulCreate",
-		   "create Pod %s in StatefulSet %s successful", name, r->set->name);
-	work_create(r->work, view_kind("", "pods"), r->set->namespace, pod);
+	create(r, view_kind("", "pods"), pod);
 }
 
 static void delete_pod(struct replicas *r, const struct object *pod)

@@ -198,8 +198,7 @@ static struct json *lease_of(const struct node_agent *a)
 	json_set(lease, "metadata", meta);
 	json_set_text(spec, "holderIdentity", a->node_name);
 	json_set_i64(spec, "leaseDurationSeconds", LEASE_SECONDS);
-	json_set_text(spec, "renewTime",
-		      rfc3339_text_padded(world_now_ns(a->world) / 1000 * 1000, now));
+	json_set_text(spec, "renewTime", rfc3339_micros(world_now_ns(a->world), now));
 	json_set(lease, "spec", spec);
 	return lease;
 }

@@ -201,16 +201,19 @@ static void take_port(struct change *c, const char *number)
 	mem_append_text(&c->taken_ports, number);
 }
 
+static void port_range(const struct objects *os, unsigned int *ret_first, unsigned int *ret_last)
+{
+	*ret_first = os->o.node_ports_first ? os->o.node_ports_first : 30000;
+	*ret_last = os->o.node_ports_first ? os->o.node_ports_last : 32767;
+}
+
 static bool draw_port(struct change *c, char number[16], unsigned int *ret)
 {
-	unsigned int first = c->objects->o.node_ports_first, last = c->objects->o.node_ports_last;
 	const struct world *w = c->objects->world;
+	unsigned int first, last;
 	uint32_t start;
 
-	if (!first) {
-		first = 30000;
-		last = 32767;
-	}
+	port_range(c->objects, &first, &last);
 	w->random(w->ctx, &start, sizeof(start));
 	for (unsigned int n = 0; n <= last - first; n++) {
 		*ret = first + (start + n) % (last - first + 1);
@@ -234,12 +237,20 @@ static bool held_before(const struct json *old, int64_t port)
 static void give_port(struct change *c, struct json *port, size_t i, const struct json *old)
 {
 	int64_t want = json_get_i64(port, "nodePort", 0);
+	unsigned int drawn = 0, first, last;
 	char number[16], field[48];
-	unsigned int drawn = 0;
 
+	port_range(c->objects, &first, &last);
 	(void)snprintf(field, sizeof(field), "spec.ports[%zu].nodePort", i);
 	if (want && held_before(old, want))
 		return;
+	if (want && (want < first || want > last)) {
+		cause_add(&c->causes, CAUSE_INVALID, field, json_get(port, "nodePort"),
+			  "provided port is not in the valid range. The range of valid ports is "
+			  "%u-%u",
+			  first, last);
+		return;
+	}
 	(void)snprintf(number, sizeof(number), "%lld", (long long)want);
 	if (want && map_get(&c->objects->node_ports, number)) {
 		/* the same port number of two protocols is one node port */
@@ -276,6 +287,10 @@ static void ports(struct change *c, struct json *spec, const struct json *old)
 		     (is_text(spec, "type", "LoadBalancer") &&
 		      json_get_bool(spec, "allocateLoadBalancerNodePorts", true));
 
+	if (is_text(spec, "type", "ClusterIP") && json_len(json_get(spec, "externalIPs")) == 0)
+		json_remove(spec, "externalTrafficPolicy"); /* of a type that it was */
+	if (!is_text(spec, "type", "LoadBalancer"))
+		json_remove(spec, "allocateLoadBalancerNodePorts");
 	for (size_t i = 0; i < json_len(list); i++) {
 		struct json *port = json_at(list, i);
 		int64_t was = json_get_i64(same_port(old, port), "nodePort", 0);

@@ -60,19 +60,24 @@ void cause_add(struct causes *c, enum cause_kind kind, const char *field, const 
 	cause->message = arena_dup(c->arena, strbuf_str(&b));
 }
 
-int causes_say(const struct causes *c, const struct kind *k, const char *name, struct err *e)
+const char *causes_text(const struct causes *c, const struct kind *k, const char *name)
 {
 	auto_strbuf struct strbuf b = {0};
-	const char *dot = k->group[0] ? "." : "";
+	bool many = c->n > 1;
 
 	assert(c->n > 0);
+	strbuf_printf(&b, "%s%s%s \"%s\" is invalid: %s", k->name, k->group[0] ? "." : "", k->group,
+		      name ? name : "", many ? "[" : "");
 	for (size_t i = 0; i < c->n; i++)
 		strbuf_printf(&b, "%s%s: %s", i ? ", " : "", c->list[i].field, c->list[i].message);
-	if (c->n > 1)
-		return err_set(e, ERR_INVALID, "%s%s%s \"%s\" is invalid: [%s]", k->name, dot,
-			       k->group, name ? name : "", strbuf_text(&b));
-	return err_set(e, ERR_INVALID, "%s%s%s \"%s\" is invalid: %s", k->name, dot, k->group,
-		       name ? name : "", strbuf_text(&b));
+	if (many)
+		strbuf_add_char(&b, ']');
+	return arena_dup(c->arena, strbuf_str(&b));
+}
+
+int causes_say(const struct causes *c, const struct kind *k, const char *name, struct err *e)
+{
+	return err_set(e, ERR_INVALID, "%s", causes_text(c, k, name));
 }
 
 struct json *causes_json(const struct causes *c)

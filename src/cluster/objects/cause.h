@@ -49,6 +49,10 @@ void cause_add(struct causes *c, enum cause_kind kind, const char *field, const 
 
 const char *cause_reason(enum cause_kind kind); /* "FieldValueRequired" */
 
-/* The message of the Status (422, reason Invalid) into e; causes_json() is its details.causes. */
+/*
+ * The message of the Status (422, reason Invalid), in the causes' arena, and as much of it as goes
+ * into e; causes_json() is its details.causes.
+ */
+const char *causes_text(const struct causes *c, const struct kind *k, const char *name);
 int causes_say(const struct causes *c, const struct kind *k, const char *name, struct err *e);
 struct json *causes_json(const struct causes *c); /* [{reason, message, field}] */

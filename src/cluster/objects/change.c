@@ -108,6 +108,7 @@ static void tell(void *arg)
 	struct change *c = arg;
 	struct outcome o = {.error = c->error.kind ? &c->error : NULL,
 			    .details = c->details,
+			    .message = c->message,
 			    .http_status = c->http_status,
 			    .object = c->result,
 			    .body = c->body,
@@ -166,6 +167,17 @@ int change_forbid(struct change *c, const char *fmt, ...)
 	return err_set(&c->error, ERR_FORBIDDEN, "%s \"%s\" is forbidden: %s",
 		       kind_resource(c->kind, resource, sizeof(resource)), c->name,
 		       strbuf_text(&text));
+}
+
+int change_invalid(struct change *c)
+{
+	int bad = causes_say(&c->causes, c->kind, c->name, &c->error);
+
+	c->message = causes_text(&c->causes, c->kind, c->name);
+	c->details = json_new_object();
+	json_set(c->details, "causes", causes_json(&c->causes));
+	c->http_status = 422;
+	return bad;
 }
 
 /* -- the store --------------------------------------------------------------------------------- */

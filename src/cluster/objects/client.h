@@ -44,6 +44,7 @@ struct client_target {
 struct outcome {
 	const struct err *error;
 	const struct json *details;
+	const char *message;	     /* the error's whole text where that is cut short; NULL */
 	int http_status;	     /* of the error, 0: what its kind says */
 	const struct object *object; /* in its stored version; NULL where there is none */
 	const struct json *body;     /* an answer that is no stored object (Scale, TokenRequest) */

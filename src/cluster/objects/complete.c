@@ -109,7 +109,13 @@ static void complete_struct(const struct type *t, struct json *object, unsigned 
 
 void complete(const struct kind *k, struct json *object)
 {
+	const struct field *spec = type_field(k->type, "spec");
+
 	assert(k && object);
-	if (!(k->flags & KIND_CUSTOM))
-		complete_struct(k->type, object, 0);
+	if (k->flags & KIND_CUSTOM)
+		return;
+	/* Who says nothing wants what is usual: its rules apply too. */
+	if (spec && spec->type == FIELD_STRUCT && !(spec->flags & FIELD_OPTIONAL))
+		(void)json_make_object(object, "spec");
+	complete_struct(k->type, object, 0);
 }

@@ -9,7 +9,6 @@
 #include "cluster/objects/decode.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cluster/objects/decode_priv.h"
@@ -112,10 +111,9 @@ static int canonical_quantity(const struct walk *w, const struct field *f, struc
 static int canonical_time(const struct walk *w, const struct field *f, const struct json *value,
 			  struct json **ret)
 {
-	char text[RFC3339_CHARS + 16];
+	char text[RFC3339_CHARS + 1];
 	struct err e = {0};
 	int64_t ns = 0, part;
-	size_t n;
 
 	if (json_kind(value) != JSON_STRING)
 		return wrong_type(w, f, "", value);
@@ -126,9 +124,10 @@ static int canonical_time(const struct walk *w, const struct field *f, const str
 		return cannot(w, strbuf_text(&b));
 	}
 	part = ns % NS_PER_S < 0 ? ns % NS_PER_S + NS_PER_S : ns % NS_PER_S;
-	n = strlen(rfc3339_text(ns - part, text));
 	if (f->type == FIELD_MICRO_TIME)
-		(void)snprintf(text + n - 1, sizeof(text) - n, ".%06dZ", (int)(part / 1000));
+		rfc3339_micros(ns, text);
+	else
+		rfc3339_text(ns - part, text);
 	if (ns != part && !text_eq(text, json_text(value))) /* 0 is written as no time */
 		*ret = json_new_text(text);
 	return 0;
@@ -154,6 +153,18 @@ static bool whole_fits(const struct json *value, enum field_type type)
 	return type == FIELD_INT64 || (n >= INT32_MIN && n <= INT32_MAX);
 }
 
+/* Plain data may be anything; what means something ends at its NUL for those who read it. */
+static int check_text(const struct walk *w, const struct field *f, const struct json *value)
+{
+	struct str text = json_str(value);
+
+	if (json_kind(value) != JSON_STRING)
+		return wrong_type(w, f, "", value);
+	if (f->shape != FIELD_MAP && text.n && memchr(text.p, '\0', text.n))
+		return cannot(w, "a text with a NUL byte in it");
+	return 0;
+}
+
 /* One scalar. *ret is set when another value stands for it. */
 static int check_scalar(const struct walk *w, const struct field *f, struct json *value,
 			struct json **ret)
@@ -163,8 +174,7 @@ static int check_scalar(const struct walk *w, const struct field *f, struct json
 	switch (f->type) {
 	case FIELD_STRING:
 	case FIELD_DURATION:
-		fine = json_kind(value) == JSON_STRING;
-		break;
+		return check_text(w, f, value);
 	case FIELD_BOOL:
 		fine = json_kind(value) == JSON_BOOL;
 		break;
@@ -248,7 +258,8 @@ static int walk_map(struct walk *w, const struct field *f, struct json *value)
 		struct json *other = NULL;
 		size_t before = w->path.n;
 
-		strbuf_printf(&w->path, ".%s", key);
+		if (f->type == FIELD_STRUCT) /* Go names no keys of plain values */
+			strbuf_printf(&w->path, ".%s", key);
 		if (json_kind(one) == JSON_NULL)
 			other = f->type == FIELD_STRING ? json_new_text("") : NULL;
 		else
@@ -349,7 +360,7 @@ int decode_tree(struct json *tree, const struct kind *k, struct strict *strict, 
 	struct walk w = {.kind = k, .strict = strict, .owner = k->type->name, .e = e};
 	int r;
 
-	assert(tree && k);
+	assert(k);
 	if (json_kind(tree) != JSON_OBJECT)
 		return cannot(&w, "json: cannot unmarshal into Go value: an object was expected");
 	if (k->flags & KIND_CUSTOM)

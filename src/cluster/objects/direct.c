@@ -15,6 +15,8 @@
 #include "ground/base/parse.h"
 #include "ground/wire/loop.h"
 
+#define PATCH_SHOWN_MAX 1000 /* bytes of a patch in the message that refuses it */
+
 static struct objects *objects_of(const struct client *c)
 {
 	struct objects *os = c->impl;
@@ -77,6 +79,7 @@ static struct change *begin_write(const struct client *client, enum change_verb 
 		t->name ? objects_newest(os, t->kind, t->namespace, t->name) : NULL;
 
 	c->object = object;
+	c->who = &client->identity;
 	c->dry_run = o && o->dry_run;
 	c->old = newest ? object_ref(newest) : NULL;
 	return c;
@@ -133,6 +136,22 @@ static struct json *patched_form(struct change *c, const struct kind **ret_kind)
 	return tree;
 }
 
+/* A patch that cannot be used, with the reason in c->error. */
+static int refuse_patch(struct change *c, const struct json *patch)
+{
+	auto_strbuf struct strbuf text = {0};
+	auto_json struct json *shown = NULL;
+
+	json_write(patch, &text);
+	if (text.n > PATCH_SHOWN_MAX) {
+		text.n = PATCH_SHOWN_MAX;
+		strbuf_add_text(&text, "...");
+		shown = json_new_str(strbuf_str(&text));
+	}
+	cause_add(&c->causes, CAUSE_INVALID, "patch", shown ? shown : patch, "%s", c->error.text);
+	return change_invalid(c);
+}
+
 static int patch_change(struct change *c, enum patch_type type, const struct json *patch,
 			const struct write_options *o)
 {
@@ -141,17 +160,18 @@ static int patch_change(struct change *c, enum patch_type type, const struct jso
 	auto_json struct json *tree = patched_form(c, &form);
 	int bad = patch_apply(form, tree, type, patch, &c->object, &c->error);
 
-	if (bad < 0) {
-		if (bad == -ERR_UNSUPPORTED)
-			c->http_status = 415;
+	if (bad == -ERR_UNSUPPORTED)
+		c->http_status = 415;
+	if (bad == -ERR_INVALID && type == PATCH_JSON && json_kind(patch) == JSON_ARRAY)
+		return refuse_patch(c, patch);
+	if (bad < 0)
 		return bad;
-	}
 	bad = decode_tree(c->object, form, &strict, &c->error);
 	if (bad >= 0 && o && o->strict)
 		bad = decode_strict(&strict, form, &c->error);
 	else if (bad >= 0 && !(o && o->ignore_unknown))
 		add_warnings(c, &strict);
-	return bad;
+	return bad < 0 ? refuse_patch(c, patch) : 0;
 }
 
 static void direct_patch(const struct client *client, const struct client_target *t,

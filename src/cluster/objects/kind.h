@@ -104,7 +104,7 @@ struct kind {
 	const struct column *columns;
 	size_t columns_n;
 	const struct kind *stored; /* the version that is kept; itself for that one */
-	const char *warning;	   /* told to users of an old version; NULL: none */
+	const char *warning;	   /* told to users of this version; NULL: none */
 	/* What field selectors may name besides metadata.name and .namespace; NULL: nothing. */
 	const char *const *selectable;
 };

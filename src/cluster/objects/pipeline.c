@@ -113,10 +113,7 @@ static bool invalid(struct change *c)
 {
 	if (c->causes.n == 0)
 		return false;
-	(void)causes_say(&c->causes, c->kind, c->name, &c->error);
-	c->details = json_new_object();
-	json_set(c->details, "causes", causes_json(&c->causes));
-	c->http_status = 422;
+	(void)change_invalid(c);
 	change_end(c);
 	return true;
 }
@@ -130,11 +127,19 @@ void pipeline_create(struct change *c)
 		return;
 	}
 	strategy_create(c->stored, c->object);
+	strategy_requester(c->stored, c->object, c->who);
 	complete(c->stored, c->object);
 	pipeline_finish(c);
 }
 
 /* -- updates ----------------------------------------------------------------------------------- */
+
+static int refuse_version(struct change *c, const struct json *version)
+{
+	cause_add(&c->causes, CAUSE_INVALID, "metadata.resourceVersion", version,
+		  "must be what a read of the object said");
+	return change_invalid(c);
+}
 
 static int check_version(struct change *c, struct json *meta)
 {
@@ -153,11 +158,7 @@ static int check_version(struct change *c, struct json *meta)
 	if (!version || !version[0])
 		return 0;
 	if (parse_u64(str_of(version), "resourceVersion", &want, &e) < 0)
-		return err_set(
-			&c->error, ERR_INVALID,
-			"%s \"%s\": metadata.resourceVersion: Invalid value: \"%s\": must be "
-			"what a read of the object said",
-			resource, c->name, version);
+		return refuse_version(c, json_get(meta, "resourceVersion"));
 	if (want && want != c->old->revision)
 		return err_set(&c->error, ERR_CONFLICT,
 			       "Operation cannot be fulfilled on %s \"%s\": the object has been "
@@ -192,7 +193,7 @@ void pipeline_update(struct change *c)
 		return;
 	}
 	json_remove(json_make_object(c->object, "metadata"), "managedFields");
-	if (c->sub && text_eq(c->sub, "status")) {
+	if (c->sub && (text_eq(c->sub, "status") || text_eq(c->sub, "approval"))) {
 		strategy_status(c->stored, c->object, old);
 		complete(c->stored, c->object);
 	} else {
@@ -214,6 +215,7 @@ void pipeline_finish(struct change *c)
 		allocate_service(c);
 	if (invalid(c))
 		return;
+	warnings_add(c);
 	if (c->old && unchanged(c)) {
 		c->result = object_ref(c->old);
 		change_end(c);

@@ -52,11 +52,13 @@ struct change {
 	struct err error;
 	int http_status;
 	struct json *details;
+	const char *message; /* longer than an error can be; NULL */
 	const struct object *result;
 	struct json *body;
 	char **warnings;
 	struct list claims; /* of quotas: struct quota_claim */
 	char **taken_ips, **taken_ports;
+	const struct identity *who; /* the client's; for the call that began the change only */
 };
 
 /* -- change.c: its life ------------------------------------------------------------------------ */
@@ -72,6 +74,8 @@ void change_fail(struct change *c, enum err_kind kind, const char *fmt, ...)
 void change_not_found(struct change *c);
 /* "pods \"x\" is forbidden: WHY" into c->error; returns -ERR_FORBIDDEN. */
 int change_forbid(struct change *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* What c->causes say into c->error: 422, with each of them. Returns -ERR_INVALID. */
+int change_invalid(struct change *c);
 /* Puts c->object over c->old (or as new), or says so for a dry run; then ends. */
 void change_store(struct change *c);
 /* Takes c->old out of the store; then ends with `last` (taken) as result. */
@@ -100,6 +104,9 @@ int admission_pod(struct change *c);	/* admission_pod.c */
 int admission_limits(struct change *c); /* limits.c: LimitRanges */
 int quota_admit(struct change *c);	/* quota.c */
 void quota_end(struct change *c);	/* takes back the claims of a change that ended */
+
+/* warnings.c: what is taken but hardly meant, into c->warnings. */
+void warnings_add(struct change *c);
 
 /* allocate.c: cluster addresses and node ports. */
 void allocate_load(struct objects *os);

@@ -95,7 +95,8 @@ static void tell_unsaid(const struct check *k, const char *name, struct strbuf *
 	const struct json *spec = json_get(k->change->object, "spec");
 	auto_strbuf struct strbuf silent = {0};
 
-	if (!kind_is(k->change->stored, "", "Pod") || !text_in(name, must))
+	/* What runs already is not asked again. */
+	if (!kind_is(k->change->stored, "", "Pod") || k->change->old || !text_in(name, must))
 		return;
 	tell_silent(json_get(spec, "containers"), name, &silent);
 	tell_silent(json_get(spec, "initContainers"), name, &silent);

@@ -63,6 +63,24 @@ void strategy_create(const struct kind *k, struct json *object)
 		name_job(object);
 }
 
+void strategy_requester(const struct kind *k, struct json *object, const struct identity *who)
+{
+	struct json *spec = json_get(object, "spec"), *groups;
+
+	if (!text_eq(k->name, "CertificateSigningRequest") || !spec || !who || !who->user)
+		return;
+	json_set_text(spec, "username", who->user);
+	if (who->uid)
+		json_set_text(spec, "uid", who->uid);
+	else
+		json_remove(spec, "uid");
+	json_remove(spec, "extra");
+	groups = json_new_array();
+	for (size_t i = 0; who->groups && who->groups[i]; i++)
+		json_append(groups, json_new_text(who->groups[i]));
+	json_set(spec, "groups", groups);
+}
+
 /* What is wanted: everything but metadata and status. */
 static bool wants_the_same(const struct json *a, const struct json *b)
 {

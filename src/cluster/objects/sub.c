@@ -50,35 +50,14 @@ static int write_ephemeral(struct change *c, struct json *whole, const struct js
 	return 0;
 }
 
-static int write_resize(struct change *c, struct json *whole, const struct json *body)
-{
-	static const char *const lists[] = {"containers", "initContainers"};
-
-	for (size_t l = 0; l < array_len(lists); l++) {
-		struct json *have = json_get(json_get(whole, "spec"), lists[l]);
-		const struct json *want = json_get(json_get(body, "spec"), lists[l]);
-
-		for (size_t i = 0; i < json_len(want); i++) {
-			const char *name = json_get_text(json_at(want, i), "name");
-			struct json *one = json_find(have, "name", name);
-
-			if (!one)
-				return change_forbid(c, "a resize may not add container \"%s\"",
-						     name ? name : "");
-			copy_member(one, json_at(want, i), "resources");
-			copy_member(one, json_at(want, i), "resizePolicy");
-		}
-	}
-	return 0;
-}
-
 static const struct sub_row {
 	const char *name;
 	int (*write)(struct change *c, struct json *whole, const struct json *body);
 } subs[] = {
-	{"scale", write_scale},	      {"finalize", write_finalize},
-	{"approval", write_approval}, {"ephemeralcontainers", write_ephemeral},
-	{"resize", write_resize},
+	{"scale", write_scale},
+	{"finalize", write_finalize},
+	{"approval", write_approval},
+	{"ephemeralcontainers", write_ephemeral},
 };
 
 int sub_write(struct change *c)
@@ -220,7 +199,9 @@ static void create_token(struct change *c, const struct json *body)
 		change_fail(c, ERR_UNSUPPORTED, "this server issues no tokens");
 		return;
 	}
-	if (os->o.sign_token(os->o.ctx, c->old, json_get(body, "spec"), &status, &c->error) == 0) {
+	if (os->o.sign_token(os->o.ctx, c->old, json_get(body, "spec"), &status, &c->error) < 0) {
+		c->http_status = c->error.kind == ERR_INVALID ? 422 : 0;
+	} else {
 		c->body = json_copy(body);
 		json_set(c->body, "status", status);
 	}

@@ -9,49 +9,110 @@
 #include <string.h>
 
 #include "cluster/objects/validate_priv.h"
+#include "ground/base/ip.h"
 #include "ground/base/map.h"
 #include "ground/base/mem.h"
 
 #define ANNOTATIONS_MAX (256 << 10)
 
-static const struct {
+/* In the order of the types' names: every struct of every object is looked up here. */
+static const struct rule {
 	const char *type;
 	rule_fn *check;
 } rules[] = {
+	{"ClusterRoleBinding", check_binding},
 	{"ConfigMap", check_config},
-	{"Secret", check_config},
-	{"Pod", check_pod},
-	{"PodSpec", check_pod_spec},
+	{"ConfigMapVolumeSource", check_config_files},
 	{"Container", check_container},
-	{"Volume", check_volume},
-	{"Probe", check_probe},
-	{"ResourceRequirements", check_resources},
-	{"ServiceSpec", check_service_spec},
-	{"DeploymentSpec", check_deployment},
-	{"ReplicaSetSpec", check_workload},
-	{"DaemonSetSpec", check_workload},
-	{"StatefulSetSpec", check_stateful},
-	{"ReplicationControllerSpec", check_workload},
-	{"JobSpec", check_job},
+	{"CronJob", check_cron_name},
 	{"CronJobSpec", check_cron},
-	{"HorizontalPodAutoscalerSpec", check_scaler},
-	{"PodDisruptionBudgetSpec", check_budget},
-	{"PersistentVolumeClaimSpec", check_claim},
-	{"Toleration", check_toleration},
-	{"LabelSelectorRequirement", check_requirement},
-	{"PolicyRule", check_right},
-	{"Subject", check_subject},
-	{"LimitRangeItem", check_limit},
-	{"ResourceQuotaSpec", check_quota},
-	{"PriorityClass", check_priority},
-	{"NetworkPolicyPort", check_open_port},
-	{"HTTPGetAction", check_action_port},
-	{"TCPSocketAction", check_action_port},
+	{"DaemonSetSpec", check_daemon},
+	{"DeploymentSpec", check_deployment},
+	{"DownwardAPIVolumeFile", check_downward},
+	{"DownwardAPIVolumeSource", check_files},
+	{"EmptyDirVolumeSource", check_empty_dir},
+	{"EndpointAddress", check_endpoint},
+	{"EndpointPort", check_endpoint_port},
+	{"EnvFromSource", check_env_from},
+	{"EnvVarSource", check_env_source},
+	{"EphemeralContainer", check_ephemeral},
 	{"GRPCAction", check_action_port},
+	{"HTTPGetAction", check_action_port},
 	{"HTTPIngressPath", check_path},
-	{"TopologySpreadConstraint", check_spread},
+	{"HorizontalPodAutoscalerSpec", check_scaler},
+	{"HostAlias", check_host_alias},
+	{"HostPathVolumeSource", check_host_path},
+	{"IPBlock", check_block},
+	{"IngressRule", check_ingress_rule},
+	{"IngressServiceBackend", check_ingress_service},
+	{"IngressSpec", check_ingress},
+	{"JobSpec", check_job},
+	{"KeyToPath", check_key_path},
+	{"LabelSelectorRequirement", check_requirement},
 	{"LeaseSpec", check_lease},
+	{"LifecycleHandler", check_handler},
+	{"LimitRangeItem", check_limit},
+	{"MetricSpec", check_metric},
+	{"NetworkPolicyPort", check_open_port},
+	{"NodeSelectorRequirement", check_requirement},
+	{"PersistentVolumeClaimSpec", check_claim},
+	{"PersistentVolumeSpec", check_persistent},
+	{"Pod", check_pod},
+	{"PodDisruptionBudgetSpec", check_budget},
+	{"PodSecurityContext", check_pod_rights},
+	{"PodSpec", check_pod_spec},
+	{"PolicyRule", check_right},
+	{"PreferredSchedulingTerm", check_weight},
+	{"PriorityClass", check_priority},
+	{"Probe", check_probe},
+	{"ProjectedVolumeSource", check_files},
+	{"ReplicaSetSpec", check_workload},
+	{"ReplicationControllerSpec", check_workload},
+	{"ResourceFieldSelector", check_resource_ref},
+	{"ResourceQuotaSpec", check_quota},
+	{"ResourceRequirements", check_resources},
+	{"Role", check_role},
+	{"RoleBinding", check_binding},
+	{"Secret", check_secret},
+	{"SecretVolumeSource", check_secret_files},
+	{"SecurityContext", check_rights},
+	{"ServiceSpec", check_service_spec},
+	{"StatefulSetSpec", check_stateful},
+	{"Subject", check_subject},
+	{"TCPSocketAction", check_action_port},
+	{"Toleration", check_toleration},
+	{"TopologySpreadConstraint", check_spread},
+	{"Volume", check_volume},
+	{"VolumeMount", check_mount},
+	{"VolumeProjection", check_projection},
+	{"WeightedPodAffinityTerm", check_weight},
 };
+
+static rule_fn *rule_of(const char *type)
+{
+	size_t low = 0, high = array_len(rules);
+
+	while (low < high) {
+		size_t at = (low + high) / 2;
+		int cmp = strcmp(type, rules[at].type);
+
+		if (cmp == 0)
+			return rules[at].check;
+		if (cmp < 0)
+			high = at;
+		else
+			low = at + 1;
+	}
+	return NULL;
+}
+
+bool validate_is_sorted(void)
+{
+	for (size_t i = 1; i < array_len(rules); i++)
+		if (strcmp(rules[i - 1].type, rules[i].type) >= 0)
+			return false;
+	return true;
+}
 
 size_t check_down(struct check *c, const char *fmt, ...)
 {
@@ -95,6 +156,42 @@ void check_least(struct check *c, const struct json *object, const char *key, in
 	if (json_kind(value) == JSON_NUMBER && json_i64(value, least) < least)
 		check_add(c, CAUSE_INVALID, key, value, "must be greater than or equal to %lld",
 			  (long long)least);
+}
+
+void check_range(struct check *c, const struct json *object, const char *key, int64_t least,
+		 int64_t most)
+{
+	const struct json *value = json_get(object, key);
+
+	if (json_kind(value) == JSON_NUMBER &&
+	    (json_i64(value, least) < least || json_i64(value, least) > most))
+		check_add(c, CAUSE_INVALID, key, value, "must be between %lld and %lld, inclusive",
+			  (long long)least, (long long)most);
+}
+
+void check_address(struct check *c, const struct json *object, const char *key)
+{
+	const struct json *value = json_get(object, key);
+	struct ip ip;
+
+	if (json_str(value).n > 0 && ip_parse(json_str(value), key, &ip, NULL) < 0)
+		check_add(c, CAUSE_INVALID, key, value,
+			  "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+}
+
+void check_share(struct check *c, const struct json *object, const char *key)
+{
+	const struct json *value = json_get(object, key);
+	size_t digits, n = json_str(value).n;
+
+	check_least(c, object, key, 0);
+	if (json_kind(value) != JSON_STRING)
+		return;
+	digits = strspn(json_text(value), "0123456789");
+	if (digits == 0 || digits + 1 != n || json_text(value)[digits] != '%')
+		check_add(c, CAUSE_INVALID, key, value,
+			  "a valid percent string must be a numeric string followed by an ending "
+			  "'%%' (e.g. '1%%',  or '93%%', regex used for validation is '[0-9]+%%')");
 }
 
 void check_port(struct check *c, const struct json *object, const char *key)
@@ -147,6 +244,8 @@ void check_labels(struct check *c, const struct json *map, const char *below)
 		if (why)
 			check_add(c, CAUSE_INVALID, below, shown, "%s", why);
 		why = json_text(value) ? name_wrong_label_value(json_text(value)) : NULL;
+		if (!why && json_text(value) && strlen(json_text(value)) != json_str(value).n)
+			why = "must not contain a NUL byte";
 		if (why)
 			check_add(c, CAUSE_INVALID, below, value, "%s", why);
 	}
@@ -193,6 +292,33 @@ static void check_annotations(struct check *c, const struct json *map)
 			  ANNOTATIONS_MAX);
 }
 
+/* A dash or a dot at the end stands before what is drawn. */
+static void check_prefix(struct check *c, const struct json *prefix)
+{
+	auto_free char *text = json_text(prefix) ? mem_dup_text(json_text(prefix)) : NULL;
+	const char *why = NULL;
+	size_t n = text ? strlen(text) : 0;
+
+	if (n == 0)
+		return;
+	if (strchr("-.", text[n - 1]))
+		text[n - 1] = 'a';
+	why = name_rule(c->kind)(text);
+	if (why)
+		check_add(c, CAUSE_INVALID, "generateName", prefix, "%s", why);
+}
+
+static void check_finalizers(struct check *c, const struct json *list)
+{
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *one = json_at(list, i);
+		const char *why = json_text(one) ? name_wrong_label_key(json_text(one)) : NULL;
+
+		if (why)
+			check_add(c, CAUSE_INVALID, "finalizers", one, "%s", why);
+	}
+}
+
 void check_meta(struct check *c, const struct json *object, const struct json *old)
 {
 	static const char *const kept[] = {"name", "namespace", "uid", "creationTimestamp"};
@@ -204,6 +330,8 @@ void check_meta(struct check *c, const struct json *object, const struct json *o
 	if ((!name || !name[0]) && (!begin || !begin[0]))
 		check_add(c, CAUSE_REQUIRED, "name", NULL, "name or generateName is required");
 	check_name(c, meta, "name", name_rule(c->kind));
+	check_prefix(c, json_get(meta, "generateName"));
+	check_finalizers(c, json_get(meta, "finalizers"));
 	check_labels(c, json_get(meta, "labels"), "labels");
 	check_annotations(c, json_get(meta, "annotations"));
 	for (size_t i = 0; i < array_len(kept); i++) {
@@ -296,6 +424,8 @@ static void check_field(struct check *c, const struct field *f, const struct jso
 static void check_struct(struct check *c, const struct type *t, const struct json *object,
 			 const struct json *old)
 {
+	rule_fn *rule;
+
 	if (++c->depth > JSON_DEPTH_MAX || json_kind(object) != JSON_OBJECT) {
 		c->depth--;
 		return;
@@ -315,9 +445,9 @@ static void check_struct(struct check *c, const struct type *t, const struct jso
 		check_field(c, f, json_get(object, f->name), json_get(old, f->name));
 		check_up(c, before);
 	}
-	for (size_t i = 0; i < array_len(rules); i++)
-		if (strcmp(rules[i].type, t->name) == 0)
-			rules[i].check(c, object, old);
+	rule = rule_of(t->name);
+	if (rule)
+		rule(c, object, old);
 	c->depth--;
 }
 

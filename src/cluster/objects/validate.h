@@ -11,6 +11,9 @@
 void validate(const struct kind *k, const struct json *object, const struct json *old,
 	      struct causes *causes);
 
+/* Whether the table of rules is in its order: for the test of it. */
+bool validate_is_sorted(void);
+
 /* Single rules, for those who need one. NULL: fine; else the sentence Kubernetes says. */
 const char *name_wrong_subdomain(const char *name); /* DNS-1123 subdomain, up to 253 */
 const char *name_wrong_label(const char *name);	    /* DNS-1123 label, up to 63 */

@@ -1,6 +1,6 @@
 /*
- * Rules for pods, wherever they stand: containers, volumes, probes, resources, and what an update
- * of a pod may change.
+ * Rules for pods, wherever they stand: what holds across their containers and volumes, and what an
+ * update of a pod may change. And for what pods are configured with.
  */
 #include <assert.h>
 #include <string.h>
@@ -8,7 +8,6 @@
 #include "cluster/objects/validate_priv.h"
 #include "ground/base/map.h"
 #include "ground/base/mem.h"
-#include "ground/format/quantity.h"
 
 #define CONFIG_MAX (1 << 20)
 
@@ -56,6 +55,9 @@ void check_config(struct check *c, const struct json *object, const struct json 
 			bytes += value_bytes(c, maps[m], json_str(value));
 			if (why)
 				check_add(c, CAUSE_INVALID, strbuf_text(&at), shown, "%s", why);
+			if (m > 0 && json_get(json_get(object, maps[0]), key))
+				check_add(c, CAUSE_INVALID, strbuf_text(&at), shown,
+					  "duplicate of key present in data");
 		}
 		if (json_get_bool(old, "immutable", false) &&
 		    !json_equal(json_get(old, maps[m]), json_get(object, maps[m])))
@@ -68,147 +70,6 @@ void check_config(struct check *c, const struct json *object, const struct json 
 	if (bytes > CONFIG_MAX)
 		check_add(c, CAUSE_TOO_LONG, "data", NULL, "may not be more than %d bytes",
 			  CONFIG_MAX);
-}
-
-void check_resources(struct check *c, const struct json *object, const struct json *old)
-{
-	static const char *const lists[] = {"limits", "requests"};
-
-	(void)old;
-	for (size_t l = 0; l < array_len(lists); l++) {
-		struct json_iter it = {0};
-		struct json *value;
-		const char *key;
-
-		while (json_next(json_get(object, lists[l]), &it, &key, &value)) {
-			struct quantity q = {0}, most = {0};
-			const struct json *limit = json_get(json_get(object, "limits"), key);
-			auto_strbuf struct strbuf at = {0};
-
-			strbuf_printf(&at, "%s[%s]", lists[l], key);
-			if (quantity_parse(json_str(value), &q, NULL) < 0 || q.nano < 0)
-				check_add(c, CAUSE_INVALID, strbuf_text(&at), value,
-					  "must be greater than or equal to 0");
-			if (l == 1 && limit && quantity_parse(json_str(limit), &most, NULL) == 0 &&
-			    q.nano > most.nano)
-				check_add(c, CAUSE_INVALID, "requests", value,
-					  "must be less than or equal to %s limit of %s", key,
-					  json_text(limit));
-		}
-	}
-}
-
-void check_probe(struct check *c, const struct json *object, const struct json *old)
-{
-	static const char *const handlers[] = {"exec", "httpGet", "tcpSocket", "grpc"};
-	static const char *const numbers[] = {"initialDelaySeconds", "timeoutSeconds",
-					      "periodSeconds", "successThreshold",
-					      "failureThreshold"};
-	size_t n = 0;
-
-	(void)old;
-	for (size_t i = 0; i < array_len(handlers); i++) {
-		if (!json_get(object, handlers[i]))
-			continue;
-		if (n++ > 0)
-			check_add(c, CAUSE_FORBIDDEN, handlers[i], NULL,
-				  "may not specify more than 1 handler type");
-	}
-	if (n == 0)
-		check_add(c, CAUSE_REQUIRED, "", NULL, "must specify a handler type");
-	if (json_get(object, "exec") &&
-	    json_len(json_get(json_get(object, "exec"), "command")) == 0)
-		check_add(c, CAUSE_REQUIRED, "exec.command", NULL, "%s", "");
-	for (size_t i = 0; i < array_len(numbers); i++)
-		check_least(c, object, numbers[i], 0);
-}
-
-static void check_ports(struct check *c, const struct json *list)
-{
-	for (size_t i = 0; i < json_len(list); i++) {
-		size_t before = check_down(c, "ports[%zu]", i);
-
-		check_port(c, json_at(list, i), "containerPort");
-		if (json_get_i64(json_at(list, i), "hostPort", 0) != 0)
-			check_port(c, json_at(list, i), "hostPort");
-		check_up(c, before);
-	}
-	check_unique(c, list, "ports", "name");
-}
-
-static const char *wrong_variable(const char *name)
-{
-	for (const char *p = name; *p; p++)
-		if (*p < ' ' || *p > '~' || *p == '=')
-			return "a valid environment variable name must consist only of printable "
-			       "ASCII characters other than '='";
-	return NULL;
-}
-
-static void check_env(struct check *c, const struct json *list)
-{
-	for (size_t i = 0; i < json_len(list); i++) {
-		const struct json *one = json_at(list, i);
-		size_t before = check_down(c, "env[%zu]", i);
-		const char *value = json_get_text(one, "value");
-
-		check_name(c, one, "name", wrong_variable);
-		if (value && value[0] && json_get(one, "valueFrom"))
-			check_add(c, CAUSE_INVALID, "valueFrom", json_get(one, "valueFrom"),
-				  "may not be specified when `value` is not empty");
-		if (json_get(one, "valueFrom") && json_len(json_get(one, "valueFrom")) != 1)
-			check_add(c, CAUSE_INVALID, "valueFrom", json_get(one, "valueFrom"),
-				  "must specify one of: `fieldRef`, `resourceFieldRef`, "
-				  "`configMapKeyRef` or `secretKeyRef`");
-		check_up(c, before);
-	}
-}
-
-static void check_mount_paths(struct check *c, const struct json *list)
-{
-	auto_map struct map seen = {0};
-
-	for (size_t i = 0; i < json_len(list); i++) {
-		const struct json *path = json_get(json_at(list, i), "mountPath");
-		size_t before = check_down(c, "volumeMounts[%zu]", i);
-
-		if (json_text(path) && json_str(path).n > 0 &&
-		    map_put(&seen, json_text(path), &seen))
-			check_add(c, CAUSE_INVALID, "mountPath", path, "must be unique");
-		check_up(c, before);
-	}
-}
-
-void check_container(struct check *c, const struct json *object, const struct json *old)
-{
-	const char *image = json_get_text(object, "image");
-	const struct json *ready = json_get(object, "livenessProbe");
-
-	(void)old;
-	check_name(c, object, "name", name_wrong_label);
-	if (!image || !image[0])
-		check_add(c, CAUSE_REQUIRED, "image", NULL, "%s", "");
-	check_ports(c, json_get(object, "ports"));
-	check_env(c, json_get(object, "env"));
-	check_mount_paths(c, json_get(object, "volumeMounts"));
-	if (ready && json_get_i64(ready, "successThreshold", 1) != 1)
-		check_add(c, CAUSE_INVALID, "livenessProbe.successThreshold",
-			  json_get(ready, "successThreshold"), "must be 1");
-}
-
-void check_volume(struct check *c, const struct json *object, const struct json *old)
-{
-	struct json_iter it = {0};
-	struct json *value;
-	const char *key;
-	size_t n = 0;
-
-	(void)old;
-	check_name(c, object, "name", name_wrong_label);
-	while (json_next(object, &it, &key, &value))
-		if (!text_eq(key, "name") && n++ > 0)
-			check_add(c, CAUSE_FORBIDDEN, key, NULL,
-				  "may not specify more than 1 volume type");
 }
 
 /* Each mount names a volume of the pod. */
@@ -230,6 +91,121 @@ static void check_mounts(struct check *c, const char *list_name, const struct js
 	}
 }
 
+/* -- across the containers of a pod ------------------------------------------------------------ */
+
+static const char *const container_lists[] = {"containers", "initContainers",
+					      "ephemeralContainers"};
+
+/* Names are unique among all containers of a pod, whichever list they stand in. */
+static void check_container_names(struct check *c, const struct json *spec)
+{
+	auto_map struct map seen = {0};
+
+	for (size_t l = 0; l < array_len(container_lists); l++) {
+		const struct json *list = json_get(spec, container_lists[l]);
+
+		for (size_t i = 0; i < json_len(list); i++) {
+			const struct json *name = json_get(json_at(list, i), "name");
+			auto_strbuf struct strbuf at = {0};
+
+			if (!json_text(name) || json_str(name).n == 0)
+				continue;
+			strbuf_printf(&at, "%s[%zu].name", container_lists[l], i);
+			if (map_put(&seen, json_text(name), &seen))
+				check_add(c, CAUSE_DUPLICATE, strbuf_text(&at), name, "%s", "");
+		}
+	}
+}
+
+/* One port of a container: taken on the node by another, or not what the host's network gives. */
+static void check_host_port(struct check *c, const struct json *port, bool on_host,
+			    struct map *seen)
+{
+	int64_t inner = json_get_i64(port, "containerPort", 0);
+	int64_t outer = json_get_i64(port, "hostPort", 0);
+	const char *protocol = json_get_text(port, "protocol"), *ip = json_get_text(port, "hostIP");
+	auto_strbuf struct strbuf key = {0};
+	auto_json struct json *shown = NULL;
+
+	if (on_host && outer != inner)
+		check_add(c, CAUSE_INVALID, "containerPort", json_get(port, "containerPort"),
+			  "must match `hostPort` when `hostNetwork` is true");
+	if (outer == 0)
+		return;
+	strbuf_printf(&key, "%s/%s/%lld", protocol ? protocol : "TCP", ip ? ip : "",
+		      (long long)outer);
+	shown = json_new_text(strbuf_text(&key));
+	if (map_put(seen, strbuf_text(&key), seen))
+		check_add(c, CAUSE_DUPLICATE, "hostPort", shown, "%s", "");
+}
+
+static void check_host_ports(struct check *c, const struct json *spec)
+{
+	const struct json *list = json_get(spec, "containers");
+	bool on_host = json_get_bool(spec, "hostNetwork", false);
+	auto_map struct map seen = {0};
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *ports = json_get(json_at(list, i), "ports");
+
+		for (size_t p = 0; p < json_len(ports); p++) {
+			size_t before = check_down(c, "containers[%zu].ports[%zu]", i, p);
+
+			check_host_port(c, json_at(ports, p), on_host, &seen);
+			check_up(c, before);
+		}
+	}
+}
+
+/* What watches a container that is to end makes no sense, unless it is a sidecar. */
+static void check_init(struct check *c, const struct json *list)
+{
+	static const char *const watchers[] = {"lifecycle", "livenessProbe", "readinessProbe",
+					       "startupProbe"};
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *one = json_at(list, i), *policy = json_get(one, "restartPolicy");
+		size_t before = check_down(c, "initContainers[%zu]", i);
+		bool sidecar = text_eq(json_text(policy), "Always");
+
+		if (policy && !sidecar)
+			check_add(c, CAUSE_NOT_SUPPORTED, "restartPolicy", policy,
+				  "supported values: \"Always\"");
+		for (size_t w = 0; w < array_len(watchers); w++)
+			if (json_get(one, watchers[w]) && !sidecar)
+				check_add(c, CAUSE_FORBIDDEN, watchers[w], NULL,
+					  "may not be set for init containers without "
+					  "restartPolicy=Always");
+		check_up(c, before);
+	}
+}
+
+static void check_names(struct check *c, const struct json *spec)
+{
+	const struct json *dns = json_get(spec, "dnsConfig");
+	const struct json *list = json_get(spec, "containers");
+
+	if (text_eq(json_get_text(spec, "dnsPolicy"), "None") && !dns)
+		check_add(c, CAUSE_REQUIRED, "dnsConfig", NULL,
+			  "must provide `dnsConfig` when `dnsPolicy` is None");
+	else if (text_eq(json_get_text(spec, "dnsPolicy"), "None") &&
+		 json_len(json_get(dns, "nameservers")) == 0)
+		check_add(c, CAUSE_REQUIRED, "dnsConfig.nameservers", NULL,
+			  "must provide at least one DNS nameserver when `dnsPolicy` is None");
+	for (size_t i = 0; i < json_len(list); i++)
+		if (json_get(json_at(list, i), "restartPolicy")) {
+			auto_strbuf struct strbuf at = {0};
+
+			strbuf_printf(&at, "containers[%zu].restartPolicy", i);
+			check_add(c, CAUSE_FORBIDDEN, strbuf_text(&at), NULL,
+				  "may not be set for non-init containers");
+		}
+	check_name(c, spec, "hostname", name_wrong_label);
+	check_name(c, spec, "subdomain", name_wrong_label);
+	check_name(c, spec, "serviceAccountName", name_wrong_subdomain);
+	check_name(c, spec, "nodeName", name_wrong_subdomain);
+}
+
 void check_pod_spec(struct check *c, const struct json *object, const struct json *old)
 {
 	const struct json *list = json_get(object, "volumes");
@@ -240,17 +216,38 @@ void check_pod_spec(struct check *c, const struct json *object, const struct jso
 		if (json_get_text(json_at(list, i), "name"))
 			(void)map_put(&volumes, json_get_text(json_at(list, i), "name"), &volumes);
 	check_unique(c, list, "volumes", "name");
-	check_unique(c, json_get(object, "containers"), "containers", "name");
-	check_unique(c, json_get(object, "initContainers"), "initContainers", "name");
+	check_container_names(c, object);
+	check_host_ports(c, object);
+	check_init(c, json_get(object, "initContainers"));
 	check_mounts(c, "containers", json_get(object, "containers"), &volumes);
 	check_mounts(c, "initContainers", json_get(object, "initContainers"), &volumes);
 	check_labels(c, json_get(object, "nodeSelector"), "nodeSelector");
 	check_least(c, object, "terminationGracePeriodSeconds", 0);
-	check_least(c, object, "activeDeadlineSeconds", 1);
-	check_name(c, object, "hostname", name_wrong_label);
-	check_name(c, object, "subdomain", name_wrong_label);
-	check_name(c, object, "serviceAccountName", name_wrong_subdomain);
+	check_range(c, object, "activeDeadlineSeconds", 1, INT32_MAX);
+	check_names(c, object);
+	if (json_get_bool(object, "shareProcessNamespace", false) &&
+	    json_get_bool(object, "hostPID", false))
+		check_add(c, CAUSE_INVALID, "shareProcessNamespace",
+			  json_get(object, "shareProcessNamespace"),
+			  "ShareProcessNamespace and HostPID cannot both be enabled");
 }
+
+void check_host_alias(struct check *c, const struct json *object, const struct json *old)
+{
+	(void)old;
+	check_address(c, object, "ip");
+}
+
+void check_weight(struct check *c, const struct json *object, const struct json *old)
+{
+	const struct json *weight = json_get(object, "weight");
+
+	(void)old;
+	if (weight && (json_i64(weight, 0) < 1 || json_i64(weight, 0) > 100))
+		check_add(c, CAUSE_INVALID, "weight", weight, "must be in the range 1-100");
+}
+
+/* -- updates ----------------------------------------------------------------------------------- */
 
 /* A copy without what an update may change; a node is given once. */
 static struct json *fixed_part(const struct json *spec, bool keep_node)
@@ -274,14 +271,56 @@ static struct json *fixed_part(const struct json *spec, bool keep_node)
 	return copy;
 }
 
+/* Containers that were put into a running pod stay what they are. */
+static void check_put_in(struct check *c, const struct json *object, const struct json *old)
+{
+	const struct json *was = json_get(json_get(old, "spec"), "ephemeralContainers");
+	const struct json *is = json_get(json_get(object, "spec"), "ephemeralContainers");
+
+	for (size_t i = 0; i < json_len(was); i++) {
+		const char *name = json_get_text(json_at(was, i), "name");
+		const struct json *now = json_find(is, "name", name);
+
+		if (!now)
+			check_add(c, CAUSE_FORBIDDEN, "spec.ephemeralContainers", NULL,
+				  "existing ephemeral containers \"%s\" may not be removed", name);
+		else if (!json_equal(now, json_at(was, i)))
+			check_add(c, CAUSE_FORBIDDEN, "spec.ephemeralContainers", NULL,
+				  "existing ephemeral containers \"%s\" may not be changed", name);
+	}
+}
+
+/* Whose processes a container shares. */
+static void check_targets(struct check *c, const struct json *object)
+{
+	const struct json *spec = json_get(object, "spec");
+	const struct json *list = json_get(spec, "ephemeralContainers");
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *target = json_get(json_at(list, i), "targetContainerName");
+		auto_strbuf struct strbuf at = {0};
+
+		strbuf_printf(&at, "spec.ephemeralContainers[%zu].targetContainerName", i);
+		if (json_str(target).n > 0 &&
+		    !json_find(json_get(spec, "containers"), "name", json_text(target)) &&
+		    !json_find(json_get(spec, "initContainers"), "name", json_text(target)))
+			check_add(c, CAUSE_NOT_FOUND, strbuf_text(&at), target, "%s", "");
+	}
+}
+
 void check_pod(struct check *c, const struct json *object, const struct json *old)
 {
 	const struct json *before = json_get(old, "spec");
 	const char *node = json_get_text(before, "nodeName");
 	auto_json struct json *was = NULL, *is = NULL;
 
+	if (!old && json_len(json_get(json_get(object, "spec"), "ephemeralContainers")) > 0)
+		check_add(c, CAUSE_FORBIDDEN, "spec.ephemeralContainers", NULL,
+			  "cannot be set on create");
 	if (!before)
 		return;
+	check_put_in(c, object, old);
+	check_targets(c, object);
 	was = fixed_part(before, node && node[0]);
 	is = fixed_part(json_get(object, "spec"), node && node[0]);
 	if (!json_equal(was, is))

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -12,6 +13,7 @@
 #include "cluster/objects/decode.h"
 #include "cluster/objects/validate.h"
 #include "ground/base/mem.h"
+#include "ground/format/yaml.h"
 
 static struct json *object_of(const char *text, const struct kind **ret_kind)
 {
@@ -53,6 +55,7 @@ static void check(const char *text, const char *old_text, const char *says)
 static void test_pods(void **state)
 {
 	(void)state;
+	assert_true(validate_is_sorted());
 	check(POD("a", ONE "}]"), NULL, "");
 	check(POD("a", ""), NULL, "Pod \"a\" is invalid: spec.containers: Required value");
 	check(POD("a", "\"containers\":[{\"name\":\"c\"}]"), NULL,
@@ -200,12 +203,111 @@ static void test_policy(void **state)
 	      "used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')");
 }
 
+static const struct {
+	const char *api, *kind, *spec, *says;
+} mistake_rows[] = {
+	{"v1", "Pod", "containers: [{name: x, image: ' i '}]",
+	 "spec.containers[0].image: Invalid value: \" i \": must not have leading or "
+	 "trailing whitespace"},
+	{"v1", "Pod", "{initContainers: [{name: x, image: i}], containers: [{name: x, image: i}]}",
+	 "spec.initContainers[0].name: Duplicate value: \"x\""},
+	{"v1", "Pod", "containers: [{name: x, image: i, ports: [{containerPort: 1, name: '80'}]}]",
+	 "spec.containers[0].ports[0].name: Invalid value: \"80\": must contain at least "
+	 "one letter (a-z)"},
+	{"v1", "Pod",
+	 "containers: [{name: x, image: i, ports: [{containerPort: 1, hostPort: 8}, "
+	 "{containerPort: 2, hostPort: 8}]}]",
+	 "spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//8\""},
+	{"v1", "Pod", "containers: [{name: x, image: i, resources: {requests: {a.b/c: 1}}}]",
+	 "spec.containers[0].resources.limits: Required value: Limit must be set for non "
+	 "overcommitable resources"},
+	{"v1", "Pod", "containers: [{name: x, image: i, envFrom: [{}]}]",
+	 "spec.containers[0].envFrom[0]: Invalid value: {}: must specify one of: "
+	 "`configMapRef` or `secretRef`"},
+	{"v1", "Pod", "containers: [{name: x, image: i, lifecycle: {preStop: {}}}]",
+	 "spec.containers[0].lifecycle.preStop: Required value: must specify a handler "
+	 "type"},
+	{"v1", "Pod", "containers: [{name: x, image: i, securityContext: {runAsUser: -1}}]",
+	 "spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between "
+	 "0 and 2147483647, inclusive"},
+	{"v1", "Pod",
+	 "{containers: [{name: x, image: i}], volumes: [{name: v, hostPath: {path: "
+	 "/a/../b}}]}",
+	 "spec.volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain "
+	 "'..'"},
+	{"v1", "Pod", "{containers: [{name: x, image: i}], volumes: [{name: v, secret: {}}]}",
+	 "spec.volumes[0].secret.secretName: Required value"},
+	{"v1", "Pod", "{containers: [{name: x, image: i}], dnsPolicy: None}",
+	 "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is "
+	 "None"},
+	{"v1", "Service", "ports: [{port: 80, nodePort: 30000}]",
+	 "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"},
+	{"v1", "Service", "ports: [{port: 80, name: a}, {port: 80, name: b}]",
+	 "spec.ports[1]: Duplicate value: {\"port\":80,\"protocol\":\"TCP\"}"},
+	{"v1", "Service", "{type: ExternalName, externalName: x.example.com.}", ""},
+	{"v1", "PersistentVolume", "{capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce]}",
+	 "spec: Required value: must specify a volume type"},
+	{"v1", "ResourceQuota", "hard: {pods: 0.5}",
+	 "spec.hard[pods]: Invalid value: \"500m\": must be an integer"},
+	{"batch/v1", "CronJob",
+	 "{schedule: '1-60 * * * *', jobTemplate: {spec: {template: {spec: {restartPolicy: "
+	 "Never, containers: [{name: x, image: i}]}}}}}",
+	 "spec.schedule: Invalid value: \"1-60 * * * *\": minute 60 is out of range: it "
+	 "goes from 0 to 59"},
+	{"batch/v1", "CronJob",
+	 "{schedule: '*/5 0-23/2 1,15 jan-dec 7', jobTemplate: {spec: {template: {spec: "
+	 "{restartPolicy: Never, containers: [{name: x, image: i}]}}}}}",
+	 ""},
+	{"policy/v1", "PodDisruptionBudget", "minAvailable: half",
+	 "spec.minAvailable: Invalid value: \"half\": a valid percent string must be a "
+	 "numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
+	 "validation is '[0-9]+%')"},
+	{"networking.k8s.io/v1", "Ingress", "{}",
+	 "spec: Invalid value: {}: either `defaultBackend` or `rules` must be specified"},
+};
+
+/* What is said of a manifest in YAML; "" when nothing is wrong. */
+static void mistakes(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < array_len(mistake_rows); i++) {
+		auto_strbuf struct strbuf yaml = {0}, json = {0}, says = {0};
+		const struct kind *k = kind_of_api(mistake_rows[i].api, mistake_rows[i].kind);
+
+		assert_non_null(k);
+		if (mistake_rows[i].says[0])
+			strbuf_printf(&says, "%s%s%s \"o\" is invalid: %s", k->name,
+				      k->group[0] ? "." : "", k->group, mistake_rows[i].says);
+		strbuf_printf(&yaml, "apiVersion: %s\nkind: %s\nmetadata: {name: o}\nspec:\n  %s\n",
+			      mistake_rows[i].api, mistake_rows[i].kind, mistake_rows[i].spec);
+		assert_int_equal(yaml_to_json(strbuf_str(&yaml), "row", &json, NULL), 0);
+		check(strbuf_text(&json), NULL, strbuf_text(&says));
+	}
+}
+
+/* A long message is whole where an error's text is not. */
+static void long_messages(void **state)
+{
+	auto_arena struct arena a = {0};
+	struct causes causes = {.arena = &a};
+	auto_json struct json *name = json_new_text("x");
+	struct err e;
+
+	(void)state;
+	for (int i = 0; i < 20; i++)
+		cause_add(&causes, CAUSE_INVALID, "metadata.name", name, "must be something else");
+	assert_true(causes_say(&causes, kind_of_word("pod"), "x", &e) < 0);
+	assert_true(strlen(e.text) < sizeof(e.text));
+	assert_true(text_ends(causes_text(&causes, kind_of_word("pod"), "x"), "something else]"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pods),	  cmocka_unit_test(test_names),
 		cmocka_unit_test(test_workloads), cmocka_unit_test(test_config),
-		cmocka_unit_test(test_policy),
+		cmocka_unit_test(test_policy),	  cmocka_unit_test(mistakes),
+		cmocka_unit_test(long_messages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,6 +77,17 @@ char *rfc3339_seconds(int64_t ns, char ret[RFC3339_CHARS + 1])
 	return print(ns - (rest < 0 ? rest + NS : rest), false, ret);
 }
 
+char *rfc3339_micros(int64_t ns, char ret[RFC3339_CHARS + 1])
+{
+	size_t n = strlen(print(ns, true, ret));
+
+	if (ns != 0) { /* three digits less */
+		ret[n - 4] = 'Z';
+		ret[n - 3] = '\0';
+	}
+	return ret;
+}
+
 char *rfc3339_text_padded(int64_t ns, char ret[RFC3339_CHARS + 1])
 {
 	return print(ns, true, ret);

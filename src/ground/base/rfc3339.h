@@ -16,6 +16,9 @@ char *rfc3339_text(int64_t ns, char ret[RFC3339_CHARS + 1]);
 /* Whole seconds, as Kubernetes writes moments: "2026-11-23T17:04:05Z". Returns `ret`. */
 char *rfc3339_seconds(int64_t ns, char ret[RFC3339_CHARS + 1]);
 
+/* Six digits always, as Kubernetes' MicroTime wants them. Returns `ret`. */
+char *rfc3339_micros(int64_t ns, char ret[RFC3339_CHARS + 1]);
+
 /* Nine digits always: columns of a log stay aligned. Returns `ret`. */
 char *rfc3339_text_padded(int64_t ns, char ret[RFC3339_CHARS + 1]);
 

@@ -235,6 +235,83 @@ static int make(gnutls_x509_crt_t signer, gnutls_x509_privkey_t signer_key,
 	return export_pair(crt, key, ret, e);
 }
 
+/* -- of requests ------------------------------------------------------------------------------- */
+
+static int read_request(struct str pem, gnutls_x509_crq_t *ret, struct err *e)
+{
+	gnutls_datum_t d = {(unsigned char *)(uintptr_t)pem.p, (unsigned int)pem.n};
+	gnutls_x509_crq_t q = NULL;
+	int g = gnutls_x509_crq_init(&q);
+
+	if (g == 0)
+		g = gnutls_x509_crq_import(q, &d, GNUTLS_X509_FMT_PEM);
+	if (g == 0)
+		g = gnutls_x509_crq_verify(q, 0);
+	if (g < 0) {
+		if (q)
+			gnutls_x509_crq_deinit(q);
+		return err_set(e, ERR_INVALID, "the certificate request cannot be used: %s",
+			       gnutls_strerror(g));
+	}
+	*ret = q;
+	return 0;
+}
+
+static int export_pem(gnutls_x509_crt_t crt, char **ret)
+{
+	gnutls_datum_t c = {0};
+	int g = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &c);
+
+	if (g == 0)
+		*ret = str_dup((struct str){(char *)c.data, c.size});
+	gnutls_free(c.data);
+	return g;
+}
+
+static int sign(gnutls_x509_crt_t signer, gnutls_x509_privkey_t signer_key,
+		gnutls_x509_crq_t request, const struct pki_request *q, char **ret_pem)
+{
+	auto_crt gnutls_x509_crt_t crt = NULL;
+	int g = gnutls_x509_crt_init(&crt);
+
+	if (g == 0)
+		g = gnutls_x509_crt_set_crq(crt, request);
+	if (g == 0)
+		g = set_frame(crt, q);
+	if (g == 0)
+		g = set_purpose(crt, q, false);
+	if (g == 0)
+		g = set_key_ids(crt, signer);
+	if (g == 0)
+		g = gnutls_x509_crt_sign2(crt, signer, signer_key, GNUTLS_DIG_SHA256, 0);
+	return g < 0 ? g : export_pem(crt, ret_pem);
+}
+
+int pki_sign(const struct pki_pair *ca, struct str request_pem, int64_t from_s, int64_t until_s,
+	     char **ret_pem, struct err *e)
+{
+	auto_crt gnutls_x509_crt_t signer = NULL;
+	auto_privkey gnutls_x509_privkey_t key = NULL;
+	struct pki_request q = {.client = true, .from_s = from_s, .until_s = until_s};
+	gnutls_x509_crq_t request = NULL;
+	int64_t end;
+	int r = read_cert(str_of(ca->cert_pem), &signer, e), g;
+
+	assert(from_s >= 0 && from_s < until_s);
+	if (r == 0)
+		r = read_key(ca->key_pem, &key, e);
+	if (r == 0)
+		r = read_request(request_pem, &request, e);
+	if (r < 0)
+		return r;
+	end = gnutls_x509_crt_get_expiration_time(signer);
+	if (q.until_s > end)
+		q.until_s = end;
+	g = sign(signer, key, request, &q, ret_pem);
+	gnutls_x509_crq_deinit(request);
+	return g < 0 ? failed(g, "sign a certificate", e) : 0;
+}
+
 static int check_times(const struct pki_request *q, struct err *e)
 {
 	assert(q->name && q->name[0]);

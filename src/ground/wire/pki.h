@@ -37,6 +37,13 @@ int pki_make_ca(const char *name, int64_t from_s, int64_t until_s, struct pki_pa
 int pki_issue(const struct pki_pair *ca, const struct pki_request *q, struct pki_pair *ret,
 	      struct err *e) must_use;
 
+/*
+ * A client's certificate for the key and the subject of a request (PKCS #10 in PEM, from a stranger
+ * who shows that he has the key), that ends with its authority at the latest; the caller's.
+ */
+int pki_sign(const struct pki_pair *ca, struct str request_pem, int64_t from_s, int64_t until_s,
+	     char **ret_pem, struct err *e) must_use;
+
 /* True when less than a third of its life is left, or it is not valid yet: time to issue anew. */
 int pki_renewal_due(const char *cert_pem, int64_t now_s, bool *ret, struct err *e) must_use;
 

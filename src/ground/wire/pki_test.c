@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -17,6 +18,15 @@
 #define BEGIN	 1000000000
 #define END	 (BEGIN + 3650LL * DAY)
 #define CERT_END (BEGIN + 300LL * DAY)
+
+#define REQUEST                                                              \
+	"-----BEGIN CERTIFICATE REQUEST-----\n"                              \
+	"MIHXMH4CAQAwHDEMMAoGA1UECgwDZGV2MQwwCgYDVQQDDANqb2UwWTATBgcqhkjO\n" \
+	"PQIBBggqhkjOPQMBBwNCAAS1eSIRxW2rbYg731Y08CPT0plYB5ZYAs091SDMR5+J\n" \
+	"xIe7IT4jPQ71xVOlHmwkQZRvl6l1AQ301ve2kdiJlwQGoAAwCgYIKoZIzj0EAwID\n" \
+	"SQAwRgIhAKaODD1wIxow6xtXa76P9/8YGXl+GxEmQS27Gs2mmKW3AiEAsMCyCQmj\n" \
+	"XsudF2b8BRCvueWsc06fk7MT2ckcmKEhJIg=\n"                             \
+	"-----END CERTIFICATE REQUEST-----\n"
 
 static char *groups[] = {(char *)"system:masters", (char *)"team:ä", NULL};
 static char *names[] = {(char *)"localhost", (char *)"127.0.0.1", (char *)"::1", NULL};
@@ -125,11 +135,30 @@ static void backwards_is_refused(void **state)
 	assert_null(p.key_pem);
 }
 
+/* A request of the client's own, as `openssl req` writes it: CN=joe, O=dev, P-256. */
+static void requests_are_signed(void **state)
+{
+	struct pki_identity id;
+	struct err e = {0};
+	char *pem = NULL;
+
+	(void)state;
+	assert_true(pki_sign(&ca, STR("nonsense"), BEGIN, CERT_END, &pem, &e) < 0);
+	assert_int_equal(pki_sign(&ca, STR(REQUEST), BEGIN, END + DAY, &pem, &e), 0);
+	assert_int_equal(pki_identify(ca.cert_pem, str_of(pem), BEGIN + DAY, &id, &e), 0);
+	assert_string_equal(id.name, "joe");
+	assert_string_equal(id.groups[0], "dev");
+	pki_identity_done(&id);
+	assert_true(pki_identify(ca.cert_pem, str_of(pem), END + 1, &id, &e) < 0);
+	free(pem);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(client_is_known), cmocka_unit_test(others_are_not),
-		cmocka_unit_test(renewal), cmocka_unit_test(backwards_is_refused)};
+		cmocka_unit_test(renewal), cmocka_unit_test(backwards_is_refused),
+		cmocka_unit_test(requests_are_signed)};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
