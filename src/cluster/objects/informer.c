@@ -16,6 +16,7 @@
 #include "ground/wire/loop.h"
 
 #define INFORMER_MAGIC 0x494e464fu
+#define LISTENERS_MAX  8 /* who wait for all views at a time */
 #define HANDLERS_MAX   64
 #define AGAIN_MS       1000
 
@@ -51,8 +52,11 @@ struct informers {
 	struct loop *loop;
 	struct client client;
 	struct list informers;
-	void (*synced)(void *ctx);
-	void *ctx;
+	struct listener {
+		void (*fn)(void *ctx);
+		void *ctx;
+	} listeners[LISTENERS_MAX]; /* to be told when all views are filled */
+	size_t listeners_n;
 };
 
 /* -- indexes ----------------------------------------------------------------------------------- */
@@ -156,12 +160,11 @@ static void drop(struct informer *i, const char *key)
 
 static void check_synced(struct informers *s)
 {
-	void (*synced)(void *ctx) = s->synced;
+	while (s->listeners_n > 0 && informers_synced(s)) {
+		struct listener l = s->listeners[--s->listeners_n];
 
-	if (!synced || !informers_synced(s))
-		return;
-	s->synced = NULL;
-	synced(s->ctx);
+		l.fn(l.ctx);
+	}
 }
 
 /* All that there is was told: what was not is gone. */
@@ -313,9 +316,8 @@ bool informers_current(const struct informers *s)
 
 void informers_on_synced(struct informers *s, void (*fn)(void *ctx), void *ctx)
 {
-	assert(!s->synced);
-	s->synced = fn;
-	s->ctx = ctx;
+	assert(s->listeners_n < LISTENERS_MAX);
+	s->listeners[s->listeners_n++] = (struct listener){fn, ctx};
 	check_synced(s);
 }
 

@@ -1,111 +1,61 @@
 /*
- * The scheduler's life: what is known follows from events; a pod without a node is looked at once,
- * and again when a node or another pod changes in a way that could help. A place is taken in memory
- * at once and given back when the binding fails.
+ * The scheduler's life: what is known follows from events; pods without a node wait in the queue
+ * and are looked at in rounds, so that the bindings of a round are committed together. A place is
+ * taken in memory at once and given back when the binding fails. A round ends after a moment, so
+ * that the loop goes on.
  */
 #include "cluster/scheduler/scheduler.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cluster/scheduler/scheduler_priv.h"
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
 #include "ground/base/own.h"
+#include "ground/wire/loop.h"
 
 #define SCHEDULER_MAGIC 0x53434844u
 #define SCHEDULER_NAME	"default-scheduler"
+#define IN_FLIGHT_MAX	2048		/* bindings that are not durable yet */
+#define ROUND_NS	(2 * 1000000ll) /* of one turn of the loop */
+
+static void wake(struct scheduler *s);
+
+static void tell_queue(struct scheduler *s, enum queue_event event)
+{
+	queue_tell(s->queue, event, loop_now_ms(s->o.loop));
+	wake(s);
+}
 
 /* -- what is known ----------------------------------------------------------------------------- */
-
-static void account(struct scheduler *s, const struct pod_info *p, int sign)
-{
-	struct node_info *n = map_get(&s->infos, p->node);
-
-	if (!n)
-		return;
-	for (int i = 0; i < AMOUNTS; i++)
-		n->used.n[i] += sign * p->wants.n[i];
-	n->pods += (size_t)sign;
-	for (size_t i = 0; i < json_len(p->ports); i++) {
-		const char *key = json_text(json_at(p->ports, i));
-
-		(void)(sign > 0 ? map_put(&n->ports, key, n) : map_remove(&n->ports, key));
-	}
-}
-
-static void unplace(struct scheduler *s, const char *key)
-{
-	struct pod_info *p = map_remove(&s->placed, key);
-
-	if (!p)
-		return;
-	account(s, p, -1);
-	(void)json_free(p->ports);
-	free(p->key);
-	free(p->node);
-	free(p);
-}
-
-static void place(struct scheduler *s, const char *key, const struct json *pod, const char *node)
-{
-	struct pod_info *p = map_get(&s->placed, key);
-
-	if (p && text_eq(p->node, node))
-		return;
-	unplace(s, key);
-	p = mem_new(struct pod_info);
-	p->key = mem_dup_text(key);
-	p->node = mem_dup_text(node);
-	p->ports = fit_ports(pod);
-	fit_amounts(pod, &p->wants);
-	(void)map_put(&s->placed, key, p);
-	account(s, p, 1);
-}
-
-static void node_free(struct node_info *n)
-{
-	(void)json_free(n->node);
-	map_done(&n->ports);
-	free(n->name);
-	free(n);
-}
-
-/* Something changed for the better, perhaps: those that fit nowhere are looked at again. */
-static void retry(struct scheduler *s)
-{
-	map_each (&s->unfit, it)
-		workqueue_add(s->queue, it->key);
-}
 
 static void node_changed(void *ctx, const struct object *now, const struct object *before)
 {
 	struct scheduler *s = ctx;
-	const char *name = now ? now->name : before->name;
-	struct node_info *n = map_get(&s->infos, name);
 
-	if (!now) {
-		if (n)
-			node_free(map_remove(&s->infos, name));
-		return;
-	}
-	if (!n) {
-		n = mem_new(struct node_info);
-		n->name = mem_dup_text(name);
-		(void)map_put(&s->infos, name, n);
-		map_each (&s->placed, it) {
-			struct pod_info *p = it->value;
+	if (!now)
+		snapshot_forget_node(s, before->name);
+	else if (snapshot_node(s, now))
+		tell_queue(s, QUEUE_NODE);
+}
 
-			if (text_eq(p->node, name))
-				account(s, p, 1);
-		}
-	}
-	(void)json_free(n->node);
-	n->node = object_copy(now);
-	fit_room(n->node, &n->room);
-	retry(s);
+static void volume_changed(void *ctx, const struct object *now, const struct object *before)
+{
+	(void)now;
+	(void)before;
+	tell_queue(ctx, QUEUE_VOLUME);
+}
+
+static void namespace_changed(void *ctx, const struct object *now, const struct object *before)
+{
+	struct scheduler *s = ctx;
+
+	(void)now;
+	(void)before;
+	s->epoch++;
+	tell_queue(s, QUEUE_POD_PLACED | QUEUE_POD_GONE);
 }
 
 static bool is_over(const struct object *o)
@@ -121,108 +71,96 @@ static bool is_ours(const struct object *o)
 	       text_eq(object_value(o, "spec.schedulerName"), SCHEDULER_NAME);
 }
 
+static void dequeue(struct scheduler *s, struct waiting *w)
+{
+	class_drop(s, w->class);
+	queue_remove(s->queue, w);
+}
+
+static void enqueue(struct scheduler *s, const char *key, const struct object *pod)
+{
+	const struct json *tree = object_tree(pod);
+	struct waiting *w = queue_get(s->queue, key);
+	struct pod_class *c;
+
+	if (json_len(json_get(json_get(tree, "spec"), "schedulingGates"))) {
+		if (w)
+			dequeue(s, w);
+		tell_gated(s, pod);
+		return;
+	}
+	c = class_of(s, tree);
+	if (!w) {
+		queue_add(s->queue, key, c->priority)->class = c;
+	} else if (w->class == c) {
+		class_drop(s, c);
+		return;
+	} else {
+		class_drop(s, w->class);
+		w->class = c;
+		queue_wake(s->queue, w);
+	}
+	wake(s);
+}
+
+static bool same_labels(const struct object *a, const struct object *b)
+{
+	const char *p = a->labels, *q = b->labels;
+
+	for (; *p && strcmp(p, q) == 0; p += strlen(p) + 1, q += strlen(q) + 1)
+		;
+	return *p == *q;
+}
+
+static void has_node(struct scheduler *s, const char *key, const struct object *now,
+		     const struct object *before, const char *node)
+{
+	struct pod_info *p = map_get(&s->placed, key);
+	struct waiting *w = queue_get(s->queue, key);
+	struct pod_class *c;
+
+	if (w)
+		dequeue(s, w);
+	preempt_forget(s, key);
+	if (p && text_eq(p->node, node) && (!before || same_labels(now, before))) {
+		p->leaving = now->deleting;
+		if (before && !object_value(before, "spec.nodeName")[0])
+			tell_queue(s, QUEUE_POD_PLACED);
+		return;
+	}
+	(void)snapshot_unplace(s, key);
+	c = class_of(s, object_tree(now));
+	snapshot_place(s, key, c, node);
+	class_drop(s, c);
+	((struct pod_info *)map_get(&s->placed, key))->leaving = now->deleting;
+	tell_queue(s, QUEUE_POD_PLACED);
+}
+
 static void pod_changed(void *ctx, const struct object *now, const struct object *before)
 {
 	struct scheduler *s = ctx;
 	const struct object *o = now ? now : before;
-	char key[OBJECT_KEY_MAX];
 	const char *node = object_value(o, "spec.nodeName");
+	char key[OBJECT_KEY_MAX];
+	struct waiting *w;
 
 	object_key(o, key);
+	w = queue_get(s->queue, key);
 	if (!now || is_over(now)) {
-		bool placed = map_get(&s->placed, key) != NULL;
-
-		unplace(s, key);
-		(void)map_remove(&s->unfit, key);
-		if (placed)
-			retry(s);
+		if (w)
+			dequeue(s, w);
+		preempt_forget(s, key);
+		if (snapshot_unplace(s, key))
+			tell_queue(s, QUEUE_POD_GONE);
 	} else if (node[0]) {
-		place(s, key, object_tree(now), node);
-		(void)map_remove(&s->unfit, key);
+		has_node(s, key, now, before, node);
 	} else if (is_ours(now)) {
-		workqueue_add(s->queue, key);
+		if (!map_get(&s->placed, key)) /* it is being bound */
+			enqueue(s, key, now);
+	} else if (w) {
+		dequeue(s, w);
+		preempt_forget(s, key);
 	}
-}
-
-/* -- telling ----------------------------------------------------------------------------------- */
-
-static char *now_text(const struct scheduler *s, char ret[32])
-{
-	time_t t = (time_t)(world_now_ns(s->world) / 1000000000);
-	struct tm tm;
-
-	(void)gmtime_r(&t, &tm);
-	(void)strftime(ret, 32, "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return ret;
-}
-
-static void tell_event(struct scheduler *s, const struct object *pod, const char *type,
-		       const char *reason, const char *message)
-{
-	const char *const about[][2] = {{"kind", "Pod"},
-					{"apiVersion", "v1"},
-					{"namespace", pod->namespace},
-					{"name", pod->name},
-					{"uid", pod->uid}};
-	struct json *event = json_new_object(), *meta = json_new_object(), *ref = json_new_object(),
-		    *source = json_new_object();
-	auto_free char *prefix = mem_printf("%s.", pod->name);
-	char now[32];
-
-	now_text(s, now);
-	json_set_text(meta, "generateName", prefix);
-	for (size_t i = 0; i < array_len(about); i++)
-		json_set_text(ref, about[i][0], about[i][1]);
-	json_set(event, "metadata", meta);
-	json_set(event, "involvedObject", ref);
-	json_set_text(event, "reason", reason);
-	json_set_text(event, "message", message);
-	json_set_text(event, "type", type);
-	json_set_text(event, "firstTimestamp", now);
-	json_set_text(event, "lastTimestamp", now);
-	json_set_i64(event, "count", 1);
-	json_set_text(source, "component", SCHEDULER_NAME);
-	json_set(event, "source", source);
-	json_set_text(event, "reportingComponent", SCHEDULER_NAME);
-	client_create(&s->client,
-		      &(struct client_target){kind_of_resource("", "v1", "events"), pod->namespace},
-		      event, NULL, NULL, NULL);
-}
-
-static const struct json *condition_of(const struct json *pod)
-{
-	const struct json *list = json_get(json_get(pod, "status"), "conditions");
-
-	for (size_t i = 0; i < json_len(list); i++)
-		if (text_eq(json_get_text(json_at(list, i), "type"), "PodScheduled"))
-			return json_at(list, i);
-	return NULL;
-}
-
-/* The condition says why; the same sentence is not said twice. */
-static void tell_unfit(struct scheduler *s, const struct object *pod, const char *why)
-{
-	struct json *patch, *status, *list, *c;
-	char now[32];
-
-	if (text_eq(json_get_text(condition_of(object_tree(pod)), "message"), why))
-		return;
-	patch = json_new_object();
-	status = json_new_object();
-	list = json_new_array();
-	c = json_new_object();
-	json_set_text(c, "type", "PodScheduled");
-	json_set_text(c, "status", "False");
-	json_set_text(c, "reason", "Unschedulable");
-	json_set_text(c, "message", why);
-	json_set_text(c, "lastTransitionTime", now_text(s, now));
-	json_append(list, c);
-	json_set(status, "conditions", list);
-	json_set(patch, "status", status);
-	client_patch(&s->client,
-		     &(struct client_target){pod->kind, pod->namespace, pod->name, "status"},
-		     PATCH_STRATEGIC, patch, NULL, NULL, NULL);
-	tell_event(s, pod, "Warning", "FailedScheduling", why);
 }
 
 /* -- binding ----------------------------------------------------------------------------------- */
@@ -238,63 +176,149 @@ static void bound(void *ctx, const struct outcome *o)
 	struct scheduler *s = b->scheduler;
 	auto_free char *text = NULL;
 
-	assert(s->magic == SCHEDULER_MAGIC);
+	assert(s->magic == SCHEDULER_MAGIC && s->in_flight > 0);
+	s->in_flight--;
 	if (o->error) {
+		const struct object *pod = informer_get_key(s->pods, b->key);
+
 		log_debug("pod %s: %s", b->key, o->error->text);
-		unplace(s, b->key);
+		if (snapshot_unplace(s, b->key))
+			tell_queue(s, QUEUE_POD_GONE);
+		if (pod && is_ours(pod))
+			enqueue(s, b->key, pod);
 	} else {
 		text = mem_printf("Successfully assigned %s to %s", b->key, b->node);
 		tell_event(s, o->object, "Normal", "Scheduled", text);
 	}
-	workqueue_done(s->queue, b->key, o->error && o->error->kind != ERR_NOT_FOUND);
 	free(b->key);
 	free(b->node);
 	free(b);
+	wake(s);
 }
 
-static void bind(struct scheduler *s, const struct object *pod, const char *key,
+static void bind(struct scheduler *s, const struct object *pod, struct waiting *w,
 		 const struct node_info *n)
 {
 	struct json *binding = json_new_object(), *target = json_new_object();
 	struct binding *b = mem_new(struct binding);
 
-	*b = (struct binding){s, mem_dup_text(key), mem_dup_text(n->name)};
+	*b = (struct binding){s, mem_dup_text(w->key), mem_dup_text(n->name)};
 	json_set_text(target, "kind", "Node");
 	json_set_text(target, "name", n->name);
 	json_set(binding, "target", target);
-	place(s, key, object_tree(pod), n->name);
+	snapshot_place(s, w->key, w->class, n->name);
+	preempt_forget(s, w->key);
+	dequeue(s, w);
+	s->in_flight++;
 	client_create(&s->client,
 		      &(struct client_target){pod->kind, pod->namespace, pod->name, "binding"},
 		      binding, NULL, bound, b);
 }
 
-static void look(void *ctx, const char *key)
-{
-	struct scheduler *s = ctx;
-	const struct object *pod = informer_get_key(s->pods, key);
-	auto_strbuf struct strbuf why = {0}, help = {0};
-	const struct node_info *n;
+/* -- looking ----------------------------------------------------------------------------------- */
 
-	assert(s->magic == SCHEDULER_MAGIC);
-	(void)map_remove(&s->unfit, key);
-	if (!pod || !is_ours(pod) || map_get(&s->placed, key) ||
-	    json_len(json_get(json_get(object_tree(pod), "spec"), "schedulingGates"))) {
-		workqueue_done(s->queue, key, false);
+/* The node that was cleared for it, when it fits there now. */
+static struct node_info *nominated(struct scheduler *s, const struct waiting *w)
+{
+	struct node_info *n = preempt_nominated(s, w->key);
+	struct ask q;
+
+	if (!n)
+		return NULL;
+	ask_begin(&q, s, w->class);
+	if (filter_node(&q, n, NULL))
+		n = NULL;
+	ask_done(&q);
+	return n;
+}
+
+static void look(struct scheduler *s, struct waiting *w)
+{
+	const struct object *pod = informer_get_key(s->pods, w->key);
+	auto_strbuf struct strbuf why = {0}, help = {0};
+	struct node_info *n;
+	unsigned helped_by = 0;
+
+	if (!pod || !is_ours(pod)) {
+		dequeue(s, w);
 		return;
 	}
-	n = fit_best(s, object_tree(pod), &why, &help);
+	preempt_lift(s, w->key, true);
+	n = nominated(s, w);
+	if (!n)
+		n = pick_node(s, w->class, &why, &help, &helped_by);
 	if (n) {
-		bind(s, pod, key, n);
+		bind(s, pod, w, n);
 		return;
 	}
+	preempt_lift(s, w->key, false);
+	if (s->nodes_n && preempt_for(s, pod, w->class, &why))
+		tell_nominated(s, pod, preempt_nominated(s, w->key)->name);
 	if (help.n)
 		strbuf_printf(&why, " It would fit with requests for %s.", strbuf_text(&help));
-	(void)map_put(&s->unfit, key, s);
+	queue_set_aside(s->queue, w, helped_by, loop_now_ms(s->o.loop));
 	tell_unfit(s, pod, strbuf_text(&why));
-	workqueue_done(s->queue, key, false);
+}
+
+static void synced(void *ctx)
+{
+	struct scheduler *s = ctx;
+
+	s->listens = false;
+	wake(s);
+}
+
+static void go_round(void *ctx)
+{
+	struct scheduler *s = ctx;
+	int64_t until = world_monotonic_ns(s->world) + ROUND_NS, next;
+	struct waiting *w = NULL;
+
+	assert(s->magic == SCHEDULER_MAGIC);
+	s->woken = false;
+	if (!informers_synced(s->o.informers)) {
+		if (!s->listens)
+			informers_on_synced(s->o.informers, synced, s);
+		s->listens = true;
+		return;
+	}
+	next = queue_ripen(s->queue, loop_now_ms(s->o.loop));
+	if (next >= 0)
+		loop_timer_set(s->timer, next - loop_now_ms(s->o.loop), 0);
+	while (s->in_flight < IN_FLIGHT_MAX && (w = queue_pop(s->queue))) {
+		look(s, w);
+		if (world_monotonic_ns(s->world) > until)
+			break;
+	}
+	if (w)
+		wake(s);
+}
+
+static void wake(struct scheduler *s)
+{
+	if (s->woken)
+		return;
+	s->woken = true;
+	loop_post(s->o.loop, go_round, s);
+}
+
+static void ripe(void *ctx)
+{
+	wake(ctx);
 }
 
 /* -- life -------------------------------------------------------------------------------------- */
+
+static struct informer *view(struct scheduler *s, const char *group, const char *resource,
+			     informer_changed *fn)
+{
+	const struct kind *k = kind_of_resource(group, "v1", resource);
+	struct informer *i = informer_of(s->o.informers, k);
+
+	if (fn)
+		informer_on(i, fn, s);
+	return i;
+}
 
 struct scheduler *scheduler_new(const struct scheduler_options *o)
 {
@@ -306,13 +330,21 @@ struct scheduler *scheduler_new(const struct scheduler_options *o)
 	s->world = o->world ? o->world : &world_real;
 	s->client = *o->client;
 	s->client.identity = (struct identity){.user = "system:kube-scheduler"};
-	s->queue = workqueue_new(&(struct workqueue_options){
-		.loop = o->loop, .name = "scheduler", .parallel = 256, .sync = look, .ctx = s});
-	s->nodes = informer_of(o->informers, kind_of_resource("", "v1", "nodes"));
-	s->pods = informer_of(o->informers, kind_of_resource("", "v1", "pods"));
-	informer_on(s->nodes, node_changed, s);
-	informer_on(s->pods, pod_changed, s);
+	recorder_init(&s->recorder, &s->client, s->world, SCHEDULER_NAME, NULL);
+	s->queue = queue_new();
+	s->timer = loop_timer_new(o->loop, ripe, s);
+	s->nodes_view = view(s, "", "nodes", node_changed);
+	s->pods = view(s, "", "pods", pod_changed);
+	s->claims = view(s, "", "persistentvolumeclaims", volume_changed);
+	s->volumes = view(s, "", "persistentvolumes", volume_changed);
+	s->namespaces = view(s, "", "namespaces", namespace_changed);
+	s->budgets = view(s, "policy", "poddisruptionbudgets", NULL);
 	return s;
+}
+
+static void forget(void *ctx, struct waiting *w)
+{
+	class_drop(ctx, w->class);
 }
 
 struct scheduler *scheduler_free(struct scheduler *s)
@@ -320,14 +352,16 @@ struct scheduler *scheduler_free(struct scheduler *s)
 	if (!s)
 		return NULL;
 	assert(s->magic == SCHEDULER_MAGIC);
-	s->queue = workqueue_free(s->queue);
-	map_each (&s->placed, it)
-		unplace(s, it->key);
-	map_done(&s->placed);
-	map_each (&s->infos, it)
-		node_free(it->value);
-	map_done(&s->infos);
-	map_done(&s->unfit);
+	if (s->woken)
+		loop_post_cancel(s->o.loop, go_round, s);
+	s->timer = loop_timer_free(s->timer);
+	map_each (&s->nominated, it)
+		preempt_forget(s, it->key);
+	map_done(&s->nominated);
+	queue_each(s->queue, forget, s);
+	s->queue = queue_free(s->queue);
+	snapshot_done(s);
+	recorder_done(&s->recorder);
 	s->magic = 0;
 	free(s);
 	return NULL;
