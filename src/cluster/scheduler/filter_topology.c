@@ -131,23 +131,24 @@ static void add_others(struct ask *q, struct pod_class *owner)
 void topology_prepare(struct ask *q)
 {
 	const struct pod_class *k = q->class;
-	size_t most = 0;
+	size_t most = k->terms_n + k->spreads_n;
 
-	q->terms = arena_new_array(&q->arena, struct count, k->terms_n + 1);
+	map_each (&q->s->with_terms, it)
+		most += ((struct pod_class *)it->value)->terms_n;
+	/* an arena's block is dear beside the rest of a look at a plain pod */
+	q->terms = most <= ASK_FEW ? q->few : arena_new_array(&q->arena, struct count, most);
+	q->spreads = q->terms + k->terms_n;
+	q->others = q->spreads + k->spreads_n;
 	for (size_t i = 0; i < k->terms_n; i++) {
 		q->terms[i] = (struct count){.term = &k->terms[i], .owner = k};
 		prepare_term(q, &q->terms[i]);
 	}
-	q->spreads = arena_new_array(&q->arena, struct count, k->spreads_n + 1);
 	for (size_t i = 0; i < k->spreads_n; i++) {
 		q->local = false;
 		q->spreads[i] = (struct count){.term = &k->spreads[i], .owner = k};
 		count_all(q, &q->spreads[i], true);
 		find_least(&q->spreads[i]);
 	}
-	map_each (&q->s->with_terms, it)
-		most += ((struct pod_class *)it->value)->terms_n;
-	q->others = arena_new_array(&q->arena, struct count, most + 1);
 	map_each (&q->s->with_terms, it)
 		add_others(q, it->value);
 }

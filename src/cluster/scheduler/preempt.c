@@ -243,7 +243,8 @@ static bool is_coming(struct scheduler *s, const char *key, const struct pod_cla
 static void evict(struct scheduler *s, const struct object *pod, const struct victims *v)
 {
 	for (size_t i = 0; i < v->n; i++) {
-		const struct object *o = informer_get_key(s->pods, v->list[i]->key);
+		const struct object *o =
+			s->pods ? informer_get_key(s->pods, v->list[i]->key) : NULL;
 
 		v->list[i]->leaving = true;
 		if (o && !o->deleting)

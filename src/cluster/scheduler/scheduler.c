@@ -18,8 +18,11 @@
 
 #define SCHEDULER_MAGIC 0x53434844u
 #define SCHEDULER_NAME	"default-scheduler"
-#define IN_FLIGHT_MAX	2048		/* bindings that are not durable yet */
-#define ROUND_NS	(2 * 1000000ll) /* of one turn of the loop */
+#define IN_FLIGHT_MAX	2048 /* bindings that are not durable yet */
+/* With more pods than this under way, those that go well are no news: the flood of events would
+ * cost as much as the bindings. Kubernetes drops them, too. */
+#define CROWD	 1000
+#define ROUND_NS (2 * 1000000ll) /* of one turn of the loop */
 
 static void wake(struct scheduler *s);
 
@@ -186,7 +189,7 @@ static void bound(void *ctx, const struct outcome *o)
 			tell_queue(s, QUEUE_POD_GONE);
 		if (pod && is_ours(pod))
 			enqueue(s, b->key, pod);
-	} else {
+	} else if (s->in_flight + queue_count(s->queue) < CROWD) {
 		text = mem_printf("Successfully assigned %s to %s", b->key, b->node);
 		tell_event(s, o->object, "Normal", "Scheduled", text);
 	}

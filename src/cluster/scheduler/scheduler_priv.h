@@ -161,6 +161,8 @@ struct count {
 	bool last_matches;
 };
 
+#define ASK_FEW 64
+
 /* One look at one pod: prepared by topology_prepare(), undone by ask_done(). */
 struct ask {
 	struct scheduler *s;
@@ -173,6 +175,7 @@ struct ask {
 	const char *no_volume;	     /* why no node will do */
 	const struct json **volumes; /* node affinities of bound volumes */
 	size_t volumes_n;
+	struct count few[ASK_FEW]; /* where terms, spreads and others are, when few */
 };
 
 /* Why it does not fit, as Kubernetes says it; NULL: it does. In the ask's arena or static. */
