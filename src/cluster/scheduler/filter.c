@@ -163,16 +163,16 @@ static const char *by_room(struct ask *q, const struct node_info *n)
 /* -- all together ------------------------------------------------------------------------------ */
 
 const struct filter_row filter_rows[] = {
-	{by_cordon, QUEUE_NODE, false},
-	{by_taints, QUEUE_NODE, false},
-	{by_selector, QUEUE_NODE, false},
-	{by_ports, QUEUE_NODE | QUEUE_POD_GONE, true},
-	{by_room, QUEUE_NODE | QUEUE_POD_GONE, true},
-	{volumes_fit, QUEUE_NODE | QUEUE_VOLUME | QUEUE_POD_GONE, false},
-	{topology_spread, QUEUE_NODE | QUEUE_POD_GONE | QUEUE_POD_PLACED, true},
-	{topology_affinity, QUEUE_NODE | QUEUE_POD_PLACED, false},
-	{topology_anti_affinity, QUEUE_NODE | QUEUE_POD_GONE, true},
-	{topology_others, QUEUE_NODE | QUEUE_POD_GONE, true},
+	{by_cordon, QUEUE_NODE, false, false},
+	{by_taints, QUEUE_NODE, false, false},
+	{by_selector, QUEUE_NODE, false, false},
+	{by_ports, QUEUE_NODE | QUEUE_POD_GONE, true, false},
+	{by_room, QUEUE_NODE | QUEUE_POD_GONE, true, true},
+	{volumes_fit, QUEUE_NODE | QUEUE_VOLUME | QUEUE_POD_GONE, false, false},
+	{topology_spread, QUEUE_NODE | QUEUE_POD_GONE | QUEUE_POD_PLACED, true, false},
+	{topology_affinity, QUEUE_NODE | QUEUE_POD_PLACED, false, false},
+	{topology_anti_affinity, QUEUE_NODE | QUEUE_POD_GONE, true, false},
+	{topology_others, QUEUE_NODE | QUEUE_POD_GONE, true, false},
 };
 const size_t filter_rows_n = array_len(filter_rows);
 

@@ -58,24 +58,24 @@ static void say_why(struct ask *q, const struct reasons *r, struct strbuf *out)
 	strbuf_add_char(out, '.');
 }
 
-/* How much less it would have to ask for on the node that has most left. */
-static void say_help(struct ask *q, struct strbuf *out)
+/* The most that is left on a node which lacks nothing but room. */
+static void note_left(const struct node_info *n, struct amounts *left)
+{
+	for (int a = 0; a < AMOUNTS; a++)
+		if (n->room.n[a] - n->used.n[a] > left->n[a])
+			left->n[a] = n->room.n[a] - n->used.n[a];
+}
+
+/* How much less it would have to ask for. */
+static void say_help(struct ask *q, const struct amounts *left, struct strbuf *out)
 {
 	static const char *const names[AMOUNT_PODS] = {"cpu", "memory", "ephemeral-storage"};
 
 	for (int a = 0; a < AMOUNT_PODS; a++) {
-		int64_t most = -1;
-
-		for (size_t i = 0; i < q->s->nodes_n; i++) {
-			const struct node_info *n = q->s->nodes[i];
-
-			if (n->room.n[a] - n->used.n[a] > most)
-				most = n->room.n[a] - n->used.n[a];
-		}
-		if (q->class->wants.n[a] <= most || most < 0)
+		if (left->n[a] <= 0 || q->class->wants.n[a] <= left->n[a])
 			continue;
 		strbuf_printf(out, "%s%s of at most %lld%s", out->n ? " and " : "", names[a],
-			      (long long)(a == AMOUNT_CPU ? most : most >> 20),
+			      (long long)(a == AMOUNT_CPU ? left->n[a] : left->n[a] >> 20),
 			      a == AMOUNT_CPU ? "m" : "Mi");
 	}
 }
@@ -83,6 +83,7 @@ static void say_help(struct ask *q, struct strbuf *out)
 static void explain(struct ask *q, struct strbuf *why, struct strbuf *help, unsigned *ret_helped_by)
 {
 	struct reasons *r = mem_new(struct reasons);
+	struct amounts left = {0};
 
 	*ret_helped_by = QUEUE_NODE;
 	for (size_t i = 0; i < q->s->nodes_n; i++) {
@@ -93,9 +94,12 @@ static void explain(struct ask *q, struct strbuf *why, struct strbuf *help, unsi
 			continue;
 		count_reason(r, reason);
 		*ret_helped_by |= filter_rows[row].helped_by;
+		if (filter_rows[row].is_room)
+			note_left(q->s->nodes[i], &left);
 	}
+	assert(r->n > 0 || q->s->nodes_n == 0);
 	say_why(q, r, why);
-	say_help(q, help);
+	say_help(q, &left, help);
 	free(r);
 }
 

@@ -3,9 +3,9 @@
  * fits nowhere stays aside until an event that can help it, and then not before its back-off (1 s
  * doubling to 10 s) is over.
  *
- *	add -> READY -> (queue_pop) -> TAKEN -> queue_remove	a node was found
- *	                               TAKEN -> queue_set_aside -> ASIDE -> event -> READY or BACKOFF
- *	                               BACKOFF -> queue_ripen -> READY
+ *	queue_add -> READY -> queue_pop -> TAKEN -> queue_remove	a node was found
+ *	TAKEN -> queue_set_aside -> ASIDE			it fits nowhere
+ *	ASIDE -> queue_tell -> READY, or BACKOFF -> queue_ripen -> READY
  */
 #pragma once
 

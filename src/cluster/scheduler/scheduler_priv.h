@@ -185,6 +185,7 @@ struct filter_row {
 	filter_fn *fn;
 	unsigned helped_by; /* enum queue_event as bits */
 	bool by_eviction;   /* whether evicting pods can help */
+	bool is_room;	    /* asking for less helps */
 };
 
 extern const struct filter_row filter_rows[];
