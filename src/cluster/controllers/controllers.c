@@ -16,6 +16,7 @@
 
 /* clang-format off */
 static const struct controller_row *const rows[] = {
+	&autoscaler_row,
 	&cronjob_row,
 	&daemonset_row,
 	&deployment_row,

@@ -7,6 +7,7 @@
 
 #include "cluster/objects/client.h"
 #include "cluster/objects/informer.h"
+#include "cluster/objects/node_ops.h"
 #include "ground/base/world.h"
 
 struct loop;
@@ -18,6 +19,8 @@ struct controllers_options {
 	const struct client *client; /* lent to each controller with its own identity */
 	struct informers *informers;
 	const char *ca_pem; /* the cluster's authority, for kube-root-ca.crt */
+	/* Who measures what pods use, for autoscalers; NULL: nobody. */
+	const struct node_directory *nodes;
 };
 
 struct controllers *controllers_new(const struct controllers_options *o);

@@ -47,7 +47,7 @@ struct controllers {
 	size_t n;
 };
 
-extern const struct controller_row serviceaccount_row;
+extern const struct controller_row serviceaccount_row, autoscaler_row;
 extern const struct controller_row daemonset_row, statefulset_row, podgc_row;
 extern const struct controller_row job_row, cronjob_row;
 extern const struct controller_row namespace_row, gc_row;
@@ -71,6 +71,7 @@ struct work {
 
 /* The work's own part is over; `failed` in it makes the key come back later. */
 void work_end(struct work *w);
+void work_drop(struct work *w); /* its queue is gone, and nobody will end it */
 /* Calls of the client whose end the work waits for. What is gone or there already is no failure. */
 void work_create(struct work *w, const struct kind *k, const char *namespace, struct json *object);
 void work_patch(struct work *w, const struct object *o, const char *sub, struct json *patch);

@@ -257,15 +257,22 @@ __attribute__((unused)) static void place_end(struct place *p, const char *pod, 
 			       phase, code));
 }
 
-__attribute__((unused)) static void place_up(struct place *p)
+__attribute__((unused)) static void place_up_with(struct place *p,
+						  const struct node_directory *nodes)
 {
 	p->informers = informers_new(p->loop, &p->client);
 	p->controllers = controllers_new(&(struct controllers_options){.loop = p->loop,
 								       .world = &p->world,
 								       .client = &p->client,
 								       .informers = p->informers,
-								       .ca_pem = "the authority"});
+								       .ca_pem = "the authority",
+								       .nodes = nodes});
 	place_settle(p);
+}
+
+__attribute__((unused)) static void place_up(struct place *p)
+{
+	place_up_with(p, NULL);
 }
 
 __attribute__((unused)) static void place_down(struct place *p)

@@ -6,6 +6,16 @@
 #include "ground/base/log.h"
 #include "ground/base/mem.h"
 
+void work_drop(struct work *w)
+{
+	assert(w->magic == WORK_MAGIC);
+	w->magic = 0;
+	free(w->namespace);
+	free(w->name);
+	free(w->own);
+	free(w);
+}
+
 static void finish(struct work *w)
 {
 	struct workqueue *q = w->controller->queue;
@@ -15,11 +25,7 @@ static void finish(struct work *w)
 	if (again > 0)
 		workqueue_add_after(q, key, again);
 	workqueue_done(q, key, w->failed);
-	w->magic = 0;
-	free(w->namespace);
-	free(w->name);
-	free(w->own);
-	free(w);
+	work_drop(w);
 }
 
 static void one_ended(struct work *w)

@@ -162,7 +162,8 @@ static void start_loops(struct cluster *c)
 		controllers_new(&(struct controllers_options){.loop = c->o.loop,
 							      .client = &c->api,
 							      .informers = c->informers,
-							      .ca_pem = kube_ca_pem(c->kube)});
+							      .ca_pem = kube_ca_pem(c->kube),
+							      .nodes = &c->nodes});
 	c->scheduler = scheduler_new(&(struct scheduler_options){
 		.loop = c->o.loop, .client = &c->api, .informers = c->informers});
 }
