@@ -31,7 +31,7 @@ static void says_why_not(void **state)
 		place_pick(p, "", CPU("2") ",'tolerations':[{'key':'k','operator':'Exists'}]"),
 		"b");
 	assert_string_equal(place_pick(p, "", CPU("9")), "");
-	assert_string_equal(strbuf_text(&p->help), "cpu of at most 4000m");
+	assert_string_equal(strbuf_text(&p->help), "cpu of at most 1000m");
 }
 
 static void counts_extended_resources(void **state)
