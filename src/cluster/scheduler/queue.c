@@ -215,14 +215,14 @@ void queue_set_aside(struct queue *q, struct waiting *w, unsigned helped_by, int
 		come_back(q, w, now_ms);
 }
 
-void queue_tell(struct queue *q, enum queue_event event, int64_t now_ms)
+void queue_tell(struct queue *q, unsigned events, int64_t now_ms)
 {
-	if (q->aside == 0)
+	if (q->aside == 0 || events == 0)
 		return;
 	map_each (&q->all, it) {
 		struct waiting *w = it->value;
 
-		if (w->state == WAITING_ASIDE && (w->helped_by & event))
+		if (w->state == WAITING_ASIDE && (w->helped_by & events))
 			come_back(q, w, now_ms);
 	}
 }

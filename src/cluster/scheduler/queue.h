@@ -46,8 +46,8 @@ struct waiting *queue_get(const struct queue *q, const char *key); /* NULL: it d
 void queue_remove(struct queue *q, struct waiting *w);
 struct waiting *queue_pop(struct queue *q); /* NULL: none is ready */
 void queue_set_aside(struct queue *q, struct waiting *w, unsigned helped_by, int64_t now_ms);
-/* An event: those aside that it can help become ready, or wait for their back-off. */
-void queue_tell(struct queue *q, enum queue_event event, int64_t now_ms);
+/* Events, as bits: those aside that they can help become ready, or wait for their back-off. */
+void queue_tell(struct queue *q, unsigned events, int64_t now_ms);
 void queue_wake(struct queue *q, struct waiting *w); /* at once */
 /* Those whose back-off is over become ready; when the next will be, -1: none waits. */
 int64_t queue_ripen(struct queue *q, int64_t now_ms);

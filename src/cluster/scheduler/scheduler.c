@@ -26,9 +26,11 @@
 
 static void wake(struct scheduler *s);
 
-static void tell_queue(struct scheduler *s, enum queue_event event)
+/* Noted for the next round: a flood of events is one look at those aside. */
+static void tell_queue(struct scheduler *s, unsigned events)
 {
-	queue_tell(s->queue, event, loop_now_ms(s->o.loop));
+	assert((events & ~(unsigned)QUEUE_ANY) == 0);
+	s->events |= events;
 	wake(s);
 }
 
@@ -185,7 +187,8 @@ static void bound(void *ctx, const struct outcome *o)
 		const struct object *pod = informer_get_key(s->pods, b->key);
 
 		log_debug("pod %s: %s", b->key, o->error->text);
-		if (snapshot_unplace(s, b->key))
+		/* unless somebody else has put it on a node */
+		if (!(pod && object_value(pod, "spec.nodeName")[0]) && snapshot_unplace(s, b->key))
 			tell_queue(s, QUEUE_POD_GONE);
 		if (pod && is_ours(pod))
 			enqueue(s, b->key, pod);
@@ -285,6 +288,8 @@ static void go_round(void *ctx)
 		s->listens = true;
 		return;
 	}
+	queue_tell(s->queue, s->events, loop_now_ms(s->o.loop));
+	s->events = 0;
 	next = queue_ripen(s->queue, loop_now_ms(s->o.loop));
 	if (next >= 0)
 		loop_timer_set(s->timer, next - loop_now_ms(s->o.loop), 0);

@@ -111,6 +111,7 @@ struct scheduler {
 	struct loop_timer *timer; /* the next back-off ends */
 	bool listens;		  /* waits for the informers */
 	bool woken;		  /* a round is asked for */
+	unsigned events;	  /* since the last round: enum queue_event as bits */
 	size_t in_flight;	  /* bindings */
 	struct node_info **nodes;
 	size_t nodes_n, nodes_room;
