@@ -29,7 +29,7 @@ pod() {
 		kind: Pod
 		metadata: {name: $1, labels: {$2}}
 		spec: {nodeSelector: {pool: thought}, ${3:+$3,}
-		  containers: [{name: c, image: busybox, resources: {requests: {${4:-}}}}]}
+		  containers: [{name: c, image: busybox, resources: {${4:-}}}]}
 	YAML
 }
 node() {
@@ -90,7 +90,7 @@ check "a taint that is not tolerated is named" within 10 says t '3 node(s) had u
 kc taint node m2 dedicated- >/dev/null
 check "when it goes, the pod gets the node" within 20 is m2 node t
 kc taint node m1 m3 dedicated- >/dev/null
-pod gpu 'app: g' '' 'example.com/gpu: 2'
+pod gpu 'app: g' '' 'limits: {example.com/gpu: 2}'
 check "a resource of somebody else's is counted" within 10 says gpu '3 Insufficient example.com/gpu'
 pod gated 'app: g' 'schedulingGates: [{name: example.com/wait}]'
 check "a gate shows" within 10 is SchedulingGated kc get pod gated -o \
@@ -104,13 +104,13 @@ away
 # preemption
 kc create priorityclass high --value=1000 >/dev/null
 kc create priorityclass meek --value=2000 --preemption-policy=Never >/dev/null
-for n in 1 2 3; do pod "low$n" 'app: low' '' 'cpu: 1500m'; done
+for n in 1 2 3; do pod "low$n" 'app: low' '' 'requests: {cpu: 1500m}'; done
 for n in 1 2 3; do check "pod $n fills its node" within 10 placed "low$n"; done
-pod polite 'app: p' 'priorityClassName: meek' 'cpu: 1'
+pod polite 'app: p' 'priorityClassName: meek' 'requests: {cpu: 1}'
 check "who never preempts says so" within 10 says polite 'preemption: not eligible due to preemptionPolicy=Never.'
 matches "... and which request would fit" 'It would fit with requests for cpu of at most 500m' "$(why polite)"
 kc delete pod polite --force --grace-period=0 >/dev/null 2>&1
-pod big 'app: p' 'priorityClassName: high' 'cpu: 1'
+pod big 'app: p' 'priorityClassName: high' 'requests: {cpu: 1}'
 nominated() {
 	kc get pod big -o 'jsonpath={.status.nominatedNodeName}' | grep m
 }
@@ -122,7 +122,7 @@ check "... and has an event" within 10 sh -c "'$KUBECTL' get events | grep -q 'P
 node=$(kc get pod big -o 'jsonpath={.status.nominatedNodeName}')
 kc delete pod "$victim" --force --grace-period=0 >/dev/null 2>&1
 check "when it is gone, the node is taken" within 20 is "$node" node big
-pod huge 'app: p' 'priorityClassName: high' 'cpu: 64'
+pod huge 'app: p' 'priorityClassName: high' 'requests: {cpu: 64}'
 check "no eviction makes room for what is too big" within 10 says huge 'preemption: 0/4 nodes are available'
 away
 kc delete node m1 m2 m3 >/dev/null
