@@ -69,7 +69,7 @@ bool snapshot_unplace(struct scheduler *s, const char *key)
 	if (!p)
 		return false;
 	if (n) {
-		(void)map_remove(&n->pods, key);
+		(void)map_remove(&n->pods, p->key); /* `key` may have been the map's */
 		snapshot_count(n, p->class, -1);
 		note(s, n);
 	}
