@@ -326,10 +326,10 @@ def judge(watchers):
 	states, wrong = replay(watchers[0].state, reference, wanted)
 	odd = ["%s" % w for w in writes if w["code"] and w["code"] not in (200, 201, 404, 409)]
 	unknown = sum(w["code"] is None for w in writes)
-	print("# %d writes (%d without an answer, %d refused), %d events, %d lists, %d watches, %d bookmarks" % (
+	figures = "%d writes (%d without an answer, %d refused), %d events, %d lists, %d watches, %d bookmarks" % (
 		len(writes), unknown, sum(bool(w["code"] and w["code"] >= 300) for w in writes), len(reference), len(lists),
-		sum(w.breaks for w in watchers), sum(w.marks for w in watchers)))
-	say("there is a history", [] if len(reference) > 100 and lists else ["%d events" % len(reference)])
+		sum(w.breaks for w in watchers), sum(w.marks for w in watchers))
+	say("there is a history: " + figures, [] if len(reference) > 10 and lists else [figures])
 	say("versions only rise, no watch is refused", sum((w.trouble for w in watchers), []))
 	say("every watcher sees every event, once, in order", same_events(watchers, reference))
 	say("an event follows from the one before it, a swap from its version", wrong)
@@ -342,7 +342,7 @@ def judge(watchers):
 
 def main():
 	global final
-	# The second half's selector is one that all fit, so that selection is on the way too.
+	# Two selectors that all fit, so that selection is on the way too.
 	watchers = [Watcher("&labelSelector=history" if i % 2 == 0 else "&labelSelector=history%3Dyes") for i in range(WATCHERS)]
 	actors = [threading.Thread(target=writer, args=("w%d" % i,)) for i in range(WRITERS)]
 	actors += [threading.Thread(target=lister, args=(limit,)) for limit in (0, 3)[:LISTERS]]

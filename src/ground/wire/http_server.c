@@ -9,6 +9,7 @@
  * and replies are queued in the last call, when the request is whole.
  * - A resting (suspended) connection does not notice its client leaving. The loop watches its
  * descriptor for RDHUP by itself, where the owner wants to be told.
+ * - It does not see an end that comes in one go with half a request: silence ends that too.
  * - Connections may be suspended only from their own callbacks, and the library is not re-entrant:
  * every change from outside is a resume, acted on in the callbacks of the next run.
  * - An upgrade must answer 101, writes its own headers and ends by closing the descriptor. Docker
@@ -585,6 +586,7 @@ static struct MHD_Daemon *start_daemon(struct http_port *p, int fd, const struct
 				report, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
 				MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
 				MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
+				MHD_OPTION_CONNECTION_TIMEOUT, HTTP_SILENCE_SECONDS,
 				MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,
 				MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }

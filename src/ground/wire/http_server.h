@@ -31,6 +31,7 @@
 
 #define HTTP_HEADERS_MAX_BYTES (32u << 10) /* request line and headers together */
 #define HTTP_CONNECTIONS_MAX   8192
+#define HTTP_SILENCE_SECONDS   600u /* of a client whose turn it is: its connection is closed */
 
 struct http_server;
 struct http_request;
