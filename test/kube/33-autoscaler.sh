@@ -45,7 +45,8 @@ echo "# from load to more ready pods: $((($(date +%s%N) - begin) / 1000000)) ms"
 expect "kubectl get hpa shows it" 0 'Deployment/burn.*%/60%' kc get hpa burn
 expect "describe hpa says why" 0 'SuccessfulRescale.*New size: [23]; reason: cpu resource utilization \(percentage of request\) above target' kc describe hpa burn
 expect "... and what is so" 0 'ScalingActive +True +ValidMetricFound' kc describe hpa burn
-same "the old version shows it too" 60 "$(kc get hpa.v1.autoscaling burn -o 'jsonpath={.spec.targetCPUUtilizationPercentage}')"
+matches "the old version shows it too" '"targetCPUUtilizationPercentage": ?60' \
+	"$(kc get --raw /apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers/burn)"
 for pod in $(kc get pods -l app=burn -o name); do
 	kc exec "$pod" -- rm -f /tmp/load 2>/dev/null
 done

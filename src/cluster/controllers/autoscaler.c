@@ -2,7 +2,8 @@
  * Horizontal pod autoscalers: the replicas of a target follow the load of its pods. One look asks
  * the nodes what the pods use, lets each metric say how many replicas it wants, lets the pace cut
  * that, writes the target's scale, and tells in the status what was found. It looks again a moment
- * later, so that a step of load is answered within seconds; without autoscalers nothing is measured.
+ * later, so that a step of load is answered within seconds; without autoscalers nothing is
+ * measured.
  */
 #include <assert.h>
 #include <stdlib.h>

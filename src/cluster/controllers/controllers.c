@@ -20,16 +20,20 @@ static const struct controller_row *const rows[] = {
 	&cronjob_row,
 	&daemonset_row,
 	&deployment_row,
+	&disruption_row,
 	&endpoints_row,
 	&endpointslice_row,
 	&gc_row,
 	&job_row,
 	&namespace_row,
+	&nodelife_row,
 	&podgc_row,
+	&quota_row,
 	&replicaset_row,
 	&replicationcontroller_row,
 	&serviceaccount_row,
 	&statefulset_row,
+	&tainteviction_row,
 };
 /* clang-format on */
 

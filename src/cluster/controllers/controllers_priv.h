@@ -48,6 +48,7 @@ struct controllers {
 };
 
 extern const struct controller_row serviceaccount_row, autoscaler_row;
+extern const struct controller_row disruption_row, quota_row, nodelife_row, tainteviction_row;
 extern const struct controller_row daemonset_row, statefulset_row, podgc_row;
 extern const struct controller_row job_row, cronjob_row;
 extern const struct controller_row namespace_row, gc_row;

@@ -146,7 +146,7 @@ static bool affinity_matches(const struct json *spec, const struct object *node)
 
 /* -- taints ------------------------------------------------------------------------------------ */
 
-static bool tolerates(const struct json *toleration, const struct json *taint)
+bool placement_tolerates(const struct json *toleration, const struct json *taint)
 {
 	const char *effect = json_get_text(toleration, "effect");
 	const char *key = json_get_text(toleration, "key");
@@ -167,7 +167,7 @@ static bool is_tolerated(const struct json *spec, const struct json *taint)
 	const struct json *list = json_get(spec, "tolerations");
 
 	for (size_t i = 0; i < json_len(list); i++)
-		if (tolerates(json_at(list, i), taint))
+		if (placement_tolerates(json_at(list, i), taint))
 			return true;
 	return false;
 }

@@ -18,3 +18,5 @@ void placement_tolerate(struct json *pod_spec);
 void placement_pin(struct json *pod_spec, const char *node);
 /* The node that a pod is bound or pinned to; "" when there is none. */
 const char *placement_node(const struct object *pod);
+/* Whether one of a pod's tolerations bears a taint, for however long. */
+bool placement_tolerates(const struct json *toleration, const struct json *taint);

@@ -203,6 +203,16 @@ static struct json *lease_of(const struct node_agent *a)
 	return lease;
 }
 
+/* Whether it was given up meanwhile, as one that does not answer. */
+static bool is_given_up(const struct node_agent *a)
+{
+	const struct object *o = a->registered ? informer_get(a->nodes, NULL, a->node_name) : NULL;
+	const struct json *status = o ? json_get(object_tree(o), "status") : NULL;
+	const struct json *ready = json_find(json_get(status, "conditions"), "type", "Ready");
+
+	return ready && !text_eq(json_get_text(ready, "status"), "True");
+}
+
 void node_beat(void *arg)
 {
 	struct node_agent *a = arg;
@@ -210,4 +220,6 @@ void node_beat(void *arg)
 
 	client_update(&a->client, &(struct client_target){k, "kube-node-lease", a->node_name},
 		      lease_of(a), &(struct write_options){.upsert = true}, NULL, NULL);
+	if (is_given_up(a))
+		made(a, &(struct outcome){.error = NULL});
 }

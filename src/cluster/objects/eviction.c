@@ -70,6 +70,28 @@ static void refuse(struct change *c, const char *why, ...)
 		    "Cannot evict pod as it would violate the pod's disruption budget.");
 }
 
+/* Whether a pod that is not ready may go without an allowance: nobody misses it. */
+static bool is_free(const struct json *pod, const struct json *budget)
+{
+	const struct json *ready =
+		json_find(json_get(json_get(pod, "status"), "conditions"), "type", "Ready");
+	const struct json *status = json_get(budget, "status");
+	const char *policy = json_get_text(json_get(budget, "spec"), "unhealthyPodEvictionPolicy");
+	int64_t desired = json_get_i64(status, "desiredHealthy", 0);
+
+	if (text_eq(json_get_text(ready, "status"), "True"))
+		return false;
+	return text_eq(policy, "AlwaysAllow") ||
+	       (desired > 0 && json_get_i64(status, "currentHealthy", 0) >= desired);
+}
+
+/* Whether the budget's status speaks of what its spec says now. */
+static bool is_observed(const struct json *budget)
+{
+	return json_get_i64(json_get(budget, "status"), "observedGeneration", 0) >=
+	       json_get_i64(json_get(budget, "metadata"), "generation", 0);
+}
+
 /* One allowance is spent: now the pod may go. */
 struct spending {
 	struct change *change;
@@ -123,7 +145,7 @@ void eviction_create(struct change *c, const struct json *body)
 	int64_t left;
 
 	c->verb = CHANGE_DELETE;
-	if (counts(object_tree(c->old)))
+	if (counts(object_tree(c->old)) && !c->old->deleting)
 		objects_each(c->objects, k, c->namespace, consider, &s);
 	if (s.n == 0) {
 		remove_begin(c, &how);
@@ -137,6 +159,16 @@ void eviction_create(struct change *c, const struct json *body)
 	}
 	budget = objects_newest(c->objects, k, s.found->namespace, s.found->name);
 	status = budget ? json_get(object_tree(budget), "status") : NULL;
+	if (budget && is_free(object_tree(c->old), object_tree(budget))) {
+		remove_begin(c, &how);
+		return;
+	}
+	if (budget && !is_observed(object_tree(budget))) {
+		refuse(c, "The disruption budget %s is still being processed by the server.",
+		       s.found->name);
+		json_set_i64(c->details, "retryAfterSeconds", 10);
+		return;
+	}
 	left = json_get_i64(status, "disruptionsAllowed", 0);
 	if (left <= 0 || !budget) {
 		refuse(c, "The disruption budget %s needs %lld healthy pods and has %lld currently",
