@@ -24,7 +24,12 @@ logged() {
 	kc logs -l app=web -c logger --tail=100 | grep -q 'response:200'
 }
 check "... the sidecar tells what was asked" within 20 logged
-kc delete -f "$examples/web.yaml" --wait=false >/dev/null
+made "autoscaler.yaml" autoscaler.yaml
+scaler() {
+	kc get hpa web -o 'jsonpath={.status.currentMetrics[0].resource.name} {.status.desiredReplicas}'
+}
+check "... it knows the load" within 30 is "cpu 3" scaler
+kc delete -f "$examples/autoscaler.yaml" -f "$examples/web.yaml" --wait=false >/dev/null
 
 made "job.yaml" job.yaml
 check "... it completes" kc wait --for=condition=Complete job/pieces --timeout=60s
