@@ -1,6 +1,6 @@
 #!/bin/bash
 # Budgets hold a drain back until it may go on; a quota says what is used: by the stock kubectl.
-# time: 120
+# time: 240
 # shellcheck source=test/lib.sh
 . "$HULL_TOP/test/lib.sh"
 ip link set lo up
@@ -49,6 +49,28 @@ check "... after which another may go" within 10 is 1 field pdb/web .status.disr
 kc delete pdb web >/dev/null
 expect "without a budget the node drains" 0 drained kc drain "$node" --ignore-daemonsets --delete-emptydir-data --timeout=40s
 kc uncordon "$node" >/dev/null
+
+# taints
+cordoned() {
+	kc get node "$node" -o 'jsonpath={.spec.taints[*].key}' | grep -q unschedulable
+}
+check "a cordoned node is tainted" kc cordon "$node"
+check "..." within 10 cordoned
+kc uncordon "$node" >/dev/null
+free_again() {
+	! cordoned
+}
+check "... and free again" within 10 free_again
+expect "pods run again" 0 'rolled out' kc rollout status deployment/web --timeout=60s
+pod=$(kc get pods -l app=web -o 'jsonpath={.items[0].metadata.name}')
+kc taint node "$node" away=now:NoExecute >/dev/null
+left() {
+	! kc get pod "$1" >/dev/null 2>&1
+}
+check "what bears no taint leaves" within 30 left "$pod"
+kc taint node "$node" away- >/dev/null
+expect "... and comes back" 0 'rolled out' kc rollout status deployment/web --timeout=60s
+kc delete deployment web --cascade=foreground >/dev/null
 
 # quotas
 kc create namespace small >/dev/null

@@ -297,14 +297,22 @@ static void number_or_text(const struct json *value, struct strbuf *out)
 		strbuf_add_text(out, table_shown(value) ? table_shown(value) : "N/A");
 }
 
+static void budget_bound(const struct json *v, struct strbuf *out)
+{
+	if (v)
+		number_or_text(v, out);
+	else
+		strbuf_add_text(out, "N/A");
+}
+
 void cell_budget_min(const struct json *budget, int64_t now_ns, struct strbuf *out)
 {
 	(void)now_ns;
-	number_or_text(table_path(budget, ".spec.minAvailable"), out);
+	budget_bound(table_path(budget, ".spec.minAvailable"), out);
 }
 
 void cell_budget_max(const struct json *budget, int64_t now_ns, struct strbuf *out)
 {
 	(void)now_ns;
-	number_or_text(table_path(budget, ".spec.maxUnavailable"), out);
+	budget_bound(table_path(budget, ".spec.maxUnavailable"), out);
 }
