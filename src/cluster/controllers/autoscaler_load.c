@@ -116,9 +116,11 @@ static int add_pod(struct load *l, const struct object *pod, struct err *e)
 
 static double ratio_of(const struct load *l)
 {
+	int64_t now = l->used / l->measured; /* whole ones, as Kubernetes counts */
+
 	if (l->percent)
-		return (double)(l->asked ? l->used * 100 / l->asked : 0) / (double)l->target;
-	return (double)(l->used / l->measured) / (double)l->target;
+		now = l->asked ? l->used * 100 / l->asked : 0;
+	return (double)now / (double)l->target;
 }
 
 /* Counts those without figures of their own; *ret: the ratio with them. */
