@@ -273,6 +273,26 @@ kc() {
 	timeout -k 5 $((60 * slow)) "$KUBECTL" "$@"
 }
 
+# is WANTED COMMAND...: that is what it prints.
+is() {
+	[ "$("${@:2}")" = "$1" ]
+}
+
+# get POD PATH: a part of it, by jsonpath.
+get() {
+	kc get pod "$1" -o "jsonpath=$2"
+}
+
+# field OBJECT PATH: the same of any object.
+field() {
+	kc get "$1" -o "jsonpath={$2}"
+}
+
+# apply [FILE]: what a manifest says shall be; - or nothing: standard input.
+apply() {
+	kc apply -f "${1:--}" >/dev/null
+}
+
 # --- a network with an outside, and a registry ---------------------------------------------------
 
 # outside_up: a second network namespace "out" (10.99.0.2, fd99::2), reached by 10.99.0.1 as default.

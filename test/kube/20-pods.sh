@@ -10,10 +10,6 @@ phase() {
 	kc get pod "$1" -o 'jsonpath={.status.phase}'
 }
 
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
-
 gone() {
 	! kc get pod "$1" -o name
 }

@@ -7,16 +7,6 @@
 ip link set lo up
 cluster_up
 
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
-get() { # get POD JSONPATH
-	kc get pod "$1" -o "jsonpath=$2"
-}
-make() { # make: manifests on stdin; 1.20 checks with a document that is not served yet
-	kc apply -f - >/dev/null 2>&1 <"${1:-/dev/stdin}"
-}
-
 # hooks
 cat >"$T/hooks.yaml" <<'YAML'
 apiVersion: v1
@@ -36,7 +26,7 @@ spec:
   volumes: [{name: h, hostPath: {path: HOST, type: DirectoryOrCreate}}]
 YAML
 sed -i "s|HOST|$T/hooks|" "$T/hooks.yaml"
-make "$T/hooks.yaml"
+apply "$T/hooks.yaml"
 check "a pod with hooks" kc wait --for=condition=Ready pod/hooks --timeout=30s
 same "postStart ran" post "$(cat "$T/hooks/order")"
 kc delete pod hooks >/dev/null
@@ -48,7 +38,7 @@ kc run words --image=busybox:latest --image-pull-policy=IfNotPresent --restart=N
 check "a pod that fails" within 20 is Failed get words '{.status.phase}'
 matches "its last words are told" farewell \
 	"$(get words '{.status.containerStatuses[0].state.terminated.message}')"
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: Pod
 metadata: {name: late}
@@ -61,7 +51,7 @@ YAML
 check "a pod beyond its deadline fails" within 20 is "Failed DeadlineExceeded" get late '{.status.phase} {.status.reason}'
 
 # a sidecar starts first, and does not hold the end back
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: Pod
 metadata: {name: side}
@@ -123,13 +113,13 @@ spec:
   - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
 YAML
 sed -i "s|TARGET|$T|" "$T/volumes.yaml"
-make "$T/volumes.yaml"
+apply "$T/volumes.yaml"
 check "volumes stand" within 30 is one kc exec volumes -c c -- cat /live/key
 same "a part of one" one "$(kc exec volumes -c c -- cat /part)"
 same "memory with a limit" 1024 "$(kc exec volumes -c c -- df -k /memory | awk 'END {print $2}')"
 refuse "a link of a container does not lead its part out of the volume" \
 	sh -c "'$KUBECTL' logs volumes -c out | grep -q outside"
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: live}
@@ -156,11 +146,11 @@ spec:
      volumeMounts: [{name: d, mountPath: /d}]}
   volumes: [{name: d, persistentVolumeClaim: {claimName: data}}]
 YAML
-make "$T/claim.yaml"
+apply "$T/claim.yaml"
 check "a pod with a claim" within 30 is Succeeded get claimed '{.status.phase}'
 same "the claim is bound" Bound "$(kc get pvc data -o 'jsonpath={.status.phase}')"
 kc delete pod claimed >/dev/null
-make "$T/claim.yaml"
+apply "$T/claim.yaml"
 check "another pod" within 30 is Succeeded get claimed '{.status.phase}'
 same "... finds what the first one wrote" 2 "$(kc logs claimed | xargs)"
 kc delete pod claimed >/dev/null
@@ -168,7 +158,7 @@ check "the claim goes" kc delete pvc data --timeout=20s
 check "its volume, too" within 20 is "" kc get pv -o name
 
 # rights
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: Pod
 metadata: {name: root}
@@ -182,7 +172,7 @@ check "an image that runs as root is refused where root is not allowed" within 2
 matches "... and what to change" 'set runAsUser' "$(kc describe pod root)"
 
 # shared processes
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: Pod
 metadata: {name: shared}

@@ -7,23 +7,11 @@
 ip link set lo up
 cluster_up
 
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
-
-get() {
-	kc get pod "$1" -o "jsonpath=$2"
-}
-
-make() {
-	kc apply -f "${1:--}" >/dev/null
-}
-
 # pod NAME RESOURCES COMMAND...: a pod of one container that runs it and is not started again.
 pod() {
 	local words
 	words=$(printf '"%s",' "${@:3}")
-	make <<-YAML
+	apply <<-YAML
 	apiVersion: v1
 	kind: Pod
 	metadata: {name: $1}
@@ -80,7 +68,7 @@ check "the quota counts" within 10 sh -c "'$KUBECTL' describe quota small -n poo
 kc delete pod a -n poor --now >/dev/null
 check "... and counts back" within 20 sh -c "'$KUBECTL' describe quota small -n poor | grep -Eq 'pods +0 +2'"
 kc create namespace fair >/dev/null
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: LimitRange
 metadata: {name: usual, namespace: fair}
@@ -104,7 +92,7 @@ check "a deployment beyond its quota says why" within 20 sh -c \
 	"'$KUBECTL' describe replicaset -n poor | grep -q 'failed quota: small: must specify requests.memory'"
 
 # what a pod may know of itself
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: Pod
 metadata: {name: facts, labels: {app: facts}}

@@ -7,21 +7,9 @@
 ip link set lo up
 cluster_up
 
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
-
-get() {
-	kc get pod "$1" -o "jsonpath=$2"
-}
-
-make() {
-	kc apply -f "${1:--}" >/dev/null
-}
-
 # pod NAME SECURITY COMMAND [MORE]: runs the command once with this securityContext; MORE is of the pod's spec.
 pod() {
-	make <<-YAML
+	apply <<-YAML
 	apiVersion: v1
 	kind: Pod
 	metadata: {name: $1}
@@ -82,7 +70,7 @@ matches "a profile of the node's" 'not permitted /y' "$(says localfile)"
 # where variables and files come from
 kc create configmap settings --from-literal=greeting=hello --from-literal=bad-name=x >/dev/null
 kc create secret generic hidden --from-literal=word=swordfish >/dev/null
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: Pod
 metadata: {name: sources}
@@ -119,7 +107,7 @@ refuse "an optional one that is not there is left out" grep -q NONE <<<"$told"
 matches "several sources in one folder" 'swordfishhello' "$told"
 matches "a mode, and the group of the pod's files" '440 0 4000' "$told"
 matches "... of what it makes" '4000$' "$told"
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: Pod
 metadata: {name: lacks}
@@ -134,7 +122,7 @@ kc create configmap absent --from-literal=x=1 >/dev/null
 check "... until it is made" kc wait --for=condition=Ready pod/lacks --timeout=60s
 
 # names
-make <<'YAML'
+apply <<'YAML'
 apiVersion: v1
 kind: Pod
 metadata: {name: named}

@@ -7,14 +7,6 @@
 ip link set lo up
 cluster_up
 
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
-
-get() {
-	kc get pod "$1" -o "jsonpath=$2"
-}
-
 ready() {
 	get "$1" '{.status.containerStatuses[0].ready}'
 }

@@ -6,10 +6,6 @@
 ip link set lo up
 cluster_up
 
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
-
 cat >"$T/web.yaml" <<'YAML'
 apiVersion: apps/v1
 kind: Deployment

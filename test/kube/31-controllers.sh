@@ -6,15 +6,6 @@
 ip link set lo up
 cluster_up
 
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
-field() {
-	kc get "$1" -o "jsonpath={$2}"
-}
-apply() {
-	kc apply -f - >/dev/null || kc apply --validate=false -f - >/dev/null
-}
 pod_spec='terminationGracePeriodSeconds: 1, containers: [{name: c, image: "busybox:latest", imagePullPolicy: IfNotPresent'
 
 # stateful sets

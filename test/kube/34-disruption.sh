@@ -6,12 +6,6 @@
 ip link set lo up
 cluster_up
 
-field() {
-	kc get "$1" -o "jsonpath={$2}"
-}
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
 cat >"$T/web.yaml" <<YAML
 apiVersion: apps/v1
 kind: Deployment

@@ -7,9 +7,6 @@
 ip link set lo up
 cluster_up
 
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
 for n in 1 2 3; do
 	kc create -f - >/dev/null <<-YAML || give_up "nodes are made"
 		apiVersion: v1

@@ -7,10 +7,6 @@ ip link set lo up
 cluster_up
 examples=$HULL_TOP/examples
 
-is() {
-	[ "$("${@:2}")" = "$1" ]
-}
-
 # made NAME FILE: the file is taken whole.
 made() {
 	check "$1 is taken" kc apply -f "$examples/$2"
