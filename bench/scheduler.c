@@ -5,6 +5,7 @@
  *	scheduler FOLDER NODES PODS basic|anti-affinity	-> "pods/s seconds cpu-seconds"
  */
 #include <assert.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@
 #include "ground/store/keys.h"
 #include "ground/wire/loop.h"
 
-#define AT_A_TIME 1024
+#define AT_A_TIME	  1024
+#define MEMORY_KEPT_BYTES (16 << 20) /* as hulld does */
 
 struct bench {
 	struct loop *loop;
@@ -199,6 +201,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "scheduler FOLDER NODES PODS basic|anti-affinity\n");
 		return 2;
 	}
+	(void)mallopt(M_TRIM_THRESHOLD, MEMORY_KEPT_BYTES);
 	b.what = argv[4];
 	b.pods = (size_t)strtoull(argv[3], NULL, 10);
 	open_all(&b, argv[1]);

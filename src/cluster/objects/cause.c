@@ -54,6 +54,8 @@ void cause_add(struct causes *c, enum cause_kind kind, const char *field, const 
 	va_end(ap);
 	if (b.n == before)
 		b.n -= 2; /* no detail, no colon */
+	if (!c->list)
+		c->list = arena_new_array(c->arena, struct cause, CAUSES_MAX);
 	cause = &c->list[c->n++];
 	cause->kind = kind;
 	cause->field = arena_dup_text(c->arena, field);

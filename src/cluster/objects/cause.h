@@ -39,7 +39,7 @@ struct cause {
 
 struct causes {
 	struct arena *arena;
-	struct cause list[CAUSES_MAX];
+	struct cause *list; /* room for CAUSES_MAX, made with the first; in the arena */
 	size_t n;
 };
 

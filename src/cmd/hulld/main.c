@@ -27,7 +27,7 @@
 #include "ground/wire/loop.h"
 #include "ground/wire/unix.h"
 
-#define MEMORY_KEPT_BYTES (2 << 20)
+#define MEMORY_KEPT_BYTES (16 << 20)
 
 struct args {
 	const char *root, *run, *log_level, *log_format, *group, *libexec, *kube_listen;
