@@ -28,15 +28,6 @@ struct look {
 	char why[192]; /* of a change */
 };
 
-static const struct {
-	const char *kind, *group, *resource;
-} targets[] = {
-	{"Deployment", "apps", "deployments"},
-	{"ReplicaSet", "apps", "replicasets"},
-	{"StatefulSet", "apps", "statefulsets"},
-	{"ReplicationController", "", "replicationcontrollers"},
-};
-
 static struct informer *autoscalers(const struct controller *c)
 {
 	return controller_view(c, "autoscaling", "horizontalpodautoscalers");
@@ -60,8 +51,8 @@ static void begin(struct controller *c)
 
 	c->own = a;
 	a->sample = sample_new(c);
-	for (size_t i = 0; i < array_len(targets); i++)
-		(void)controller_view(c, targets[i].group, targets[i].resource);
+	for (const struct scalable *row = scalables; row->kind; row++)
+		(void)controller_view(c, row->group, row->resource);
 	(void)controller_view(c, "", "nodes");
 	(void)controller_view(c, "", "pods");
 	informer_on(autoscalers(c), on_autoscaler, c);
@@ -94,14 +85,9 @@ static struct pace *pace_of(const struct work *w)
 static const struct object *target_of(const struct work *w, const struct object *scaler)
 {
 	const struct json *ref = json_get(tree_spec(scaler), "scaleTargetRef");
-	const char *kind = json_get_text(ref, "kind"), *name = json_get_text(ref, "name");
 
-	for (size_t i = 0; name && i < array_len(targets); i++)
-		if (text_eq(targets[i].kind, kind))
-			return informer_get(controller_view(w->controller, targets[i].group,
-							    targets[i].resource),
-					    scaler->namespace, name);
-	return NULL;
+	return scalable_find(w->controller, json_get_text(ref, "kind"), scaler->namespace,
+			     json_get_text(ref, "name"));
 }
 
 /* -- telling ----------------------------------------------------------------------------------- */

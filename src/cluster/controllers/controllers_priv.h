@@ -96,6 +96,15 @@ const struct kind *view_kind(const char *group, const char *resource);
 void controller_on_self(void *controller, const struct object *now, const struct object *before);
 void controller_add(struct controller *c, const struct object *o);
 
+/* The kinds whose number of pods the scale subresource sets; ended by a NULL kind. */
+struct scalable {
+	const char *kind, *group, *resource;
+};
+extern const struct scalable scalables[];
+/* The object of one of these kinds; NULL: it is none, or not there. */
+const struct object *scalable_find(const struct controller *c, const char *kind,
+				   const char *namespace, const char *name);
+
 /* -- owners ------------------------------------------------------------------------------------ */
 
 /* Objects that an owner owns; each holds a reference. */

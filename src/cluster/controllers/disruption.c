@@ -21,15 +21,6 @@ struct count {
 	const char *bad; /* an owner that cannot say how many it wants */
 };
 
-static const struct {
-	const char *kind, *group, *resource;
-} scalable[] = {
-	{"ReplicaSet", "apps", "replicasets"},
-	{"StatefulSet", "apps", "statefulsets"},
-	{"Deployment", "apps", "deployments"},
-	{"ReplicationController", "", "replicationcontrollers"},
-};
-
 static struct informer *budgets(const struct controller *c)
 {
 	return controller_view(c, "policy", "poddisruptionbudgets");
@@ -83,9 +74,8 @@ static void on_owner(void *ctx, const struct object *now, const struct object *b
 
 static void begin(struct controller *c)
 {
-	for (size_t i = 0; i < array_len(scalable); i++)
-		informer_on(controller_view(c, scalable[i].group, scalable[i].resource), on_owner,
-			    c);
+	for (const struct scalable *row = scalables; row->kind; row++)
+		informer_on(controller_view(c, row->group, row->resource), on_owner, c);
 	informer_on(budgets(c), controller_on_self, c);
 	informer_on(controller_view(c, "", "pods"), on_pod, c);
 }
@@ -94,16 +84,9 @@ static void begin(struct controller *c)
 
 static const struct object *owner_of(const struct controller *c, const struct object *o)
 {
-	for (size_t i = 0; i < array_len(scalable); i++) {
-		const struct object *owner;
+	const struct object *owner = scalable_find(c, o->owner_kind, o->namespace, o->owner_name);
 
-		if (!text_eq(o->owner_kind, scalable[i].kind))
-			continue;
-		owner = informer_get(controller_view(c, scalable[i].group, scalable[i].resource),
-				     o->namespace, o->owner_name);
-		return owner && text_eq(owner->uid, o->owner_uid) ? owner : NULL;
-	}
-	return NULL;
+	return owner && text_eq(owner->uid, o->owner_uid) ? owner : NULL;
 }
 
 /* The scales of all owners, each counted once. */

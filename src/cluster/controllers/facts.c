@@ -17,6 +17,26 @@ char *controller_now(const struct controller *c, char ret[TIME_CHARS])
 	return rfc3339_seconds(world_now_ns(c->all->world), ret);
 }
 
+const struct scalable scalables[] = {
+	{"Deployment", "apps", "deployments"},
+	{"ReplicaSet", "apps", "replicasets"},
+	{"StatefulSet", "apps", "statefulsets"},
+	{"ReplicationController", "", "replicationcontrollers"},
+	{0},
+};
+
+const struct object *scalable_find(const struct controller *c, const char *kind,
+				   const char *namespace, const char *name)
+{
+	const struct scalable *row = scalables;
+
+	while (row->kind && !text_eq(row->kind, kind))
+		row++;
+	return row->kind && name ? informer_get(controller_view(c, row->group, row->resource),
+						namespace, name)
+				 : NULL;
+}
+
 int64_t time_of(const char *text)
 {
 	int64_t ns;

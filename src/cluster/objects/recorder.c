@@ -176,3 +176,13 @@ void recorder_vtell_of(struct recorder *r, const struct object *o, const char *t
 
 	recorder_vtell(r, &about, type, reason, fmt, ap);
 }
+
+void recorder_tell_of(struct recorder *r, const struct object *o, const char *type,
+		      const char *reason, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	recorder_vtell_of(r, o, type, reason, fmt, ap);
+	va_end(ap);
+}

@@ -40,6 +40,9 @@ void recorder_vtell(struct recorder *r, const struct recorder_about *about, cons
 		    const char *reason, const char *fmt, va_list ap)
 	__attribute__((format(printf, 5, 0)));
 /* The same about an object. */
+void recorder_tell_of(struct recorder *r, const struct object *o, const char *type,
+		      const char *reason, const char *fmt, ...)
+	__attribute__((format(printf, 5, 6)));
 void recorder_vtell_of(struct recorder *r, const struct object *o, const char *type,
 		       const char *reason, const char *fmt, va_list ap)
 	__attribute__((format(printf, 5, 0)));

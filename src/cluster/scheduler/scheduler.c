@@ -179,7 +179,6 @@ static void bound(void *ctx, const struct outcome *o)
 {
 	struct binding *b = ctx;
 	struct scheduler *s = b->scheduler;
-	auto_free char *text = NULL;
 
 	assert(s->magic == SCHEDULER_MAGIC && s->in_flight > 0);
 	s->in_flight--;
@@ -193,8 +192,8 @@ static void bound(void *ctx, const struct outcome *o)
 		if (pod && is_ours(pod))
 			enqueue(s, b->key, pod);
 	} else if (s->in_flight + queue_count(s->queue) < CROWD) {
-		text = mem_printf("Successfully assigned %s to %s", b->key, b->node);
-		tell_event(s, o->object, "Normal", "Scheduled", text);
+		recorder_tell_of(&s->recorder, o->object, "Normal", "Scheduled",
+				 "Successfully assigned %s to %s", b->key, b->node);
 	}
 	free(b->key);
 	free(b->node);

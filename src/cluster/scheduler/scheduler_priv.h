@@ -240,8 +240,6 @@ struct node_info *preempt_nominated(struct scheduler *s, const char *key);
 
 /* -- tell.c: what pods and people are told -- */
 
-void tell_event(struct scheduler *s, const struct object *pod, const char *type, const char *reason,
-		const char *message);
 void tell_unfit(struct scheduler *s, const struct object *pod, const char *why);
 void tell_gated(struct scheduler *s, const struct object *pod);
 void tell_nominated(struct scheduler *s, const struct object *pod, const char *node);

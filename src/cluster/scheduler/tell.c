@@ -7,18 +7,6 @@
 #include "ground/base/mem.h"
 #include "ground/base/rfc3339.h"
 
-void tell_event(struct scheduler *s, const struct object *pod, const char *type, const char *reason,
-		const char *message)
-{
-	const struct recorder_about about = {.kind = "Pod",
-					     .api_version = "v1",
-					     .namespace = pod->namespace,
-					     .name = pod->name,
-					     .uid = pod->uid};
-
-	recorder_tell(&s->recorder, &about, type, reason, "%s", message);
-}
-
 static void patch_status(struct scheduler *s, const struct object *pod, struct json *status)
 {
 	struct json *patch = json_new_object();
@@ -56,7 +44,7 @@ void tell_unfit(struct scheduler *s, const struct object *pod, const char *why)
 {
 	if (!text_eq(json_get_text(told(pod), "message"), why))
 		patch_status(s, pod, condition(s, "PodScheduled", "False", "Unschedulable", why));
-	tell_event(s, pod, "Warning", "FailedScheduling", why);
+	recorder_tell_of(&s->recorder, pod, "Warning", "FailedScheduling", "%s", why);
 }
 
 void tell_gated(struct scheduler *s, const struct object *pod)
@@ -78,8 +66,6 @@ void tell_nominated(struct scheduler *s, const struct object *pod, const char *n
 void tell_preempted(struct scheduler *s, const struct object *victim, const struct object *by,
 		    const char *node)
 {
-	auto_free char *message = mem_printf("Preempted by pod %s on node %s", by->uid, node);
-
 	patch_status(s, victim,
 		     condition(s, "DisruptionTarget", "True", "PreemptionByScheduler",
 			       "default-scheduler: preempting to accommodate a higher priority "
@@ -87,5 +73,6 @@ void tell_preempted(struct scheduler *s, const struct object *victim, const stru
 	client_delete(&s->client,
 		      &(struct client_target){victim->kind, victim->namespace, victim->name},
 		      &(struct delete_options){.grace_s = -1, .uid = victim->uid}, NULL, NULL);
-	tell_event(s, victim, "Normal", "Preempted", message);
+	recorder_tell_of(&s->recorder, victim, "Normal", "Preempted",
+			 "Preempted by pod %s on node %s", by->uid, node);
 }
