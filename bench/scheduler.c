@@ -95,7 +95,7 @@ static struct json *make_pod(struct bench *b, size_t i)
 	auto_free char *text = mem_printf(
 		"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"pod-%zu\","
 		"\"namespace\":\"default\",\"labels\":{\"app\":\"a-%zu\"}},\"spec\":{%s"
-		"\"containers\":[{\"name\":\"pause\",\"image\":\"registry.k8s.io/pause:3.10\","
+		"\"containers\":[{\"name\":\"pause\",\"image\":\"pause:3\","
 		"\"ports\":[{\"containerPort\":80}],\"resources\":{\"requests\":"
 		"{\"cpu\":\"100m\",\"memory\":\"500Mi\"}}}]}}",
 		i, i / 2000, strcmp(b->what, "basic") ? anti : "");

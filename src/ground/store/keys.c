@@ -327,12 +327,8 @@ static void forget_past(struct keys *k)
 
 static void remember_unkept(struct keys *k, const struct key_write *w)
 {
-	const char *slash = strchr(w->key, '/');
-	auto_free char *prefix = NULL;
+	auto_free char *prefix = str_dup((struct str){w->key, key_kind_bytes(w->key)});
 
-	slash = slash ? strchr(slash + 1, '/') : NULL;
-	prefix = str_dup(
-		(struct str){w->key, slash ? (size_t)(slash - w->key) + 1 : strlen(w->key)});
 	if (!text_in(prefix, k->unkept))
 		mem_append_text(&k->unkept, prefix);
 }

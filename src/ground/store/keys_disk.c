@@ -223,7 +223,7 @@ static int write_one(struct key_disk *d, const struct key_write *w, struct err *
 }
 
 /* "core/events/": the first two parts of a key. */
-static size_t kind_prefix(const char *key)
+size_t key_kind_bytes(const char *key)
 {
 	const char *slash = strchr(key, '/');
 
@@ -233,7 +233,7 @@ static size_t kind_prefix(const char *key)
 
 static int write_unkept(struct key_disk *d, const struct key_write *w, struct err *e)
 {
-	(void)sqlite3_bind_text(d->unkept, 1, w->key, (int)kind_prefix(w->key), SQLITE_STATIC);
+	(void)sqlite3_bind_text(d->unkept, 1, w->key, (int)key_kind_bytes(w->key), SQLITE_STATIC);
 	return database_step(&d->file, d->unkept, e);
 }
 

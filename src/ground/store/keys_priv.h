@@ -97,6 +97,8 @@ int disk_load(struct key_disk *d, struct keys *k, struct err *e) must_use;
 /* One transaction. Forgets the past up to `compacted`, a few rows at a time. */
 int disk_commit(struct key_disk *d, const struct key_write *first, uint64_t revision,
 		uint64_t compacted, struct err *e) must_use;
+/* How much of a key names its kind: "apps/deployments/". */
+size_t key_kind_bytes(const char *key);
 /* For when nobody waits: moves a log that became long into the file. */
 void disk_settle(struct key_disk *d);
 
