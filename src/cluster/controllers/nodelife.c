@@ -18,7 +18,6 @@
 #define SILENT_2 "Kubelet stopped posting node status."
 
 struct beat {
-	uint64_t revision;
 	int64_t seen_s; /* of the monotonic clock */
 };
 
@@ -56,19 +55,19 @@ static int64_t monotonic_s(const struct controller *c)
 static void on_lease(void *ctx, const struct object *now, const struct object *before)
 {
 	struct controller *c = ctx;
-	const struct object *lease = now ? now : before;
 	struct map *beats = c->own;
 	struct beat *b;
 
-	if (!text_eq(lease->namespace, LEASES))
+	(void)before;
+	if (!now || !text_eq(now->namespace, LEASES)) /* a lease that goes renews nothing */
 		return;
-	b = map_get(beats, lease->name);
+	b = map_get(beats, now->name);
 	if (!b) {
 		b = mem_new(struct beat);
-		(void)map_put(beats, lease->name, b);
-		workqueue_add(c->queue, lease->name);
+		(void)map_put(beats, now->name, b);
+		workqueue_add(c->queue, now->name);
 	}
-	*b = (struct beat){lease->revision, monotonic_s(c)};
+	b->seen_s = monotonic_s(c);
 }
 
 static void begin(struct controller *c)
