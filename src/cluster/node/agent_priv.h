@@ -143,6 +143,8 @@ void container_kill(struct pod_container *c); /* it had its time */
 void container_probe(struct pod_container *c, const struct json *spec);
 /* Calls off what goes on beside the engine: probes, hooks, reading. */
 void container_forget(struct pod_container *c);
+/* Its words in the pod as it is now, while that is still this pod; NULL. Borrowed for this turn. */
+const struct json *container_spec_now(const struct pod_container *c);
 char *container_words_path(const struct pod_container *c);	  /* of its termination message */
 struct json *container_terminated(const struct pod_container *c); /* {"terminated": ...} */
 bool container_runs(const struct pod_container *c);

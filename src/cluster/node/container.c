@@ -67,7 +67,7 @@ bool container_done(const struct pod_container *c, const char *policy)
 	return text_eq(policy, "OnFailure") && c->exit_code == 0;
 }
 
-static const struct json *spec_now(const struct pod_container *c)
+const struct json *container_spec_now(const struct pod_container *c)
 {
 	const struct object *o = informer_get_key(c->pod->agent->pods, c->pod->key);
 
@@ -118,7 +118,7 @@ static void read_last_words(struct pod_container *c)
 		.stdout_ = true, .stderr_ = true, .tail = WORDS_LINES};
 	auto_free char *path = container_words_path(c);
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	const struct json *spec = spec_now(c);
+	const struct json *spec = container_spec_now(c);
 	char text[WORDS_MAX + 1];
 	ssize_t n = fd < 0 ? 0 : read(fd, text, WORDS_MAX);
 	struct err e;
@@ -274,7 +274,7 @@ static void greeted(void *ctx, bool good, const char *text)
 static void started(void *ctx, bool unchanged, const struct err *e)
 {
 	struct pod_container *c = ctx;
-	const struct json *spec = spec_now(c),
+	const struct json *spec = container_spec_now(c),
 			  *hook = json_get(json_get(spec, "lifecycle"), "postStart");
 
 	(void)unchanged;
@@ -513,7 +513,7 @@ static void said_goodbye(void *ctx, bool good, const char *text)
 
 void container_stop(struct pod_container *c, int64_t grace_s)
 {
-	const struct json *spec = spec_now(c),
+	const struct json *spec = container_spec_now(c),
 			  *hook = json_get(json_get(spec, "lifecycle"), "preStop");
 
 	if (c->busy || c->wanted_stop)

@@ -209,6 +209,12 @@ static void set_groups(struct json *host, const struct json *pod_part)
 		add_group(host, json_i64(json_at(more, i), 0));
 }
 
+/* A relative path that cannot lead out of where it begins. */
+static bool stays_below(const char *path)
+{
+	return path[0] != '/' && !strstr(path, "..");
+}
+
 /* A profile of the node's own, from <root>/seccomp. */
 static int local_profile(const struct pod *p, const char *name, char **ret, struct err *e)
 {
@@ -217,7 +223,7 @@ static int local_profile(const struct pod *p, const char *name, char **ret, stru
 	auto_strbuf struct strbuf text = {0};
 	struct err why;
 
-	if (!name || name[0] == '/' || strstr(name, ".."))
+	if (!name || !stays_below(name))
 		return err_set(e, ERR_INVALID,
 			       "localhostProfile \"%s\" must be a relative path without \"..\"",
 			       name ? name : "");
@@ -322,7 +328,7 @@ static int set_mount(const struct pod_container *c, size_t index, struct json *h
 		return err_set(e, ERR_INVALID,
 			       "volume mount \"%s\" names a volume that the pod does not have",
 			       name ? name : "");
-	if (sub && (sub[0] == '/' || strstr(sub, "..")))
+	if (sub && !stays_below(sub))
 		return err_set(e, ERR_INVALID,
 			       "subPath \"%s\" must be a relative path without \"..\"", sub);
 	if (sub && sub[0] &&

@@ -144,10 +144,7 @@ static void answered(void *ctx, bool good, const char *text)
 static void ask(void *arg)
 {
 	struct probe *p = arg;
-	const struct object *o =
-		informer_get_key(p->container->pod->agent->pods, p->container->pod->key);
-	const struct json *spec =
-		o ? pod_container_spec(json_get(object_tree(o), "spec"), p->container) : NULL;
+	const struct json *spec = container_spec_now(p->container);
 
 	if (!p->action && spec)
 		p->action = action_start(p->container, spec, p->spec,

@@ -18,10 +18,7 @@
 
 static const char *image_of(const struct pod_container *c)
 {
-	const struct object *o = informer_get_key(c->pod->agent->pods, c->pod->key);
-	const struct json *spec =
-		o ? pod_container_spec(json_get(object_tree(o), "spec"), c) : NULL;
-	const char *image = json_get_text(spec, "image");
+	const char *image = json_get_text(container_spec_now(c), "image");
 
 	return image ? image : "";
 }
